@@ -1,0 +1,52 @@
+# One static library per room. Sources are found by place, so that a new op is a kernel room, an op pair and a test, and
+# no list to extend:
+#   *.cpp            built always (not main.cpp)
+#   *_avx2.cpp       built for AVX2 + FMA + F16C, *_avx512.cpp for AVX-512; picked at run time, never assumed
+#   *.cu, *_cuda.cpp built with CUDA only
+
+function(lacuna_compile_options target)
+  target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<INSTALL_INTERFACE:include/lacuna>)
+  target_compile_definitions(${target} PUBLIC LACUNA_HAS_CUDA=$<BOOL:${LACUNA_HAS_CUDA}>)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wno-missing-field-initializers>
+    $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --extended-lambda -Xcompiler=-Wall -lineinfo>)
+  # Bits must not depend on how the compiler contracts or re-orders sums.
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+  if(LACUNA_SANITIZE)
+    target_compile_options(${target} PUBLIC $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${LACUNA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g>)
+    target_link_options(${target} PUBLIC -fsanitize=${LACUNA_SANITIZE})
+  endif()
+endfunction()
+
+function(lacuna_room room)
+  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${room}/*.cpp ${PROJECT_SOURCE_DIR}/${room}/*.cu)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_benchmark\\.cpp$")
+  if(NOT LACUNA_HAS_CUDA)
+    list(FILTER sources EXCLUDE REGEX "(\\.cu|_cuda\\.cpp)$")
+  endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cpp$")
+  endif()
+  foreach(source IN LISTS sources)
+    if(source MATCHES "_avx2\\.cpp$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512\\.cpp$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+    endif()
+  endforeach()
+  if(sources)
+    add_library(lacuna_${room} STATIC ${sources})
+    lacuna_compile_options(lacuna_${room})
+    set(scope PUBLIC)
+  else()
+    add_library(lacuna_${room} INTERFACE)  # a room that has headers only, so far
+    set(scope INTERFACE)
+    target_include_directories(lacuna_${room} INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+  endif()
+  add_library(Lacuna::${room} ALIAS lacuna_${room})
+  set_target_properties(lacuna_${room} PROPERTIES EXPORT_NAME ${room})
+  foreach(dependency IN LISTS ARG_DEPENDS)
+    target_link_libraries(lacuna_${room} ${scope} lacuna_${dependency})
+  endforeach()
+endfunction()

@@ -1,0 +1,59 @@
+// Parameter: a named trainable array, dense or on a sparse pattern, with the optimizer's state beside it.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "core/topology.h"
+
+namespace lacuna {
+
+/// Values, gradient and every optimizer slot are flat over one pattern: shape() when dense, [nnz] when sparse.
+/// So optimizers are elementwise and never ask which it is; only retopologize() changes the pattern, for all at once.
+class Parameter {
+ public:
+  /// Dense. `value` has any rank; a weight that may become sparse is [m, k].
+  Parameter(std::string name, Tensor value);
+
+  const std::string& name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
+  /// The full, dense-equivalent shape, whatever the storage.
+  const Shape& shape() const { return shape_; }
+  const TopologyPtr& topology() const { return topology_; }  ///< null when dense
+  bool is_sparse() const { return topology_ != nullptr; }
+
+  const Var& var() const { return var_; }
+  const Tensor& value() const { return var_.data(); }  ///< shape() or [nnz]
+  const Tensor& grad() const { return var_.grad(); }   ///< as value(), or undefined
+  /// Requires a sparse parameter.
+  SparseVar sparse() const { return {var_, topology_}; }
+
+  /// Optimizer state by name ("momentum", "adam_m", "adam_v", "ema", ...), each laid out as value(). std::map: a fixed order.
+  std::map<std::string, Tensor>& slots() { return slots_; }
+  const std::map<std::string, Tensor>& slots() const { return slots_; }
+
+  /// Moves values and slots onto `next` ([m, k], on this device; null = dense) and drops the gradient. Entries in both
+  /// patterns keep value and state bit for bit; new ones start at 0. Throws ShapeError, DeviceError.
+  void retopologize(TopologyPtr next);
+  /// Replaces storage outright (loading). value is shape() or [topology->nnz()]. Slots are dropped.
+  void assign(Tensor value, TopologyPtr topology);
+  void to(Device device);
+
+  std::int64_t nnz() const { return value().numel(); }  ///< stored numbers: shape().numel() when dense
+  double sparsity() const;                              ///< 0 when dense
+  /// Bytes of values + gradient + slots, and of the pattern (0 when dense).
+  std::size_t state_bytes() const;
+  std::size_t topology_bytes() const { return topology_ ? topology_->bytes() : 0; }
+
+  bool prunable = false;      ///< a weight matrix that sparsity may be applied to
+  bool decay = false;         ///< takes weight decay (weights do; biases, norms and embeddings do not)
+
+ private:
+  std::string name_;
+  Shape shape_;
+  TopologyPtr topology_;
+  Var var_;
+  std::map<std::string, Tensor> slots_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,82 @@
+// Topology: an immutable CSR pattern and everything derived from it, shared by pointer.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "core/tensor.h"
+#include "core/var.h"
+
+namespace lacuna {
+
+class Topology;
+using TopologyPtr = std::shared_ptr<const Topology>;
+
+/// The pattern of A^T, and where its values come from: transposed value i is value permutation[i] of A.
+struct TransposedTopology {
+  TopologyPtr topology;
+  Tensor permutation;  ///< i32 [nnz]
+};
+
+/// Same pattern = same pointer. Column indices ascend strictly within each row. Indices are 32-bit; rows, cols and nnz
+/// past 2^31 - 1 are refused. Derived data is built on first use, on the pattern's device, and kept (thread-safe).
+class Topology : public std::enable_shared_from_this<Topology> {
+ public:
+  /// Checks everything: offsets from 0 to nnz never falling, indices in [0, cols) strictly ascending in each row.
+  ///   row_offsets  i32 [rows + 1]      col_indices  i32 [nnz]      (any device; they are checked on the host)
+  /// Throws ShapeError, DtypeError, IndexError (names row and entry).
+  static TopologyPtr from_csr(std::int64_t rows, std::int64_t cols, Tensor row_offsets, Tensor col_indices);
+  /// Pattern of the nonzero bytes of a mask, u8 [rows, cols], built on its device. Throws ShapeError, DtypeError, IndexError.
+  static TopologyPtr from_mask(const Tensor& mask);
+  /// Every entry present.
+  static TopologyPtr full(std::int64_t rows, std::int64_t cols, Device device = kCpu);
+  /// The entries of `this` whose byte in keep, u8 [nnz], is not 0.
+  TopologyPtr subset(const Tensor& keep) const;
+  /// This pattern on another device; itself when already there.
+  TopologyPtr to(Device device) const;
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t cols() const { return cols_; }
+  std::int64_t nnz() const { return nnz_; }
+  Device device() const { return row_offsets_.device(); }
+  double sparsity() const;  ///< fraction of absent entries, in [0, 1]; 0 for an empty matrix
+
+  const Tensor& row_offsets() const { return row_offsets_; }  ///< i32 [rows + 1]
+  const Tensor& col_indices() const { return col_indices_; }  ///< i32 [nnz]
+  const Tensor& row_indices() const;   ///< i32 [nnz], the row of each entry; cached
+  const Tensor& row_order() const;     ///< i32 [rows], longest row first, ties by index; cached
+  const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
+  std::int64_t max_row_length() const; ///< cached
+  bool same_pattern(const Topology& other) const;  ///< compares on the host
+
+  /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).
+  std::size_t bytes() const;
+
+  Topology(std::int64_t rows, std::int64_t cols, Tensor row_offsets, Tensor col_indices);  // unchecked; use from_csr
+
+ private:
+  std::int64_t rows_ = 0;
+  std::int64_t cols_ = 0;
+  std::int64_t nnz_ = 0;
+  Tensor row_offsets_;
+  Tensor col_indices_;
+  mutable std::mutex mutex_;
+  mutable Tensor row_indices_;
+  mutable Tensor row_order_;
+  mutable std::unique_ptr<TransposedTopology> transposed_;
+  mutable std::int64_t max_row_length_ = -1;
+};
+
+/// Values over a pattern. `values` is [nnz], or [batch, nnz] when a batch shares the pattern.
+template <class V>
+struct Sparse {
+  V values;
+  TopologyPtr topology;
+};
+using SparseTensor = Sparse<Tensor>;
+using SparseVar = Sparse<Var>;
+
+inline SparseTensor data(const SparseVar& a) { return {a.values.data(), a.topology}; }
+
+}  // namespace lacuna

@@ -1,0 +1,45 @@
+// From a run-time (device, dtype) to a compile-time (stream type, element type). The only such switch in the project.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "core/errors.h"
+#include "core/tensor.h"
+
+namespace lacuna {
+
+/// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
+/// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA.
+template <class F>
+void visit_float(const char* op, Device device, DType dtype, F&& f) {
+  if (device.is_cpu()) {
+    if (dtype == DType::f32) return f(CpuStream{}, float{});
+    if (dtype == DType::f64) return f(CpuStream{}, double{});
+    throw DtypeError(op, std::string(to_string(dtype)) + " on the CPU; must be f32 or f64");
+  }
+#if LACUNA_HAS_CUDA
+  if (dtype == DType::f32) return f(cuda_stream(device), float{});
+  throw DtypeError(op, std::string(to_string(dtype)) + " on " + to_string(device) + "; must be f32");
+#else
+  throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
+#endif
+}
+
+template <class F>
+void visit_float(const char* op, const Tensor& like, F&& f) {
+  visit_float(op, like.device(), like.dtype(), std::forward<F>(f));
+}
+
+/// Calls f(stream), for kernels that do not depend on a float type (topology, selection, index work).
+template <class F>
+void visit_device(const char* op, Device device, F&& f) {
+  if (device.is_cpu()) return f(CpuStream{});
+#if LACUNA_HAS_CUDA
+  return f(cuda_stream(device));
+#else
+  throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
+#endif
+}
+
+}  // namespace lacuna

@@ -1,0 +1,77 @@
+// Module: a layer or a model. Owns parameters, buffers and child modules; names are paths ("blocks.0.attention.query.weight").
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/parameter.h"
+#include "core/random.h"
+
+namespace lacuna {
+
+/// What a forward pass needs to know. In evaluation parameters enter as constants, so nothing is taped.
+struct ForwardContext {
+  bool training = false;            ///< dropout on, batch statistics on, tape recorded
+  RandomStream* random = nullptr;   ///< required when training with dropout
+  /// The parameter as an operand: on the tape when training, a constant otherwise.
+  Var use(const Parameter& p) const { return training ? p.var() : p.var().detach(); }
+};
+
+/// Non-trainable state that a checkpoint keeps (batch norm's running statistics).
+struct NamedBuffer {
+  std::string name;
+  Tensor* tensor;
+};
+
+/// One line of `lacuna plan`. Written by Module::plan, which mirrors forward on shapes alone.
+struct LayerPlan {
+  std::string name;
+  std::string kind;                     ///< "linear", "pointwise_conv", "depthwise_conv", "attention", ...
+  std::string weight;                   ///< full name of the weight parameter, "" when there is none
+  std::int64_t columns = 0;             ///< columns the weight is multiplied with: tokens, or batch * height * width
+  double dense_flops = 0;               ///< forward, two per multiply-add, were every weight and score dense
+  double flops = 0;                     ///< forward, with the patterns as they are
+  double activation_bytes = 0;          ///< f32 outputs kept for the backward pass
+};
+
+class Module {
+ public:
+  Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  virtual Var forward(const Var& x, ForwardContext& context) = 0;
+  /// Appends the lines of this module for an input of `shape`, returns the output's shape. Children with a path prefix.
+  virtual Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const = 0;
+
+  /// All parameters, depth first in order of registration; sets each one's full name.
+  std::vector<Parameter*> parameters();
+  std::vector<NamedBuffer> buffers();
+  /// Moves parameters and buffers. Before training starts: no gradients survive.
+  void to(Device device);
+
+ protected:
+  /// `name` is local ("weight"); the dotted path is added by parameters().
+  Parameter& add_parameter(std::string name, Tensor value, bool prunable = false, bool decay = false);
+  Tensor& add_buffer(std::string name, Tensor value);
+  template <class M, class... Args>
+  M& add_child(std::string name, Args&&... args) {
+    auto child = std::make_unique<M>(std::forward<Args>(args)...);
+    M& reference = *child;
+    children_.emplace_back(std::move(name), std::move(child));
+    return reference;
+  }
+  /// Called by to(): for state that is neither parameter nor buffer (attention topologies).
+  virtual void on_move(Device) {}
+
+ private:
+  void collect(const std::string& prefix, std::vector<Parameter*>* parameters, std::vector<NamedBuffer>* buffers);
+  std::vector<std::pair<std::string, std::unique_ptr<Parameter>>> parameters_;
+  std::vector<std::pair<std::string, std::unique_ptr<Tensor>>> buffers_;
+  std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;
+};
+
+}  // namespace lacuna
