@@ -6,8 +6,20 @@
 
 #include "core/errors.h"
 #include "core/tensor.h"
+#include "kernels/runtime/runtime.h"
 
 namespace lacuna {
+
+/// Runs f, with a runtime::Failure (a CUDA or library call gone wrong) turned into a typed error that names the op.
+template <class F>
+void translate_failures(const char* op, F&& f) {
+  try {
+    f();
+  } catch (const runtime::Failure& failure) {
+    if (failure.out_of_memory) throw OutOfMemoryError(op, failure.what);
+    throw DeviceError(op, failure.what);
+  }
+}
 
 /// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
 /// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA.
@@ -19,7 +31,7 @@ void visit_float(const char* op, Device device, DType dtype, F&& f) {
     throw DtypeError(op, std::string(to_string(dtype)) + " on the CPU; must be f32 or f64");
   }
 #if LACUNA_HAS_CUDA
-  if (dtype == DType::f32) return f(cuda_stream(device), float{});
+  if (dtype == DType::f32) return translate_failures(op, [&] { f(cuda_stream(device), float{}); });
   throw DtypeError(op, std::string(to_string(dtype)) + " on " + to_string(device) + "; must be f32");
 #else
   throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
@@ -36,7 +48,7 @@ template <class F>
 void visit_device(const char* op, Device device, F&& f) {
   if (device.is_cpu()) return f(CpuStream{});
 #if LACUNA_HAS_CUDA
-  return f(cuda_stream(device));
+  translate_failures(op, [&] { f(cuda_stream(device)); });
 #else
   throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
 #endif

@@ -1,0 +1,153 @@
+#include "core/allocator.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <algorithm>
+#include <cstring>
+
+#include "core/errors.h"
+#include "kernels/runtime/runtime.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::size_t kAlignment = 64;  // a cache line, and the widest vector register
+
+// Small blocks round to 64 bytes, large ones to an eighth of their power of two: at most 12.5 % waste, few classes.
+std::size_t round_up(std::size_t bytes) {
+  std::size_t step = kAlignment;
+  while (step * 16 < bytes) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+std::size_t free_host_bytes() {
+  return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+Allocator::~Allocator() {
+  if (device_.is_cpu())
+    for (auto& [size, blocks] : cached_)
+      for (void* block : blocks) std::free(block);
+}
+
+void Allocator::refuse(std::size_t bytes, const char* detail) const {
+  std::size_t available = device_.is_cpu() ? free_host_bytes() : 0;
+#if LACUNA_HAS_CUDA
+  if (device_.is_cuda()) available = runtime::free_bytes(device_.index);
+#endif
+  if (limit_ > 0) available = limit_ > stats_.live_bytes ? limit_ - stats_.live_bytes : 0;
+  throw OutOfMemoryError(OpScope::current(),
+                         fmt::format("asked for {} bytes on {}, {} in use, {} free{}{}; a smaller batch, a shorter sequence or "
+                                     "a higher sparsity needs less",
+                                     bytes, to_string(device_), stats_.live_bytes, available, *detail ? ": " : "", detail));
+}
+
+void* Allocator::take(std::size_t rounded) {
+  if (device_.is_cuda()) {
+#if LACUNA_HAS_CUDA
+    try {
+      return runtime::allocate(stream_, device_.index, rounded);
+    } catch (const runtime::Failure& failure) {
+      if (!failure.out_of_memory) throw DeviceError(OpScope::current(), failure.what);
+    }
+    runtime::trim(stream_, device_.index);  // fragments of the pool may hold what we need
+    try {
+      return runtime::allocate(stream_, device_.index, rounded);
+    } catch (const runtime::Failure& failure) {
+      refuse(rounded, failure.what.c_str());
+    }
+#endif
+  }
+  auto found = cached_.find(rounded);
+  if (found != cached_.end() && !found->second.empty()) {
+    void* block = found->second.back();
+    found->second.pop_back();
+    stats_.cached_bytes -= rounded;
+    return block;
+  }
+  void* block = std::aligned_alloc(kAlignment, rounded);
+  if (!block) {
+    for (auto& [size, blocks] : cached_) {  // the cache may be what is in the way
+      for (void* cached : blocks) std::free(cached);
+      blocks.clear();
+    }
+    stats_.cached_bytes = 0;
+    block = std::aligned_alloc(kAlignment, rounded);
+  }
+  if (!block) refuse(rounded, "");
+  return block;
+}
+
+void* Allocator::allocate(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  // Guard the rounding itself: a request this large can only be a mistake or an attack, and must read as what it is.
+  if (bytes > (std::size_t{1} << 46)) refuse(bytes, "");
+  const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
+  if (limit_ > 0 && stats_.live_bytes + rounded > limit_) refuse(rounded, "");
+  void* block = take(rounded);
+  live_[block] = bytes;
+  stats_.live_bytes += rounded;
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  ++stats_.num_allocations;
+#if defined(LACUNA_POISON)
+  if (device_.is_cpu()) std::memset(block, 0xFF, rounded);  // every float a NaN: an unwritten output shows
+#endif
+  return block;
+}
+
+void Allocator::release(void* pointer, std::size_t bytes) noexcept {
+  const std::lock_guard lock(mutex_);
+  const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
+  live_.erase(pointer);
+  stats_.live_bytes -= rounded;
+  if (device_.is_cuda()) {
+#if LACUNA_HAS_CUDA
+    runtime::release(stream_, device_.index, pointer);
+#endif
+    return;
+  }
+  cached_[rounded].push_back(pointer);
+  stats_.cached_bytes += rounded;
+}
+
+MemoryStats Allocator::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+void Allocator::reset_peak() {
+  const std::lock_guard lock(mutex_);
+  stats_.peak_bytes = stats_.live_bytes;
+}
+
+std::vector<std::size_t> Allocator::live_blocks() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::size_t> sizes;
+  for (const auto& [pointer, bytes] : live_) sizes.push_back(bytes);
+  return sizes;
+}
+
+void Allocator::trim() {
+  const std::lock_guard lock(mutex_);
+  if (device_.is_cuda()) {
+#if LACUNA_HAS_CUDA
+    runtime::trim(stream_, device_.index);
+#endif
+    return;
+  }
+  for (auto& [size, blocks] : cached_)
+    for (void* block : blocks) std::free(block);
+  cached_.clear();
+  stats_.cached_bytes = 0;
+}
+
+void Allocator::set_limit(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  limit_ = bytes;
+}
+
+}  // namespace lacuna

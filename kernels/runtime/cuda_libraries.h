@@ -1,0 +1,21 @@
+// The vendor libraries' handles of one device. Included by CUDA sources only.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+
+namespace lacuna {
+
+struct CudaLibraries {
+  cublasLtHandle_t lt = nullptr;
+  void* workspace = nullptr;  ///< for cuBLASLt; safe to share because all work is ordered on one stream
+  std::size_t workspace_bytes = 0;
+  /// cuBLASLt's first heuristic answer by problem; the key is filled by kernels/gemm.
+  std::map<std::array<std::int64_t, 12>, cublasLtMatmulAlgo_t> matmul_algorithms;
+};
+
+}  // namespace lacuna
