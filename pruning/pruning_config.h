@@ -1,0 +1,39 @@
+// What a run may say about sparsity: when, how much, of what, chosen how.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/field.h"
+
+namespace lacuna {
+
+struct PruningConfig {
+  std::string method = "none";
+  std::string schedule = "cubic";
+  double sparsity = 0.9;
+  double initial_sparsity = 0.0;
+  std::int64_t begin_step = 0;
+  std::int64_t end_step = 0;
+  std::int64_t frequency = 100;
+  std::string distribution = "uniform";
+  std::vector<std::string> include = {"**"};
+  std::vector<std::string> exclude;
+};
+
+template <class V>
+void describe(PruningConfig& c, V&& v) {
+  v("method", c.method, "none, magnitude (keep the largest weights) or random (a fixed random pattern)", field::one_of({"none", "magnitude", "random"}));
+  v("schedule", c.schedule, "cubic (Zhu & Gupta 2017) from begin_step to end_step, or one_shot at begin_step", field::one_of({"cubic", "one_shot"}));
+  v("sparsity", c.sparsity, "Final fraction of zeros in the pruned weights", field::fraction());
+  v("initial_sparsity", c.initial_sparsity, "Fraction of zeros at begin_step (cubic)", field::fraction());
+  v("begin_step", c.begin_step, "First step that prunes, counted from 0", field::non_negative());
+  v("end_step", c.end_step, "Step from which the final sparsity holds (cubic)", field::non_negative());
+  v("frequency", c.frequency, "Steps between two prunings (cubic); end_step always prunes", field::positive());
+  v("distribution", c.distribution, "uniform (every layer alike) or global (one threshold over all layers)", field::one_of({"uniform", "global"}));
+  v("include", c.include, "Globs over parameter names; of the prunable weights, those that match are pruned");
+  v("exclude", c.exclude, "Globs over parameter names that stay dense");
+}
+
+}  // namespace lacuna

@@ -1,0 +1,44 @@
+// What a run may say about the loop itself.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/field.h"
+
+namespace lacuna {
+
+struct TrainingConfig {
+  std::int64_t steps = 0;
+  double epochs = 0;
+  std::int64_t batch_size = 32;
+  std::int64_t accumulate = 1;
+  double clip_norm = 0.0;
+  double label_smoothing = 0.0;
+  double ema_decay = 0.0;
+  std::int64_t log_every = 50;
+  std::int64_t eval_every = 0;
+  std::int64_t eval_batches = 0;
+  std::int64_t eval_batch_size = 0;
+  std::int64_t checkpoint_every = 0;
+  std::int64_t keep_checkpoints = 2;
+};
+
+template <class V>
+void describe(TrainingConfig& c, V&& v) {
+  v("steps", c.steps, "Optimizer steps; 0 = take epochs instead", field::non_negative());
+  v("epochs", c.epochs, "Passes over the training set; 0 = take steps instead", field::non_negative());
+  v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", field::positive());
+  v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", field::positive());
+  v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", field::non_negative());
+  v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", field::fraction());
+  v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", field::fraction());
+  v("log_every", c.log_every, "Steps between two log records", field::positive());
+  v("eval_every", c.eval_every, "Steps between two evaluations; 0 = only at the end", field::non_negative());
+  v("eval_batches", c.eval_batches, "Batches of an evaluation during training; 0 = the whole set", field::non_negative());
+  v("eval_batch_size", c.eval_batch_size, "Examples per evaluation batch; 0 = batch_size", field::non_negative());
+  v("checkpoint_every", c.checkpoint_every, "Steps between two checkpoints; 0 = only at the end and on a signal", field::non_negative());
+  v("keep_checkpoints", c.keep_checkpoints, "Newest checkpoints kept", field::positive());
+}
+
+}  // namespace lacuna
