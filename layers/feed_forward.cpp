@@ -1,0 +1,27 @@
+#include "layers/feed_forward.h"
+
+#include "layers/dropout.h"
+#include "layers/multiply.h"
+
+namespace lacuna {
+
+FeedForward::FeedForward(const FeedForwardOptions& options, Init init)
+    : dropout_(options.dropout),
+      expand_(add_child<Linear>("expand", options.features, options.filter,
+                                LinearOptions{.activation = options.activation}, init)),
+      contract_(add_child<Linear>("contract", options.filter, options.features,
+                                  LinearOptions{.deviation = options.output_deviation}, init)) {
+  require_dropout_rate("feed_forward", dropout_);
+}
+
+Var FeedForward::forward(const Var& x, ForwardContext& context) {
+  return contract_.forward(dropout(expand_.forward(x, context), dropout_, context), context);
+}
+
+Shape FeedForward::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
+  Shape inner = expand_.plan(shape, join_path(prefix, "expand"), lines);
+  if (dropout_ > 0) lines.back().activation_bytes += activation_bytes_of(inner.numel());
+  return contract_.plan(inner, join_path(prefix, "contract"), lines);
+}
+
+}  // namespace lacuna

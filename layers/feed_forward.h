@@ -1,0 +1,30 @@
+// FeedForward: the Transformer's two-layer perceptron.
+#pragma once
+
+#include "layers/linear.h"
+
+namespace lacuna {
+
+struct FeedForwardOptions {
+  std::int64_t features = 0;
+  std::int64_t filter = 0;  ///< width between the two layers
+  Activation activation = Activation::relu;
+  double dropout = 0;           ///< after the activation
+  double output_deviation = 0;  ///< of the second layer's initial weights; 0: Linear's own
+};
+
+/// contract(dropout(activation(expand(x)))). Children: expand (Linear [filter, features]), contract ([features, filter]).
+///   x  [features, columns]      returns the same shape
+class FeedForward : public Module {
+ public:
+  FeedForward(const FeedForwardOptions& options, Init init);
+  Var forward(const Var& x, ForwardContext& context) override;
+  Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
+
+ private:
+  double dropout_;
+  Linear& expand_;
+  Linear& contract_;
+};
+
+}  // namespace lacuna

@@ -1,0 +1,62 @@
+#include "layers/norm.h"
+
+#include "core/ops/batch_norm.h"
+#include "core/ops/layer_norm.h"
+#include "core/ops/pointwise.h"
+#include "layers/multiply.h"
+#include "layers/shapes.h"
+
+namespace lacuna {
+
+namespace {
+
+// Two passes of about four operations per element; norms are bound by memory, and the count is only for the plan's sum.
+constexpr double kFlopsPerElement = 8;
+
+LayerPlan plan_norm(const std::string& name, const char* kind, const Shape& shape) {
+  LayerPlan line{.name = name, .kind = kind};
+  line.flops = line.dense_flops = kFlopsPerElement * static_cast<double>(shape.numel());
+  line.activation_bytes = activation_bytes_of(shape.numel());
+  return line;
+}
+
+}  // namespace
+
+LayerNorm::LayerNorm(std::int64_t features, Init init, double eps)
+    : eps_(eps), gain_(add_parameter("gain", init.constant({features}, 1.0))),
+      bias_(add_parameter("bias", init.zeros({features}))) {
+  require_positive("layer_norm", "features", features);
+}
+
+Var LayerNorm::forward(const Var& x, ForwardContext& context) {
+  return layer_norm(x, context.use(gain_), context.use(bias_), eps_);
+}
+
+Shape LayerNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
+  require_matrix("layer_norm", shape, gain_.shape()[0]);
+  lines.push_back(plan_norm(prefix, "layer_norm", shape));
+  return shape;
+}
+
+BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Init init)
+    : options_(options), gain_(add_parameter("gain", init.constant({channels}, 1.0))),
+      bias_(add_parameter("bias", init.zeros({channels}))),
+      running_mean_(add_buffer("running_mean", init.zeros({channels}))),
+      running_var_(add_buffer("running_var", init.constant({channels}, 1.0))) {
+  require_positive("batch_norm", "channels", channels);
+}
+
+Var BatchNorm::forward(const Var& x, ForwardContext& context) {
+  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
+                           options_.momentum, options_.eps);
+  return options_.relu ? relu(y) : y;
+}
+
+Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
+  require_matrix("batch_norm", shape, gain_.shape()[0]);
+  lines.push_back(plan_norm(prefix, "batch_norm", shape));
+  if (options_.relu) lines.back().activation_bytes *= 2;
+  return shape;
+}
+
+}  // namespace lacuna
