@@ -26,19 +26,23 @@ struct TrainingConfig {
 
 template <class V>
 void describe(TrainingConfig& c, V&& v) {
-  v("steps", c.steps, "Optimizer steps; 0 = take epochs instead", field::non_negative());
-  v("epochs", c.epochs, "Passes over the training set; 0 = take steps instead", field::non_negative());
-  v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", field::positive());
-  v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", field::positive());
-  v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", field::non_negative());
-  v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", field::fraction());
-  v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", field::fraction());
-  v("log_every", c.log_every, "Steps between two log records", field::positive());
-  v("eval_every", c.eval_every, "Steps between two evaluations; 0 = only at the end", field::non_negative());
-  v("eval_batches", c.eval_batches, "Batches of an evaluation during training; 0 = the whole set", field::non_negative());
-  v("eval_batch_size", c.eval_batch_size, "Examples per evaluation batch; 0 = batch_size", field::non_negative());
-  v("checkpoint_every", c.checkpoint_every, "Steps between two checkpoints; 0 = only at the end and on a signal", field::non_negative());
-  v("keep_checkpoints", c.keep_checkpoints, "Newest checkpoints kept", field::positive());
+  v("steps", c.steps, "Optimizer steps; 0 = take epochs instead", non_negative());
+  v("epochs", c.epochs, "Passes over the training set; 0 = take steps instead", non_negative());
+  v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", positive());
+  v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", positive());
+  v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", non_negative());
+  v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", fraction());
+  v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", fraction());
+  v("log_every", c.log_every, "Steps between two log records", positive());
+  v("eval_every", c.eval_every, "Steps between two evaluations; 0 = only at the end", non_negative());
+  v("eval_batches", c.eval_batches, "Batches of an evaluation during training; 0 = the whole set", non_negative());
+  v("eval_batch_size", c.eval_batch_size, "Examples per evaluation batch; 0 = batch_size", non_negative());
+  v("checkpoint_every", c.checkpoint_every, "Steps between two checkpoints; 0 = only at the end and on a signal", non_negative());
+  v("keep_checkpoints", c.keep_checkpoints, "Newest checkpoints kept", positive());
+}
+
+inline void validate(const TrainingConfig& c, const ReportProblem& problem) {
+  if ((c.steps > 0) == (c.epochs > 0)) problem("steps", "must be positive with epochs 0, or 0 with positive epochs");
 }
 
 }  // namespace lacuna
