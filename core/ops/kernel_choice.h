@@ -1,0 +1,46 @@
+// Which kernel runs a product with a sparse operand: the sparse one, or dense math on a transient scratch.
+//
+// The choice is a pure function of the problem, by a model fitted to measurements: never timed at run time, so a run
+// repeats bit for bit, and never a bet, since below some sparsity dense math is faster on every machine.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/device.h"
+#include "core/dtype.h"
+
+namespace lacuna {
+
+enum class Route : std::uint8_t {
+  sparse,  ///< the sparse kernel
+  dense,   ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
+};
+
+/// An SpMM or SDDMM with a sparse [rows, cols] operand (or result) of nnz entries and a dense inner or outer extent.
+struct ProductShape {
+  Device device;
+  DType dtype = DType::f32;
+  MatmulPrecision precision = MatmulPrecision::highest;  ///< of the device
+  std::int64_t rows = 0;   ///< m of spmm, m of sddmm
+  std::int64_t cols = 0;   ///< k of spmm, n of sddmm
+  std::int64_t nnz = 0;
+  std::int64_t other = 0;  ///< n of spmm (columns of B), k of sddmm (the sum's length)
+  std::int64_t batch = 1;
+  bool shared_values = false;  ///< spmm: one set of values for the whole batch
+};
+
+struct Choice {
+  Route route = Route::sparse;
+  double sparse_seconds = 0;  ///< predicted; on the CPU for the one machine the model was fitted on
+  double dense_seconds = 0;
+  std::string reason;  ///< one clause
+};
+
+Choice choose_spmm(const ProductShape& problem);
+Choice choose_sddmm(const ProductShape& problem);
+
+/// "dense (densify + matmul): sparsity 0.50, predicted 41 us against 130 us sparse", for plans and logs.
+std::string explain_choice(const char* op, const ProductShape& problem);
+
+}  // namespace lacuna

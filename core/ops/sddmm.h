@@ -1,0 +1,25 @@
+// Sampled dense-dense product: the gradient of a sparse weight, and attention's scores.
+//   m, n: rows and columns of the pattern; k: the dimension that is summed over
+#pragma once
+
+#include "core/ops/kernel_choice.h"
+#include "core/topology.h"
+
+namespace lacuna {
+
+/// scale * (A B^T) at the entries of a pattern.
+///   a [m, k] or [batch, m, k]     b [n, k] or [batch, n, k], dtype, device and rank of a     pattern [m, n]
+///   returns values [nnz] or [batch, nnz] over `pattern`
+/// Runs on the sparse kernel or as a transient dense product that is then sampled (core/ops/kernel_choice.h).
+/// Throws ShapeError, DtypeError, DeviceError.
+/// Gradients: da = scale * S b and db = scale * S^T a, S the values' gradient over the pattern.
+SparseTensor sddmm(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale = 1);
+SparseVar sddmm(const Var& a, const Var& b, const TopologyPtr& pattern, double scale = 1);
+
+/// The same, overwriting `values` [nnz] or [batch, nnz] (which may be a slice), by the route given. Not on the tape.
+void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale, Route route);
+
+/// The problem as the choice between kernels sees it. Checks shapes; throws as sddmm does.
+ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& pattern);
+
+}  // namespace lacuna

@@ -1,0 +1,25 @@
+// Attention over a fixed sparse pattern: SDDMM, sparse softmax, SpMM.
+//   t: tokens of a sequence; d: features of a head
+#pragma once
+
+#include <vector>
+
+#include "core/random.h"
+#include "core/topology.h"
+
+namespace lacuna {
+
+/// softmax(scale * Q K^T on the pattern) V, head by head. A query whose row is empty yields zeros.
+///   q, k, v   [heads * batch, t, d], head-major (index h * batch + b), of one dtype and device
+///   patterns  [t, t] on that device: one that all heads share, or one per head
+///   dropout_p in [0, 1), on the probabilities; `key` names its random numbers
+///   returns   [heads * batch, t, d]
+/// One op on the tape: it keeps the probabilities ([batch, nnz] a head) and nothing of size t * t; the gradient re-draws
+/// the dropout mask from `key` and uses the patterns' cached transposes.
+/// Throws ShapeError, DtypeError, DeviceError, ValueError.
+Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
+                        std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});
+Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns, std::int64_t heads,
+                     double scale, double dropout_p = 0, RandomKey key = {});
+
+}  // namespace lacuna

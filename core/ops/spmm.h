@@ -1,0 +1,30 @@
+// Sparse times dense: the forward pass of every sparse layer and, on the transpose, its input gradient.
+//   m, k, n: rows of A, columns of A (rows of B), columns of B
+#pragma once
+
+#include "core/ops/kernel_choice.h"
+#include "core/topology.h"
+
+namespace lacuna {
+
+/// C = activation(A B + bias).
+///   a     [m, k] sparse; values [nnz], or [batch, nnz] when b is batched too
+///   b     [k, n] or [batch, k, n], dtype and device of a's values
+///   bias  [m], added along each row; undefined = none
+///   returns [m, n] or [batch, m, n]
+/// Runs on the sparse kernel or as a transient densify + dense product, whichever core/ops/kernel_choice.h predicts to be
+/// faster. Throws ShapeError, DtypeError, DeviceError.
+/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias [m].
+/// With relu, dc is masked by output > 0; with gelu the pre-activation is kept.
+Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);
+Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none);
+
+/// The same, overwriting `out` (which may be a slice), by the route given. Not on the tape. The dense route takes a
+/// batch only without bias and activation.
+void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias = {},
+               Activation activation = Activation::none);
+
+/// The problem as the choice between kernels sees it. Checks shapes; throws as spmm does.
+ProductShape spmm_problem(const SparseTensor& a, const Tensor& b);
+
+}  // namespace lacuna

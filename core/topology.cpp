@@ -1,0 +1,101 @@
+// Derived data of a pattern: built once, on the pattern's device, kept with it.
+#include "core/topology.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/visit.h"
+#include "kernels/topology/topology.h"
+
+namespace lacuna {
+
+namespace {
+
+Tensor scratch_of(std::size_t bytes, Device device) {
+  return Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, device);
+}
+
+}  // namespace
+
+Topology::Topology(std::int64_t rows, std::int64_t cols, Tensor row_offsets, Tensor col_indices)
+    : rows_(rows), cols_(cols), nnz_(col_indices.numel()), row_offsets_(std::move(row_offsets)), col_indices_(std::move(col_indices)) {}
+
+double Topology::sparsity() const {
+  const double total = static_cast<double>(rows_) * static_cast<double>(cols_);
+  return total == 0 ? 0.0 : 1.0 - static_cast<double>(nnz_) / total;
+}
+
+const Tensor& Topology::row_indices() const {
+  std::lock_guard lock(mutex_);
+  if (!row_indices_.defined()) {
+    OpScope scope("row_indices");
+    Tensor indices = Tensor::empty({nnz_}, DType::i32, device());
+    visit_device("row_indices", device(), [&](auto stream) {
+      kernels::expand_rows(stream, rows_, nnz_, row_offsets_.data<std::int32_t>(), indices.data<std::int32_t>());
+    });
+    row_indices_ = std::move(indices);
+  }
+  return row_indices_;
+}
+
+const Tensor& Topology::row_order() const {
+  std::lock_guard lock(mutex_);
+  if (!row_order_.defined()) {
+    OpScope scope("row_order");
+    Tensor order = Tensor::empty({rows_}, DType::i32, device());
+    visit_device("row_order", device(), [&](auto stream) {
+      Tensor scratch = scratch_of(kernels::row_order_scratch_bytes(stream, rows_), device());
+      kernels::row_order(stream, rows_, row_offsets_.data<std::int32_t>(), order.data<std::int32_t>(), scratch.raw());
+    });
+    row_order_ = std::move(order);
+  }
+  return row_order_;
+}
+
+const TransposedTopology& Topology::transposed() const {
+  std::lock_guard lock(mutex_);
+  if (!transposed_) {
+    OpScope scope("transpose_pattern");
+    Tensor offsets = Tensor::empty({cols_ + 1}, DType::i32, device());
+    Tensor columns = Tensor::empty({nnz_}, DType::i32, device());
+    Tensor permutation = Tensor::empty({nnz_}, DType::i32, device());
+    visit_device("transpose_pattern", device(), [&](auto stream) {
+      Tensor scratch = scratch_of(kernels::transpose_scratch_bytes(stream, rows_, cols_, nnz_), device());
+      kernels::transpose_pattern(stream, rows_, cols_, nnz_, row_offsets_.data<std::int32_t>(), col_indices_.data<std::int32_t>(),
+                                 offsets.data<std::int32_t>(), columns.data<std::int32_t>(), permutation.data<std::int32_t>(),
+                                 scratch.raw());
+    });
+    auto topology = std::make_shared<const Topology>(cols_, rows_, std::move(offsets), std::move(columns));
+    transposed_ = std::make_unique<TransposedTopology>(TransposedTopology{std::move(topology), std::move(permutation)});
+  }
+  return *transposed_;
+}
+
+std::int64_t Topology::max_row_length() const {
+  std::lock_guard lock(mutex_);
+  if (max_row_length_ < 0) {
+    const std::vector<std::int32_t> offsets = row_offsets_.to_vector<std::int32_t>();
+    std::int64_t longest = 0;
+    for (std::size_t r = 0; r + 1 < offsets.size(); ++r) longest = std::max<std::int64_t>(longest, offsets[r + 1] - offsets[r]);
+    max_row_length_ = longest;
+  }
+  return max_row_length_;
+}
+
+bool Topology::same_pattern(const Topology& other) const {
+  if (this == &other) return true;
+  if (rows_ != other.rows_ || cols_ != other.cols_ || nnz_ != other.nnz_) return false;
+  return row_offsets_.to_vector<std::int32_t>() == other.row_offsets_.to_vector<std::int32_t>() &&
+         col_indices_.to_vector<std::int32_t>() == other.col_indices_.to_vector<std::int32_t>();
+}
+
+std::size_t Topology::bytes() const {
+  std::lock_guard lock(mutex_);
+  std::size_t total = row_offsets_.nbytes() + col_indices_.nbytes();
+  if (row_indices_.defined()) total += row_indices_.nbytes();
+  if (row_order_.defined()) total += row_order_.nbytes();
+  if (transposed_) total += transposed_->permutation.nbytes() + transposed_->topology->bytes();
+  return total;
+}
+
+}  // namespace lacuna
