@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/tensor.h"
+#include "kernels/random/philox.h"
 
 namespace lacuna {
 
@@ -13,6 +14,11 @@ struct RandomKey {
   std::uint64_t seed = 0;
   std::uint64_t sequence = 0;
 };
+
+/// Word `index` of the key's sequence: 32 uniform bits.
+inline std::uint32_t random_word(RandomKey key, std::uint64_t index) {
+  return philox_word(key.seed, key.sequence, index);
+}
 
 /// Hands out keys: call k of step t of a seed always gives the same key. Nothing but (seed, step) needs saving.
 class RandomStream {
