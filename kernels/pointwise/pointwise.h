@@ -1,0 +1,42 @@
+// Elementwise kernels. Outputs may be one of the inputs (in place); other overlap is not allowed.   n: elements.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/runtime/views.h"
+
+namespace lacuna::kernels {
+
+enum class Binary : std::uint8_t { add, sub, mul };
+
+/// out[i] = a[i] op b[i].
+template <class T>
+void binary(CpuStream, Binary op, const T* a, const T* b, T* out, std::int64_t n);
+template <class T>
+void binary(CudaStream, Binary op, const T* a, const T* b, T* out, std::int64_t n);
+
+/// out[i] = factor * a[i].
+template <class T>
+void scale(CpuStream, const T* a, double factor, T* out, std::int64_t n);
+template <class T>
+void scale(CudaStream, const T* a, double factor, T* out, std::int64_t n);
+
+/// y[i] = activation(x[i]).
+template <class T>
+void activation(CpuStream, Activation activation, const T* x, T* y, std::int64_t n);
+template <class T>
+void activation(CudaStream, Activation activation, const T* x, T* y, std::int64_t n);
+
+/// dx[i] = dy[i] * activation'(.). `saved` is the activation's input; for relu its output serves as well.
+template <class T>
+void activation_gradient(CpuStream, Activation activation, const T* saved, const T* dy, T* dx, std::int64_t n);
+template <class T>
+void activation_gradient(CudaStream, Activation activation, const T* saved, const T* dy, T* dx, std::int64_t n);
+
+/// y = activation(x + bias[row]) for x, y [m, n], contiguous; epilogue.bias may be null.
+template <class T>
+void apply_epilogue(CpuStream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m, std::int64_t n);
+template <class T>
+void apply_epilogue(CudaStream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m, std::int64_t n);
+
+}  // namespace lacuna::kernels
