@@ -10,12 +10,9 @@ namespace lacuna {
 
 namespace {
 
-// Two passes of about four operations per element; norms are bound by memory, and the count is only for the plan's sum.
-constexpr double kFlopsPerElement = 8;
-
+// No flops: the plan counts multiply-adds of weights and scores; norms are bound by memory.
 LayerPlan plan_norm(const std::string& name, const char* kind, const Shape& shape) {
   LayerPlan line{.name = name, .kind = kind};
-  line.flops = line.dense_flops = kFlopsPerElement * static_cast<double>(shape.numel());
   line.activation_bytes = activation_bytes_of(shape.numel());
   return line;
 }

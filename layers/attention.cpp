@@ -1,0 +1,106 @@
+#include "layers/attention.h"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/errors.h"
+#include "core/ops/heads.h"
+#include "core/ops/matmul.h"
+#include "core/ops/softmax.h"
+#include "core/ops/sparse_attention.h"
+#include "layers/dropout.h"
+#include "layers/multiply.h"
+#include "layers/shapes.h"
+
+namespace lacuna {
+
+SelfAttention::SelfAttention(AttentionOptions options, Init init)
+    : options_(std::move(options)),
+      scale_(1.0 / std::sqrt(static_cast<double>(options_.features) / static_cast<double>(options_.heads))),
+      query_(add_child<Linear>("query", options_.features, options_.features, LinearOptions{}, init)),
+      key_(add_child<Linear>("key", options_.features, options_.features, LinearOptions{}, init)),
+      value_(add_child<Linear>("value", options_.features, options_.features, LinearOptions{}, init)),
+      output_(add_child<Linear>("output", options_.features, options_.features,
+                                LinearOptions{.deviation = options_.output_deviation}, init)) {
+  require_positive("attention", "heads", options_.heads);
+  require_positive("attention", "sequence_length", options_.sequence_length);
+  require_dropout_rate("attention", options_.dropout);
+  if (options_.features % options_.heads != 0) {
+    throw ValueError("attention", fmt::format("{} features on {} heads; heads must divide features", options_.features,
+                                              options_.heads));
+  }
+  if (!options_.patterns) return;
+  const auto count = static_cast<std::int64_t>(options_.patterns->topologies().size());
+  if (count != 1 && count != options_.heads) {
+    throw ValueError("attention", fmt::format("{} patterns for {} heads; must be 1 or one per head", count, options_.heads));
+  }
+  if (options_.patterns->sequence_length() != options_.sequence_length) {
+    throw ValueError("attention", fmt::format("patterns of {} tokens; the sequence length is {}",
+                                              options_.patterns->sequence_length(), options_.sequence_length));
+  }
+}
+
+std::int64_t SelfAttention::batch(const Shape& shape) const {
+  return require_batch("attention", shape, options_.features, options_.sequence_length, "sequences");
+}
+
+Var SelfAttention::forward(const Var& x, ForwardContext& context) {
+  const std::int64_t num_sequences = batch(x.shape());
+  const auto project = [&](Linear& projection) {
+    return split_heads(projection.forward(x, context), num_sequences, options_.heads);  // [heads * batch, t, d / heads]
+  };
+  const Var q = project(query_);
+  const Var k = project(key_);
+  const Var v = project(value_);
+  Var mixed;
+  if (options_.patterns) {
+    const double p = context.training ? options_.dropout : 0.0;
+    const RandomKey key = p > 0 ? next_key("attention", context) : RandomKey{};
+    mixed = sparse_attention(q, k, v, options_.patterns->topologies(), options_.heads, scale_, p, key);
+  } else {
+    mixed = dense_attention(q, k, v, context);
+  }
+  return output_.forward(merge_heads(mixed, num_sequences, options_.heads), context);
+}
+
+Var SelfAttention::dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {
+  // One expression, so that in evaluation the scores die before the next [heads * batch, t, t] array is made.
+  return matmul(dropout(softmax(matmul(q, k, false, /*transpose_b=*/true), scale_, /*causal=*/true), options_.dropout,
+                        context),
+                v);
+}
+
+Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
+  const auto num_sequences = static_cast<double>(batch(shape));
+  const auto t = static_cast<double>(options_.sequence_length);
+  const auto heads = static_cast<double>(options_.heads);
+  const double head_width = static_cast<double>(options_.features) / heads;
+  const std::size_t first = lines.size();
+  query_.plan(shape, join_path(prefix, "query"), lines);
+  key_.plan(shape, join_path(prefix, "key"), lines);
+  value_.plan(shape, join_path(prefix, "value"), lines);
+  // Each projection is followed by its token-major copy, which is the one kept.
+  for (std::size_t i = first; i < lines.size(); ++i) lines[i].activation_bytes = activation_bytes_of(shape.numel());
+
+  LayerPlan scores{.name = join_path(prefix, "scores"), .columns = shape[1]};
+  // Q K^T and P V, two operations per multiply-add each. Materialised dense attention computes the whole t x t square.
+  const double per_score = 2.0 * 2.0 * head_width * num_sequences;
+  const double square = heads * t * t;
+  const double entries =
+      options_.patterns ? static_cast<double>(options_.patterns->entries(options_.heads)) : square;
+  scores.kind = options_.patterns ? "sparse_attention" : "attention";
+  scores.dense_flops = per_score * square;
+  scores.flops = per_score * entries;
+  // Dense keeps the probabilities and, under dropout, the dropped copy too. The result lives on as its feature-major copy.
+  const double kept = !options_.patterns && options_.dropout > 0 ? 2.0 : 1.0;
+  scores.activation_bytes = 4.0 * kept * entries * num_sequences + activation_bytes_of(shape.numel());
+  lines.push_back(scores);
+  return output_.plan(shape, join_path(prefix, "output"), lines);
+}
+
+void SelfAttention::on_move(Device device) {
+  if (options_.patterns) options_.patterns->to(device);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,47 @@
+// SelfAttention: multi-head causal self-attention, dense (scores materialised) or on sparse patterns.
+//
+// d: features.   t: tokens of a sequence.   Activations are [d, batch * t]; inside a head they are token-major [t, d / heads].
+#pragma once
+
+#include "layers/attention_patterns.h"
+#include "layers/linear.h"
+
+namespace lacuna {
+
+struct AttentionOptions {
+  std::int64_t features = 0;
+  std::int64_t heads = 1;
+  std::int64_t sequence_length = 0;
+  double dropout = 0;             ///< on the probabilities
+  double output_deviation = 0;    ///< of the output projection's initial weights; 0: Linear's own
+  AttentionPatternsPtr patterns;  ///< null: dense causal; else 1 pattern for every head, or one per head
+};
+
+/// softmax(Q K^T / sqrt(d / heads)) V per head, projected back. A query sees itself and keys before it.
+/// Children: query, key, value, output (Linear [d, d], prunable, with bias).
+///   x  [d, batch * t]      returns the same shape
+/// Dense keeps the probabilities, [heads * batch, t, t]; sparse keeps one number per pattern entry.
+/// Throws ShapeError when columns are not whole sequences, ValueError when heads do not divide features, or patterns do
+/// not fit heads and sequence length.
+class SelfAttention : public Module {
+ public:
+  SelfAttention(AttentionOptions options, Init init);
+  Var forward(const Var& x, ForwardContext& context) override;
+  Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
+
+ protected:
+  void on_move(Device device) override;
+
+ private:
+  std::int64_t batch(const Shape& shape) const;
+  Var dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const;
+
+  AttentionOptions options_;
+  double scale_;  // 1 / sqrt(features of a head)
+  Linear& query_;
+  Linear& key_;
+  Linear& value_;
+  Linear& output_;
+};
+
+}  // namespace lacuna
