@@ -39,6 +39,10 @@ void clear(CudaStream, int device, void* to, std::size_t bytes);
 void synchronize(CudaStream, int device);
 void* allocate_pinned(std::size_t bytes);
 void release_pinned(void* pointer) noexcept;
+void* create_event();  ///< no timing; marks a point on a stream
+void destroy_event(void* event) noexcept;
+void record_event(CudaStream, void* event);
+void wait_event(void* event);  ///< the host waits until the stream has passed it
 void push_range(const char* name);  ///< an NVTX range, for the profiler's timeline
 void pop_range();
 

@@ -100,6 +100,17 @@ void* allocate_pinned(std::size_t bytes) {
 
 void release_pinned(void* pointer) noexcept { cudaFreeHost(pointer); }
 
+void* create_event() {
+  cudaEvent_t event = nullptr;
+  LACUNA_CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return event;
+}
+void destroy_event(void* event) noexcept { cudaEventDestroy(static_cast<cudaEvent_t>(event)); }
+void record_event(CudaStream stream, void* event) {
+  LACUNA_CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event), native(stream)));
+}
+void wait_event(void* event) { LACUNA_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
+
 void push_range(const char* name) { nvtxRangePushA(name); }
 void pop_range() { nvtxRangePop(); }
 

@@ -1,0 +1,87 @@
+#include "optim/optimizer.h"
+
+#include "core/ops/reduce.h"
+
+namespace lacuna {
+namespace {
+
+// The slot of that name, created as zeros; `created` says which.
+Tensor slot(Parameter& parameter, const char* name, bool* created = nullptr) {
+  Tensor& tensor = parameter.slots()[name];
+  if (created) *created = !tensor.defined();
+  if (!tensor.defined()) tensor = Tensor::zeros_like(parameter.value());
+  return tensor;
+}
+
+class Sgd : public Optimizer {
+ public:
+  explicit Sgd(const SgdConfig& config) : config_(config) {}
+
+  void update(Parameter& p, const UpdateInputs& in) const override {
+    if (!p.grad().defined()) return;
+    SgdStep step{in.lr, config_.momentum, config_.dampening, p.decay ? config_.weight_decay : 0.0, config_.nesterov, false};
+    Tensor momentum;
+    if (config_.momentum != 0) momentum = slot(p, "momentum", &step.first);
+    sgd_update(p.value(), p.grad(), momentum, step, in.guard);
+  }
+  double peak_lr() const override { return config_.lr; }
+  int num_slots() const override { return config_.momentum != 0 ? 1 : 0; }
+
+ private:
+  SgdConfig config_;
+};
+
+template <class Config, bool kDecoupled>
+class AdamLike : public Optimizer {
+ public:
+  explicit AdamLike(const Config& config) : config_(config) {}
+
+  void update(Parameter& p, const UpdateInputs& in) const override {
+    if (!p.grad().defined()) return;
+    const AdamStep step{in.lr, config_.beta1, config_.beta2, config_.eps, p.decay ? config_.weight_decay : 0.0, kDecoupled,
+                        in.step + 1};
+    adam_update(p.value(), p.grad(), slot(p, "adam_m"), slot(p, "adam_v"), step, in.guard);
+  }
+  double peak_lr() const override { return config_.lr; }
+  int num_slots() const override { return 2; }
+
+ private:
+  Config config_;
+};
+
+std::unique_ptr<Optimizer> make(const SgdConfig& c) { return std::make_unique<Sgd>(c); }
+std::unique_ptr<Optimizer> make(const AdamConfig& c) { return std::make_unique<AdamLike<AdamConfig, false>>(c); }
+std::unique_ptr<Optimizer> make(const AdamWConfig& c) { return std::make_unique<AdamLike<AdamWConfig, true>>(c); }
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config) {
+  return std::visit([](const auto& c) { return make(c); }, config);
+}
+
+GradientGuard::GradientGuard(double max_norm, DType dtype, Device device)
+    : max_norm_(max_norm),
+      norm_(Tensor::zeros({}, dtype, device)),
+      factor_(Tensor::full({}, 1.0, DType::f32, device)),
+      bad_(Tensor::zeros({}, DType::i32, device)) {}
+
+UpdateGuard GradientGuard::inspect(const std::vector<Parameter*>& parameters, const Tensor& loss) {
+  std::vector<Tensor> gradients;
+  for (const Parameter* p : parameters)
+    if (p->grad().defined() && p->grad().numel() > 0) gradients.push_back(p->grad());
+  flag_not_finite(loss, bad_);
+  if (!gradients.empty()) clip_factor(sum_of_squares(gradients), max_norm_, norm_, factor_, bad_);
+  return {factor_, bad_};
+}
+
+void update_ema(const std::vector<Parameter*>& parameters, double decay, const UpdateGuard& guard) {
+  for (Parameter* p : parameters) {
+    Tensor& ema = p->slots()["ema"];
+    if (!ema.defined())
+      ema = p->value().clone();
+    else
+      ema_update(ema, p->value(), decay, guard);
+  }
+}
+
+}  // namespace lacuna
