@@ -20,6 +20,9 @@ inline std::uint32_t random_word(RandomKey key, std::uint64_t index) {
   return philox_word(key.seed, key.sequence, index);
 }
 
+/// Words 4 * block to 4 * block + 3 of the key's sequence, at the price of one.
+inline Philox4 random_block(RandomKey key, std::uint64_t block) { return philox(key.seed, key.sequence, block); }
+
 /// Hands out keys: call k of step t of a seed always gives the same key. Nothing but (seed, step) needs saving.
 class RandomStream {
  public:
