@@ -1,0 +1,2 @@
+#define LACUNA_ISA isa_baseline
+#include "kernels/spmm/spmm_cpu_inner.h"
