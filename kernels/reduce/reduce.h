@@ -12,7 +12,7 @@ namespace lacuna::kernels {
 
 /// One array among several that are reduced together.
 template <class T>
-struct Span {
+struct Span {  // not std::span: it crosses into CUDA kernels by value
   const T* data = nullptr;
   std::int64_t size = 0;
 };

@@ -1,0 +1,83 @@
+#include "kernels/pointwise/activation.h"
+#include "kernels/pointwise/pointwise.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr std::int64_t kParallelFrom = 1 << 16;  // below this a parallel region costs more than it saves
+
+/// out[i] = f(i). Elements are independent, so the number of threads never shows in the result.
+template <class T, class F>
+void map(T* out, std::int64_t n, F f) {
+#pragma omp parallel for simd schedule(static) if (parallel : n >= kParallelFrom)
+  for (std::int64_t i = 0; i < n; ++i) out[i] = f(i);
+}
+
+}  // namespace
+
+template <class T>
+void binary(CpuStream, Binary op, const T* a, const T* b, T* out, std::int64_t n) {
+  switch (op) {
+    case Binary::add: return map(out, n, [=](std::int64_t i) { return a[i] + b[i]; });
+    case Binary::sub: return map(out, n, [=](std::int64_t i) { return a[i] - b[i]; });
+    case Binary::mul: return map(out, n, [=](std::int64_t i) { return a[i] * b[i]; });
+  }
+}
+
+template <class T>
+void scale(CpuStream, const T* a, double factor, T* out, std::int64_t n) {
+  const T typed = static_cast<T>(factor);
+  map(out, n, [=](std::int64_t i) { return typed * a[i]; });
+}
+
+template <class T>
+void activation(CpuStream, Activation kind, const T* x, T* y, std::int64_t n) {
+  switch (kind) {  // one loop each, so that relu and the copy are vectorised
+    case Activation::none: return map(y, n, [=](std::int64_t i) { return x[i]; });
+    case Activation::relu: return map(y, n, [=](std::int64_t i) { return relu(x[i]); });
+    case Activation::gelu: return map(y, n, [=](std::int64_t i) { return gelu(x[i]); });
+  }
+}
+
+template <class T>
+void activation_gradient(CpuStream, Activation kind, const T* saved, const T* dy, T* dx, std::int64_t n) {
+  switch (kind) {
+    case Activation::none: return map(dx, n, [=](std::int64_t i) { return dy[i]; });
+    case Activation::relu:
+      return map(dx, n, [=](std::int64_t i) { return activate_gradient(Activation::relu, saved[i], dy[i]); });
+    case Activation::gelu:
+      return map(dx, n, [=](std::int64_t i) { return activate_gradient(Activation::gelu, saved[i], dy[i]); });
+  }
+}
+
+template <class T>
+void apply_epilogue(CpuStream stream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m,
+                    std::int64_t n) {
+  if (epilogue.bias == nullptr) return activation(stream, epilogue.activation, x, y, m * n);
+  const T* bias = epilogue.bias;
+  const Activation kind = epilogue.activation;
+#pragma omp parallel for schedule(static) if (m * n >= kParallelFrom)
+  for (std::int64_t i = 0; i < m; ++i) {
+    const T shift = bias[i];
+    const T* from = x + i * n;
+    T* to = y + i * n;
+    for (std::int64_t j = 0; j < n; ++j) to[j] = from[j] + shift;
+    if (kind == Activation::relu) {
+      for (std::int64_t j = 0; j < n; ++j) to[j] = relu(to[j]);
+    } else if (kind == Activation::gelu) {
+      for (std::int64_t j = 0; j < n; ++j) to[j] = gelu(to[j]);
+    }
+  }
+}
+
+#define LACUNA_INSTANTIATE(T)                                                                                   \
+  template void binary<T>(CpuStream, Binary, const T*, const T*, T*, std::int64_t);                             \
+  template void scale<T>(CpuStream, const T*, double, T*, std::int64_t);                                        \
+  template void activation<T>(CpuStream, Activation, const T*, T*, std::int64_t);                               \
+  template void activation_gradient<T>(CpuStream, Activation, const T*, const T*, T*, std::int64_t);            \
+  template void apply_epilogue<T>(CpuStream, const T*, const Epilogue<const T>&, T*, std::int64_t, std::int64_t);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(double)
+#undef LACUNA_INSTANTIATE
+
+}  // namespace lacuna::kernels
