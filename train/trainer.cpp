@@ -1,0 +1,210 @@
+#include "train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "core/errors.h"
+#include "core/ops/cross_entropy.h"
+#include "core/ops/pointwise.h"
+#include "optim/lr_schedule.h"
+#include "pruning/sparsity_schedule.h"
+
+namespace lacuna {
+namespace {
+
+// Times a phase when there is a timer.
+class PhaseScope {
+ public:
+  PhaseScope(PhaseTimer* timer, Phase phase) : timer_(timer) {
+    if (timer_) timer_->begin(phase);
+  }
+  ~PhaseScope() {
+    if (timer_) timer_->end();
+  }
+  PhaseScope(const PhaseScope&) = delete;
+  PhaseScope& operator=(const PhaseScope&) = delete;
+
+ private:
+  PhaseTimer* timer_;
+};
+
+// Puts the moving averages in the parameters' place, and the trained values back at the end of the scope.
+class AveragedWeights {
+ public:
+  explicit AveragedWeights(const std::vector<Parameter*>& parameters) {
+    for (Parameter* p : parameters) {
+      const auto ema = p->slots().find("ema");
+      if (ema == p->slots().end()) continue;
+      saved_.emplace_back(p, p->value().clone());
+      p->value().copy_from(ema->second);
+    }
+  }
+  ~AveragedWeights() {
+    for (auto& [parameter, value] : saved_) parameter->value().copy_from(value);
+  }
+  AveragedWeights(const AveragedWeights&) = delete;
+  AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+ private:
+  std::vector<std::pair<Parameter*, Tensor>> saved_;
+};
+
+std::int64_t steps_in(const TrainingConfig& c, std::int64_t num_examples) {
+  if (c.steps > 0) return c.steps;
+  const std::int64_t batches = num_examples / c.batch_size / c.accumulate;
+  return std::max<std::int64_t>(1, std::llround(c.epochs * static_cast<double>(batches)));
+}
+
+DType dtype_of_model(const std::vector<Parameter*>& parameters) {
+  if (parameters.empty()) throw ValueError("trainer", "a model without parameters; must have some to train");
+  return parameters.front()->value().dtype();
+}
+
+}  // namespace
+
+double Evaluation::bits_per_target() const { return loss / std::numbers::ln2; }
+
+Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device)
+    : config_(config),
+      model_(model),
+      data_(data),
+      device_(device),
+      parameters_(model.parameters()),
+      buffers_(model.buffers()),
+      optimizer_(make_optimizer(config.optimizer)),
+      guard_(config.training.clip_norm, dtype_of_model(parameters_), device),
+      uploader_(device),
+      loss_sum_(Tensor::zeros({}, dtype_of_model(parameters_), device)) {
+  const TrainingConfig& t = config_.training;
+  if (data_.train->num_examples() < t.batch_size)
+    throw DataError("trainer", fmt::format("{} with batch_size {}; the training set must hold at least one batch",
+                                           data_.train->description(), t.batch_size));
+  total_steps_ = steps_in(t, data_.train->num_examples());
+  if (config_.pruning.method != "none") {
+    pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed);
+    const std::int64_t last = last_pruning_step(config_.pruning);
+    if (last >= total_steps_)
+      throw ConfigError("pruning.end_step", fmt::format("prunes last at step {}, training has {}; the target sparsity would "
+                                                        "never be reached", last, total_steps_));
+  }
+  start_loader();
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::start_loader() {
+  LoaderOptions options;
+  options.batch_size = config_.training.batch_size;
+  options.seed = config_.seed;
+  options.shuffle = true;
+  options.drop_last = true;
+  options.augment = true;
+  options.num_workers = config_.loader.num_workers;
+  options.prefetch = config_.loader.prefetch;
+  options.start_step = step_ * config_.training.accumulate;
+  loader_.reset();
+  loader_ = std::make_unique<BatchLoader>(data_.train, options);
+}
+
+void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_t interval_steps) {
+  step_ = step;
+  loss_sum_ = Tensor::full({}, interval_loss_sum, loss_sum_.dtype(), device_);
+  interval_steps_ = interval_steps;
+  start_loader();
+}
+
+double Trainer::lr(std::int64_t step) const { return optimizer_->peak_lr() * lr_factor(config_.schedule, step, total_steps_); }
+double Trainer::sparsity() const { return pruner_ ? pruner_->achieved_sparsity() : 0.0; }
+double Trainer::data_wait_seconds() const { return loader_->wait_seconds(); }
+
+void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
+  Tensor inputs, targets;
+  {
+    const PhaseScope scope(timer, Phase::data);
+    const Batch batch = loader_->next();
+    inputs = uploader_.upload(batch.inputs);
+    targets = uploader_.upload(batch.targets);
+  }
+  Var loss;
+  {
+    const PhaseScope scope(timer, Phase::forward);
+    ForwardContext context{.training = true, .random = random_.get()};
+    loss = cross_entropy(model_.forward(Var(inputs), context), targets, config_.training.label_smoothing);
+    if (config_.training.accumulate > 1) loss = scale(loss, 1.0 / static_cast<double>(config_.training.accumulate));
+  }
+  if (micro == 0)
+    step_loss_ = loss.data().clone();
+  else
+    accumulate(step_loss_, loss.data());
+  const PhaseScope scope(timer, Phase::backward);
+  backward(loss);
+}
+
+void Trainer::advance(PhaseTimer* timer) {
+  pruned_ = false;
+  if (pruner_) {
+    const PhaseScope scope(timer, Phase::pruning);
+    pruned_ = pruner_->step(step_);
+  }
+  random_ = std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
+  for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) micro_step(micro, timer);
+  const PhaseScope scope(timer, Phase::optimizer);
+  UpdateInputs inputs{lr(step_), step_, guard_.inspect(parameters_, step_loss_)};
+  for (Parameter* p : parameters_) optimizer_->update(*p, inputs);
+  if (config_.training.ema_decay > 0) update_ema(parameters_, config_.training.ema_decay, inputs.guard);
+  for (Parameter* p : parameters_) p->var().clear_grad();
+  accumulate(loss_sum_, step_loss_);
+  ++interval_steps_;
+  ++step_;
+}
+
+IntervalMetrics Trainer::read_metrics() {
+  IntervalMetrics metrics;
+  metrics.mean_loss = interval_steps_ > 0 ? loss_sum_.item() / static_cast<double>(interval_steps_) : 0.0;
+  metrics.gradient_norm = guard_.norm();
+  metrics.diverged = guard_.diverged();
+  loss_sum_ = Tensor::zeros({}, loss_sum_.dtype(), device_);
+  interval_steps_ = 0;
+  return metrics;
+}
+
+Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches) {
+  const AveragedWeights averaged(parameters_);
+  const TrainingConfig& t = config_.training;
+  return lacuna::evaluate(model_, dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, device_, max_batches);
+}
+
+Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device, std::int64_t max_batches) {
+  Uploader uploader(device);
+  ForwardContext context;
+  std::vector<Tensor> losses, correct;  // read once, at the end: the host runs ahead
+  std::vector<std::int64_t> counts;
+  const std::int64_t n = dataset.num_examples();
+  for (std::int64_t begin = 0; begin < n; begin += batch_size) {
+    if (max_batches > 0 && static_cast<std::int64_t>(counts.size()) == max_batches) break;
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(batch_size, n - begin)));
+    std::iota(indices.begin(), indices.end(), begin);
+    const Batch batch = dataset.batch(indices, AugmentKey{});
+    const Tensor targets = uploader.upload(batch.targets);
+    const Tensor logits = model.forward(Var(uploader.upload(batch.inputs)), context).data();
+    losses.push_back(cross_entropy(logits, targets));
+    correct.push_back(count_correct(logits, targets));
+    counts.push_back(targets.numel());
+  }
+  Evaluation result;
+  double right = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    result.loss += losses[i].item() * static_cast<double>(counts[i]);
+    right += correct[i].item();
+    result.num_targets += counts[i];
+  }
+  if (result.num_targets == 0) throw DataError("evaluate", dataset.description() + "; must hold at least one example");
+  result.loss /= static_cast<double>(result.num_targets);
+  result.accuracy = right / static_cast<double>(result.num_targets);
+  return result;
+}
+
+}  // namespace lacuna

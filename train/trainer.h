@@ -1,0 +1,106 @@
+// Trainer: one model, its data, optimizer and pruner, advanced step by step. No files, no console: train/run.h has those.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/upload.h"
+#include "data/batch_loader.h"
+#include "data/data_config.h"
+#include "layers/module.h"
+#include "optim/optimizer.h"
+#include "optim/schedule_config.h"
+#include "pruning/pruner.h"
+#include "train/phase_timer.h"
+#include "train/training_config.h"
+
+namespace lacuna {
+
+struct TrainerConfig {
+  std::uint64_t seed = 0;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  PruningConfig pruning;
+  TrainingConfig training;
+  LoaderConfig loader;  ///< workers and prefetch depth
+};
+
+/// Means over what was evaluated.
+struct Evaluation {
+  double loss = 0;      ///< cross entropy in nats per target, without label smoothing
+  double accuracy = 0;  ///< share of targets that are the largest logit
+  std::int64_t num_targets = 0;
+  double bits_per_target() const;  ///< loss / ln 2; bits per byte for byte-level text
+};
+
+/// Losses since the last read. Reading waits for the device; nothing else in a step does.
+struct IntervalMetrics {
+  double mean_loss = 0;
+  double gradient_norm = 0;  ///< of the last step, before clipping
+  bool diverged = false;     ///< a loss or gradient was not finite; every update since was left out
+};
+
+class Trainer {
+ public:
+  /// The model is on `device` already, the data sets on the CPU. Throws ConfigError (globs that match nothing, a schedule
+  /// that ends after the last step), DataError (a training set smaller than one batch).
+  Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device);
+  ~Trainer();
+
+  std::int64_t step() const { return step_; }  ///< optimizer steps done
+  std::int64_t total_steps() const { return total_steps_; }
+  bool finished() const { return step_ >= total_steps_; }
+  double lr(std::int64_t step) const;
+  double sparsity() const;                     ///< over the pruned weights together; 0 without pruning
+  bool pruned_in_last_step() const { return pruned_; }
+
+  /// One optimizer step: prune if due, then `accumulate` forward and backward passes, the guard, the updates. `timer` may
+  /// be null.
+  void advance(PhaseTimer* timer = nullptr);
+  IntervalMetrics read_metrics();
+  bool diverged() const { return guard_.diverged(); }  ///< waits for the device
+  /// Seconds the loop has waited for data so far.
+  double data_wait_seconds() const;
+
+  /// Over `dataset`, or its first `max_batches` batches when that is positive; with the moving average of the weights
+  /// when one is kept. Changes nothing.
+  Evaluation evaluate(const Dataset& dataset, std::int64_t max_batches = 0);
+
+  const std::vector<Parameter*>& parameters() const { return parameters_; }
+  const std::vector<NamedBuffer>& buffers() const { return buffers_; }
+  /// Continues after `step` steps: parameters, slots and buffers must have been loaded. Data order and random numbers are
+  /// functions of (seed, step), so nothing else is needed.
+  void resume_at(std::int64_t step, double interval_loss_sum, std::int64_t interval_steps);
+  double interval_loss_sum() const { return loss_sum_.item(); }
+  std::int64_t interval_steps() const { return interval_steps_; }
+
+ private:
+  void micro_step(std::int64_t micro, PhaseTimer* timer);
+  void start_loader();
+
+  TrainerConfig config_;
+  Module& model_;
+  DataSplits data_;
+  Device device_;
+  std::vector<Parameter*> parameters_;
+  std::vector<NamedBuffer> buffers_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Pruner> pruner_;
+  std::unique_ptr<BatchLoader> loader_;
+  std::unique_ptr<RandomStream> random_;
+  GradientGuard guard_;
+  Uploader uploader_;
+  Tensor step_loss_;  // mean over the micro-batches of this step
+  Tensor loss_sum_;   // over the steps since read_metrics()
+  std::int64_t interval_steps_ = 0;
+  std::int64_t step_ = 0;
+  std::int64_t total_steps_ = 0;
+  bool pruned_ = false;
+};
+
+/// Evaluation of a bare model, for `lacuna eval` and examples.
+Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device, std::int64_t max_batches = 0);
+
+}  // namespace lacuna
