@@ -1,0 +1,21 @@
+# Tests that are scripts. Exit code 77 means skipped, and CTest shows it so.
+find_package(Python3 COMPONENTS Interpreter)
+if(NOT Python3_FOUND)
+  message(WARNING "python3 not found: the script tests are not registered")
+  return()
+endif()
+# The distribution's PyTorch lives with the distribution's interpreter, which need not be the first python3 on the PATH.
+set(LACUNA_PYTHON ${Python3_EXECUTABLE} CACHE FILEPATH "Interpreter for the script tests")
+if(EXISTS /usr/bin/python3)
+  execute_process(COMMAND /usr/bin/python3 -c "import torch" RESULT_VARIABLE no_torch OUTPUT_QUIET ERROR_QUIET)
+  if(no_torch EQUAL 0)
+    set(LACUNA_PYTHON /usr/bin/python3)
+  endif()
+endif()
+
+function(lacuna_script_test name)
+  add_test(NAME ${name} COMMAND ${LACUNA_PYTHON} ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+endfunction()
+
+lacuna_script_test(project/arrows ${CMAKE_CURRENT_SOURCE_DIR}/project/arrows.py ${PROJECT_SOURCE_DIR})
