@@ -65,10 +65,11 @@ Var SelfAttention::forward(const Var& x, ForwardContext& context) {
 }
 
 Var SelfAttention::dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {
-  // One expression, so that in evaluation the scores die before the next [heads * batch, t, t] array is made.
-  return matmul(dropout(softmax(matmul(q, k, false, /*transpose_b=*/true), scale_, /*causal=*/true), options_.dropout,
-                        context),
-                v);
+  // One variable, so that each [heads * batch, t, t] array dies as soon as the next exists, where the tape lets it.
+  Var scores = matmul(q, k, false, /*transpose_b=*/true);
+  scores = softmax(scores, scale_, /*causal=*/true);
+  scores = dropout(scores, options_.dropout, context);
+  return matmul(scores, v);
 }
 
 Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -51,8 +51,7 @@ Var BatchNorm::forward(const Var& x, ForwardContext& context) {
 
 Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   require_matrix("batch_norm", shape, gain_.shape()[0]);
-  lines.push_back(plan_norm(prefix, "batch_norm", shape));
-  if (options_.relu) lines.back().activation_bytes *= 2;
+  lines.push_back(plan_norm(prefix, "batch_norm", shape));  // with relu, the relu's output is the one kept
   return shape;
 }
 
