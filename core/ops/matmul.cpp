@@ -1,0 +1,94 @@
+#include "core/ops/matmul.h"
+
+#include "core/ops/checks.h"
+#include "core/ops/pointwise.h"
+#include "core/ops/reduce.h"
+#include "core/visit.h"
+#include "kernels/gemm/gemm.h"
+
+namespace lacuna {
+namespace {
+
+/// A [rows, cols] or [batch, rows, cols] tensor as a view.
+template <class T, class Element = const T>
+Dense<Element> view(const Tensor& t) {
+  const std::int64_t rows = t.dim(-2), cols = t.dim(-1);
+  return {t.data<T>(), rows, cols, cols, t.rank() == 3 ? t.dim(0) : 1, rows * cols};
+}
+
+void check_matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  require_same_device_and_dtype("matmul", "a", a, "b", b);
+  const auto fail = [&](const char* rule) {
+    throw ShapeError("matmul", describe_pair("a", a, "b", b) + (transpose_a ? ", a transposed" : "") +
+                                   (transpose_b ? ", b transposed" : "") + "; " + rule);
+  };
+  if (a.rank() != b.rank() || (a.rank() != 2 && a.rank() != 3)) fail("both must be matrices, or batches of them");
+  if (a.rank() == 3 && a.dim(0) != b.dim(0)) fail("the batches must have one length");
+  if (a.dim(transpose_a ? -2 : -1) != b.dim(transpose_b ? -1 : -2)) fail("a's columns must equal b's rows");
+}
+
+bool records(const Var& v) { return v.defined() && v.requires_grad(); }
+
+}  // namespace
+
+Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  const OpScope scope("matmul");
+  check_matmul(a, b, transpose_a, transpose_b);
+  const std::int64_t m = a.dim(transpose_a ? -1 : -2), n = b.dim(transpose_b ? -2 : -1);
+  const Tensor c = Tensor::empty(a.rank() == 3 ? Shape{a.dim(0), m, n} : Shape{m, n}, a.dtype(), a.device());
+  visit_float("matmul", a, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    kernels::gemm<T>(stream, view<T>(a), view<T>(b), view<T, T>(c),
+                     {.transpose_a = transpose_a, .transpose_b = transpose_b});
+  });
+  return c;
+}
+
+Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
+  return record("matmul", matmul(a.data(), b.data(), transpose_a, transpose_b), {a, b},
+                [a = a.data(), b = b.data(), transpose_a, transpose_b](const Tensor& dc, Grads& grads) {
+    // c = op(a) op(b):  d op(a) = dc op(b)^T,  d op(b) = op(a)^T dc; transposed once more where the operand was.
+    grads.add(0, [&] {
+      return transpose_a ? matmul(b, dc, transpose_b, true) : matmul(dc, b, false, !transpose_b);
+    });
+    grads.add(1, [&] {
+      return transpose_b ? matmul(dc, a, true, transpose_a) : matmul(a, dc, !transpose_a, false);
+    });
+  });
+}
+
+Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias, Activation activation) {
+  const OpScope scope("linear");
+  require_rank("linear", "w", w, 2);
+  require_rank("linear", "x", x, 2);
+  require_same_device_and_dtype("linear", "w", w, "x", x);
+  if (w.dim(1) != x.dim(0)) {
+    throw ShapeError("linear", describe_pair("w", w, "x", x) + "; w's columns must equal x's rows");
+  }
+  require_bias("linear", bias, x, w.dim(0));
+  const Tensor c = Tensor::empty({w.dim(0), x.dim(1)}, x.dtype(), x.device());
+  visit_float("linear", x, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    const T* bias_data = bias.defined() ? bias.data<T>() : nullptr;
+    kernels::gemm<T>(stream, view<T>(w), view<T>(x), view<T, T>(c), {.epilogue = {bias_data, activation}});
+  });
+  return c;
+}
+
+Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
+  const Tensor bias_data = bias.defined() ? bias.data() : Tensor();
+  // gelu's derivative needs its input, which the fused epilogue would not leave behind.
+  const bool keep_input = activation == Activation::gelu && (records(w) || records(x) || records(bias));
+  Tensor saved = linear(w.data(), x.data(), bias_data, keep_input ? Activation::none : activation);
+  const Tensor out = keep_input ? gelu(saved) : saved;
+  if (activation == Activation::none) saved = Tensor();  // nothing of the output is needed then
+  return record("linear", out, {w, x, bias},
+                [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) {
+    const Tensor dp = activation == Activation::none ? dc : activation_gradient(saved, dc, activation);
+    grads.add(0, [&] { return matmul(dp, x, false, true); });
+    grads.add(1, [&] { return matmul(w, dp, true, false); });
+    grads.add(2, [&] { return sum_columns(dp); });
+  });
+}
+
+}  // namespace lacuna
