@@ -1,0 +1,131 @@
+#include "core/ops/matmul.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/errors.h"
+#include "tests/core/op_case.h"
+
+namespace lacuna {
+namespace {
+
+using Vars = std::vector<Var>;
+using Tensors = std::vector<Tensor>;
+
+Tensor naive_matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  const std::int64_t batch = a.rank() == 3 ? a.dim(0) : 1;
+  const std::int64_t m = a.dim(transpose_a ? -1 : -2), k = a.dim(transpose_a ? -2 : -1);
+  const std::int64_t n = b.dim(transpose_b ? -2 : -1);
+  Tensor c = Tensor::zeros(a.rank() == 3 ? Shape{batch, m, n} : Shape{m, n}, DType::f64);
+  for (std::int64_t s = 0; s < batch; ++s) {
+    const double* x = a.data<double>() + s * m * k;
+    const double* y = b.data<double>() + s * k * n;
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        double sum = 0;
+        for (std::int64_t l = 0; l < k; ++l) {
+          sum += (transpose_a ? x[l * m + i] : x[i * k + l]) * (transpose_b ? y[j * k + l] : y[l * n + j]);
+        }
+        c.data<double>()[(s * m + i) * n + j] = sum;
+      }
+    }
+  }
+  return c;
+}
+
+OpCase matmul_case(std::int64_t batch, std::int64_t m, std::int64_t k, std::int64_t n, bool ta, bool tb) {
+  const auto shape = [&](std::int64_t rows, std::int64_t cols, bool transposed) {
+    if (transposed) std::swap(rows, cols);
+    return batch < 0 ? Shape{rows, cols} : Shape{batch, rows, cols};
+  };
+  OpCase c;
+  c.name = "matmul " + to_string(Shape{m, k, n}) + " batch " + std::to_string(batch) + (ta ? " ta" : "") + (tb ? " tb" : "");
+  c.inputs = {random_input(shape(m, k, ta), 1), random_input(shape(k, n, tb), 2)};
+  c.run = [=](const Vars& v) { return matmul(v[0], v[1], ta, tb); };
+  c.reference = [=](const Tensors& t) { return naive_matmul(t[0], t[1], ta, tb); };
+  c.tf32_tolerance = 5e-3;  // operands keep ten bits after the point
+  c.allow_zeros = m == 0 || k == 0 || n == 0;  // empty sums
+  return c;
+}
+
+TEST(Matmul, EveryTransposition) {
+  for (const bool ta : {false, true}) {
+    for (const bool tb : {false, true}) {
+      check(matmul_case(-1, 7, 5, 9, ta, tb));
+      check(matmul_case(-1, 32, 48, 16, ta, tb));
+      check(matmul_case(3, 5, 7, 4, ta, tb));
+    }
+  }
+}
+
+TEST(Matmul, HardShapes) {
+  check(matmul_case(-1, 1, 1, 1, false, false));
+  check(matmul_case(-1, 1, 65, 1, false, true));
+  check(matmul_case(-1, 33, 1, 17, true, false));
+  check(matmul_case(-1, 0, 3, 2, false, false));
+  check(matmul_case(-1, 2, 0, 3, false, false));
+  check(matmul_case(-1, 2, 3, 0, true, true));
+  check(matmul_case(0, 2, 3, 4, false, false));
+  check(matmul_case(2, 2, 0, 3, false, true));
+  check(matmul_case(1, 129, 70, 131, false, false));
+}
+
+OpCase linear_case(std::int64_t m, std::int64_t k, std::int64_t n, bool with_bias, Activation activation) {
+  OpCase c;
+  c.name = "linear " + to_string(Shape{m, k, n}) + (with_bias ? " bias" : "") + " activation " +
+           std::to_string(static_cast<int>(activation));
+  c.inputs = {random_input({m, k}, 3), random_input({k, n}, 4), with_bias ? random_input({m}, 5, 0.2, 1) : Tensor()};
+  c.run = [=](const Vars& v) { return linear(v[0], v[1], v[2], activation); };
+  c.reference = [=](const Tensors& t) {
+    Tensor out = naive_matmul(t[0], t[1], false, false);
+    for (std::int64_t i = 0; i < out.numel(); ++i) {
+      double& value = out.data<double>()[i];
+      if (with_bias) value += t[2].data<double>()[i / out.dim(1)];
+      if (activation == Activation::relu) value = std::max(value, 0.0);
+      if (activation == Activation::gelu) value *= 0.5 * std::erfc(-value / std::sqrt(2.0));
+    }
+    return out;
+  };
+  c.tf32_tolerance = 5e-3;
+  c.allow_zeros = m == 0 || k == 0 || n == 0;
+  return c;
+}
+
+TEST(Linear, EveryEpilogue) {
+  for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu}) {
+    for (const bool with_bias : {false, true}) {
+      check(linear_case(7, 9, 5, with_bias, activation));
+      check(linear_case(64, 32, 260, with_bias, activation));
+    }
+  }
+}
+
+TEST(Linear, HardShapes) {
+  check(linear_case(1, 1, 1, true, Activation::none));
+  check(linear_case(3, 0, 4, true, Activation::gelu));  // an empty sum, then bias and activation
+  check(linear_case(0, 3, 4, true, Activation::relu));
+  check(linear_case(3, 4, 0, true, Activation::relu));
+}
+
+TEST(Linear, KeepsNoTapeInEvaluation) {
+  const Var w(random_input({3, 4}, 1)), x(random_input({4, 5}, 2));
+  EXPECT_FALSE(linear(w, x, Var(), Activation::gelu).requires_grad());
+}
+
+TEST(Matmul, RefusesOperandsThatDoNotFit) {
+  const auto zeros = [](Shape shape, DType dtype = DType::f32) { return Tensor::zeros(shape, dtype); };
+  EXPECT_THROW(matmul(zeros({2, 3}), zeros({4, 5})), ShapeError);
+  EXPECT_THROW(matmul(zeros({2, 3}), zeros({3, 5}), true), ShapeError);
+  EXPECT_THROW(matmul(zeros({2, 3}), zeros({1, 3, 5})), ShapeError);
+  EXPECT_THROW(matmul(zeros({2, 2, 3}), zeros({3, 3, 5})), ShapeError);
+  EXPECT_THROW(matmul(zeros({3}), zeros({3})), ShapeError);
+  EXPECT_THROW(matmul(zeros({2, 3}), zeros({3, 5}, DType::f64)), DtypeError);
+  EXPECT_THROW(matmul(zeros({2, 3}, DType::i32), zeros({3, 5}, DType::i32)), DtypeError);
+  EXPECT_THROW(linear(zeros({2, 3}), zeros({4, 5})), ShapeError);
+  EXPECT_THROW(linear(zeros({2, 3}), zeros({3, 5}), zeros({3})), ShapeError);
+  EXPECT_THROW(linear(zeros({2, 3}), zeros({3, 5}), zeros({2}, DType::f64)), DtypeError);
+}
+
+}  // namespace
+}  // namespace lacuna
