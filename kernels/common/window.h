@@ -17,12 +17,12 @@ struct Window {
   int stride = 1;
   int padding = 0;
 
-  std::int64_t taps() const { return std::int64_t{kernel} * kernel; }
-  std::int64_t image_size() const { return std::int64_t{height} * width; }
-  std::int64_t out_image_size() const { return std::int64_t{out_height} * out_width; }
+  constexpr std::int64_t taps() const { return std::int64_t{kernel} * kernel; }
+  constexpr std::int64_t image_size() const { return std::int64_t{height} * width; }
+  constexpr std::int64_t out_image_size() const { return std::int64_t{out_height} * out_width; }
   /// Elements of one channel; core checks that both fit 31 bits.
-  std::int64_t size() const { return batch * image_size(); }
-  std::int64_t out_size() const { return batch * out_image_size(); }
+  constexpr std::int64_t size() const { return batch * image_size(); }
+  constexpr std::int64_t out_size() const { return batch * out_image_size(); }
 };
 
 /// The outputs whose tap lands inside the input, along one axis: half-open, empty when begin >= end.

@@ -1,0 +1,65 @@
+// Softmax on the CPU: one thread per row, sums in double.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "kernels/softmax/softmax.h"
+
+namespace lacuna::kernels {
+namespace {
+
+// Columns of a row that take part.
+std::int64_t row_length(std::int64_t row, std::int64_t cols, bool causal) { return causal ? row % cols + 1 : cols; }
+
+}  // namespace
+
+template <class T>
+void softmax(CpuStream, const Dense<const T>& x, double scale, bool causal, const Dense<T>& y) {
+  const T factor = static_cast<T>(scale);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < x.rows; ++r) {
+    const T* in = x.data + r * x.ld;
+    T* out = y.data + r * y.ld;
+    const std::int64_t length = row_length(r, x.cols, causal);
+    T largest = -std::numeric_limits<T>::infinity();
+    // std::max(a, b) keeps a when b is NaN; the NaN then reaches the sum through exp below.
+    for (std::int64_t j = 0; j < length; ++j) largest = std::max(largest, factor * in[j]);
+    double sum = 0;
+    for (std::int64_t j = 0; j < length; ++j) {
+      out[j] = std::exp(factor * in[j] - largest);
+      sum += out[j];
+    }
+    const T inverse = static_cast<T>(1.0 / sum);
+    for (std::int64_t j = 0; j < length; ++j) out[j] *= inverse;
+    std::fill(out + length, out + x.cols, T(0));
+  }
+}
+
+template <class T>
+void softmax_dx(CpuStream, const Dense<const T>& p, const Dense<const T>& dp, double scale, bool causal,
+                const Dense<T>& dx) {
+  const T factor = static_cast<T>(scale);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    const T* prob = p.data + r * p.ld;
+    const T* gradient = dp.data + r * dp.ld;
+    T* out = dx.data + r * dx.ld;
+    const std::int64_t length = row_length(r, p.cols, causal);
+    double dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (std::int64_t j = 0; j < length; ++j) dot += prob[j] * gradient[j];
+    const T mean = static_cast<T>(dot);
+    for (std::int64_t j = 0; j < length; ++j) out[j] = factor * prob[j] * (gradient[j] - mean);
+    std::fill(out + length, out + p.cols, T(0));
+  }
+}
+
+#define LACUNA_INSTANTIATE(T)                                                                     \
+  template void softmax<T>(CpuStream, const Dense<const T>&, double, bool, const Dense<T>&);      \
+  template void softmax_dx<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, double, bool, const Dense<T>&);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(double)
+#undef LACUNA_INSTANTIATE
+
+}  // namespace lacuna::kernels
