@@ -1,0 +1,197 @@
+// Pooling on CUDA. Gradients are gathers: a thread per input pixel looks at the windows that cover it, so nothing is added
+// atomically.
+#include "kernels/common/reduce.cuh"
+#include "kernels/pool/pool.h"
+#include "kernels/runtime/cuda_check.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+
+// `lanes` neighbouring threads (a power of two, at most a warp) share a segment.
+__global__ void __launch_bounds__(kThreads)
+    segment_mean_kernel(std::int64_t segments, std::int64_t length, int lanes, const float* __restrict__ x,
+                        float* __restrict__ y) {
+  const std::int64_t segment = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / lanes;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
+  float sum = 0;
+  if (segment < segments)  // no early return: the shuffles below take whole warps
+    for (std::int64_t i = lane; i < length; i += lanes) sum += x[segment * length + i];
+  for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+  if (segment < segments && lane == 0) y[segment] = sum / static_cast<float>(length);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    segment_mean_dx_kernel(std::int64_t count, unsigned length, float scale, const float* __restrict__ dy,
+                           float* __restrict__ dx) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index < count) dx[index] = dy[index / length] * scale;
+}
+
+struct Pixel {
+  std::int64_t image;  // counted over all channels
+  int y, x;
+};
+
+__device__ __forceinline__ Pixel pixel_of(std::int64_t index, int height, int width) {
+  const std::int64_t line = index / width;
+  return {line / height, static_cast<int>(line % height), static_cast<int>(index % width)};
+}
+
+// The part of an output's window that lies inside the image.
+struct Patch {
+  int top, bottom, left, right;
+};
+
+__device__ __forceinline__ Patch patch_of(const Window& window, int oy, int ox) {
+  const int top = oy * window.stride - window.padding;
+  const int left = ox * window.stride - window.padding;
+  return {max(top, 0), min(top + window.kernel, window.height), max(left, 0), min(left + window.kernel, window.width)};
+}
+
+// The outputs whose windows cover position `at` of one axis: [begin, end).
+struct Covering {
+  int begin, end;
+};
+
+__device__ __forceinline__ Covering covering(const Window& window, int at, int out_extent) {
+  const int shifted = at + window.padding;
+  const int first = shifted - window.kernel + 1;  // least oy * stride
+  return {first > 0 ? (first + window.stride - 1) / window.stride : 0, min(shifted / window.stride + 1, out_extent)};
+}
+
+__global__ void __launch_bounds__(kThreads)
+    avg_pool_kernel(std::int64_t count, Window window, const float* __restrict__ x, float* __restrict__ y) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index >= count) return;
+  const Pixel out = pixel_of(index, window.out_height, window.out_width);
+  const Patch patch = patch_of(window, out.y, out.x);
+  const float* in = x + out.image * window.image_size();
+  float sum = 0;
+  for (int iy = patch.top; iy < patch.bottom; ++iy)
+    for (int ix = patch.left; ix < patch.right; ++ix) sum += in[iy * window.width + ix];
+  y[index] = sum / static_cast<float>(window.taps());
+}
+
+__global__ void __launch_bounds__(kThreads)
+    avg_pool_dx_kernel(std::int64_t count, Window window, const float* __restrict__ dy, float* __restrict__ dx) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index >= count) return;
+  const Pixel in = pixel_of(index, window.height, window.width);
+  const Covering rows = covering(window, in.y, window.out_height);
+  const Covering cols = covering(window, in.x, window.out_width);
+  const float* gradient = dy + in.image * window.out_image_size();
+  float sum = 0;
+  for (int oy = rows.begin; oy < rows.end; ++oy)
+    for (int ox = cols.begin; ox < cols.end; ++ox) sum += gradient[oy * window.out_width + ox];
+  dx[index] = sum / static_cast<float>(window.taps());
+}
+
+__global__ void __launch_bounds__(kThreads)
+    max_pool_kernel(std::int64_t count, Window window, const float* __restrict__ x, float* __restrict__ y,
+                    std::int32_t* __restrict__ chosen) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index >= count) return;
+  const Pixel out = pixel_of(index, window.out_height, window.out_width);
+  const Patch patch = patch_of(window, out.y, out.x);
+  const float* in = x + out.image * window.image_size();
+  int best = patch.top * window.width + patch.left;
+  float largest = in[best];
+  for (int iy = patch.top; iy < patch.bottom; ++iy) {
+    for (int ix = patch.left; ix < patch.right; ++ix) {
+      const float value = in[iy * window.width + ix];
+      if (value > largest || (isnan(value) && !isnan(largest))) {
+        largest = value;
+        best = iy * window.width + ix;
+      }
+    }
+  }
+  y[index] = largest;
+  if (chosen != nullptr) chosen[index] = best;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    max_pool_dx_kernel(std::int64_t count, Window window, const float* __restrict__ dy,
+                       const std::int32_t* __restrict__ chosen, float* __restrict__ dx) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index >= count) return;
+  const Pixel in = pixel_of(index, window.height, window.width);
+  const int pixel = in.y * window.width + in.x;
+  const Covering rows = covering(window, in.y, window.out_height);
+  const Covering cols = covering(window, in.x, window.out_width);
+  const std::int64_t base = in.image * window.out_image_size();
+  float sum = 0;
+  for (int oy = rows.begin; oy < rows.end; ++oy) {
+    for (int ox = cols.begin; ox < cols.end; ++ox) {
+      const std::int64_t output = base + oy * window.out_width + ox;
+      if (chosen[output] == pixel) sum += dy[output];
+    }
+  }
+  dx[index] = sum;
+}
+
+unsigned blocks_for(std::int64_t count) { return static_cast<unsigned>((count + kThreads - 1) / kThreads); }
+
+}  // namespace
+
+template <class T>
+void segment_mean(CudaStream stream, std::int64_t segments, std::int64_t length, const T* x, T* y) {
+  if (segments == 0) return;
+  int lanes = 1;
+  while (lanes < kWarp && lanes < length) lanes *= 2;
+  segment_mean_kernel<<<blocks_for(segments * lanes), kThreads, 0, (cudaStream_t)stream.handle>>>(segments, length, lanes,
+                                                                                                x, y);
+  LACUNA_CUDA_LAUNCHED("segment_mean");
+}
+
+template <class T>
+void segment_mean_dx(CudaStream stream, std::int64_t segments, std::int64_t length, const T* dy, T* dx) {
+  const std::int64_t count = segments * length;
+  if (count == 0) return;
+  segment_mean_dx_kernel<<<blocks_for(count), kThreads, 0, (cudaStream_t)stream.handle>>>(
+      count, static_cast<unsigned>(length), 1.0f / static_cast<float>(length), dy, dx);
+  LACUNA_CUDA_LAUNCHED("segment_mean_dx");
+}
+
+template <class T>
+void avg_pool(CudaStream stream, std::int64_t channels, const Window& window, const T* x, T* y) {
+  const std::int64_t count = channels * window.out_size();
+  if (count == 0) return;
+  avg_pool_kernel<<<blocks_for(count), kThreads, 0, (cudaStream_t)stream.handle>>>(count, window, x, y);
+  LACUNA_CUDA_LAUNCHED("avg_pool");
+}
+
+template <class T>
+void avg_pool_dx(CudaStream stream, std::int64_t channels, const Window& window, const T* dy, T* dx) {
+  const std::int64_t count = channels * window.size();
+  if (count == 0) return;
+  avg_pool_dx_kernel<<<blocks_for(count), kThreads, 0, (cudaStream_t)stream.handle>>>(count, window, dy, dx);
+  LACUNA_CUDA_LAUNCHED("avg_pool_dx");
+}
+
+template <class T>
+void max_pool(CudaStream stream, std::int64_t channels, const Window& window, const T* x, T* y, std::int32_t* chosen) {
+  const std::int64_t count = channels * window.out_size();
+  if (count == 0) return;
+  max_pool_kernel<<<blocks_for(count), kThreads, 0, (cudaStream_t)stream.handle>>>(count, window, x, y, chosen);
+  LACUNA_CUDA_LAUNCHED("max_pool");
+}
+
+template <class T>
+void max_pool_dx(CudaStream stream, std::int64_t channels, const Window& window, const T* dy,
+                 const std::int32_t* chosen, T* dx) {
+  const std::int64_t count = channels * window.size();
+  if (count == 0) return;
+  max_pool_dx_kernel<<<blocks_for(count), kThreads, 0, (cudaStream_t)stream.handle>>>(count, window, dy, chosen, dx);
+  LACUNA_CUDA_LAUNCHED("max_pool_dx");
+}
+
+template void segment_mean<float>(CudaStream, std::int64_t, std::int64_t, const float*, float*);
+template void segment_mean_dx<float>(CudaStream, std::int64_t, std::int64_t, const float*, float*);
+template void avg_pool<float>(CudaStream, std::int64_t, const Window&, const float*, float*);
+template void avg_pool_dx<float>(CudaStream, std::int64_t, const Window&, const float*, float*);
+template void max_pool<float>(CudaStream, std::int64_t, const Window&, const float*, float*, std::int32_t*);
+template void max_pool_dx<float>(CudaStream, std::int64_t, const Window&, const float*, const std::int32_t*, float*);
+
+}  // namespace lacuna::kernels
