@@ -87,4 +87,31 @@ inline __attribute__((always_inline)) T sum_lanes(typename Simd<T>::Vector v) {
   return lanes[0];
 }
 
+/// Sums of the lanes of four vectors at once, in a fixed order.
+template <class T>
+inline __attribute__((always_inline)) void sum_lanes_of_four(const typename Simd<T>::Vector* v, T* out) {
+  for (int i = 0; i < 4; ++i) out[i] = sum_lanes<T>(v[i]);
+}
+#if defined(__AVX2__) && defined(__FMA__)
+inline __attribute__((always_inline)) void sum_lanes_of_four_halves(__m256 a, __m256 b, __m256 c, __m256 d, float* out) {
+  const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));  // each half: a, b, c, d
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
+}
+#if defined(__AVX512F__)
+inline __attribute__((always_inline)) __m256 fold(__m512 v) {
+  // Shuffles, because the extract intrinsics of GCC 12 warn of their own undefined pass-through operand.
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+template <>
+inline __attribute__((always_inline)) void sum_lanes_of_four<float>(const FloatVector* v, float* out) {
+  sum_lanes_of_four_halves(fold(v[0]), fold(v[1]), fold(v[2]), fold(v[3]), out);
+}
+#else
+template <>
+inline __attribute__((always_inline)) void sum_lanes_of_four<float>(const FloatVector* v, float* out) {
+  sum_lanes_of_four_halves(v[0], v[1], v[2], v[3], out);
+}
+#endif
+#endif
+
 }  // namespace lacuna::kernels::LACUNA_ISA

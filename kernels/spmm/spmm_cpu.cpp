@@ -3,11 +3,11 @@
 #include "kernels/spmm/spmm.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include <omp.h>
 
+#include "kernels/pointwise/activation.h"
+#include "kernels/simd/panels.h"
 #include "kernels/simd/simd_dispatch.h"
 #include "kernels/spmm/spmm_cpu_tasks.h"
 
@@ -55,33 +55,11 @@ Plan make_plan(int lanes, const Csr<const T>& a, const Dense<const T>& b) {
   return plan;
 }
 
-/// Rows [begin, end) of a panel.
-template <class T>
-void pack_panel(const T* b, std::int64_t ld, std::int64_t begin, std::int64_t end, std::int64_t width, std::int64_t padded, T* panel) {
-  for (std::int64_t j = begin; j < end; ++j) {
-    std::memcpy(panel + j * padded, b + j * ld, static_cast<std::size_t>(width) * sizeof(T));
-    for (std::int64_t x = width; x < padded; ++x) panel[j * padded + x] = T(0);
-  }
-}
-
-/// First row of chunk `part` of `parts`, so that each has about the same work: entries, and a little for the row itself.
-std::int64_t chunk_begin(const std::int32_t* row_offsets, std::int64_t rows, std::int64_t part, std::int64_t parts) {
-  if (part >= parts) return rows;
-  const std::int64_t target = (row_offsets[rows] + 4 * rows) * part / parts;
-  std::int64_t low = 0, high = rows;
-  while (low < high) {
-    const std::int64_t middle = (low + high) / 2;
-    if (row_offsets[middle] + 4 * middle < target) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 template <class T>
 void apply_gelu(const SpmmTask<T>& task) {
   for (std::int64_t r = task.row_begin; r < task.row_end; ++r) {
     T* row = task.c + r * task.ldc;
-    for (std::int64_t j = 0; j < task.width; ++j) row[j] = T(0.5) * row[j] * (T(1) + std::erf(row[j] * T(0.70710678118654752440)));
+    for (std::int64_t j = 0; j < task.width; ++j) row[j] = gelu(row[j]);
   }
 }
 

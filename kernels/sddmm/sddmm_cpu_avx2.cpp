@@ -1,0 +1,2 @@
+#define LACUNA_ISA isa_avx2
+#include "kernels/sddmm/sddmm_cpu_inner.h"

@@ -1,0 +1,2 @@
+#define LACUNA_ISA isa_baseline
+#include "kernels/sddmm/sddmm_cpu_inner.h"
