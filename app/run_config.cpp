@@ -1,0 +1,83 @@
+#include "app/run_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "train/config/load.h"
+
+namespace lacuna {
+namespace {
+
+bool is_name(std::string_view text) {
+  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && text.front() != '.' && text.front() != '-' && text.size() <= 100;
+}
+
+bool is_device(std::string_view text) {
+  if (text == "auto" || text == "cpu" || text == "cuda") return true;
+  if (!text.starts_with("cuda:")) return false;
+  const std::string_view index = text.substr(5);
+  return !index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// Whether the data are sequences of tokens; otherwise they are images.
+bool is_token_data(const std::string& type) { return type == "text" || type == "synthetic_tokens" || type == "cifar10_bytes"; }
+
+void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
+  const auto* transformer = std::get_if<TransformerConfig>(&c.model);
+  const bool tokens = is_token_data(c.data.type);
+  if ((transformer != nullptr) != tokens) {
+    problem("data.type", fmt::format("must be {} for this model, got '{}'",
+                                     tokens ? "a set of images (cifar10, cifar100, idx, image_folder, synthetic)"
+                                            : "a set of tokens (text, cifar10_bytes, synthetic_tokens)",
+                                     c.data.type));
+    return;
+  }
+  const bool own_length = c.data.type == "cifar10_bytes";  // an image's bytes, whatever data.sequence_length says
+  if (transformer != nullptr && !own_length && transformer->sequence_length != 0 && transformer->sequence_length != c.data.sequence_length) {
+    problem("model.sequence_length", fmt::format("must equal 'data.sequence_length' ({}), or be 0 to follow it, got {}",
+                                                 c.data.sequence_length, transformer->sequence_length));
+  }
+}
+
+/// Only where the run's length is given in steps: epochs become steps when the data are open.
+void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
+  const std::int64_t steps = c.training.steps;
+  if (steps == 0) return;
+  if (const auto* cosine = std::get_if<CosineScheduleConfig>(&c.schedule); cosine != nullptr && cosine->warmup_steps >= steps) {
+    problem("schedule.warmup_steps", fmt::format("must be below 'training.steps' ({}), got {}", steps, cosine->warmup_steps));
+  }
+  if (c.pruning.method == "none") return;
+  if (c.pruning.begin_step >= steps) {
+    problem("pruning.begin_step", fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}", steps, c.pruning.begin_step));
+  } else if (c.pruning.schedule == "cubic" && c.pruning.end_step > steps) {
+    problem("pruning.end_step", fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}",
+                                            steps, c.pruning.end_step));
+  }
+}
+
+}  // namespace
+
+void validate(const RunConfig& c, const ReportProblem& problem) {
+  if (!is_name(c.name)) problem("name", fmt::format("must be at most 100 letters, digits, '_', '.', '-', and begin with a letter, digit or '_', got '{}'", c.name));
+  if (!is_device(c.device)) problem("device", fmt::format("must be auto, cpu, cuda or cuda:N, got '{}'", c.device));
+  validate_model_and_data(c, problem);
+  validate_lengths(c, problem);
+}
+
+RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
+  return config::load_config<RunConfig>(path, overrides);
+}
+
+RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
+  return config::parse_config<RunConfig>(text, name, overrides);
+}
+
+std::string write_run_config(const RunConfig& config, bool comments) { return config::write_config(config, comments); }
+
+std::string explain_run_config(const std::string& key) { return config::explain_config<RunConfig>(key); }
+
+}  // namespace lacuna
