@@ -1,0 +1,90 @@
+#include "train/metrics.h"
+
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "core/errors.h"
+#include "train/atomic_file.h"
+
+namespace lacuna {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::optional<MetricsRecord> parse_line(std::string_view line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
+  MetricsRecord record;
+  record.step = json["step"].get<std::int64_t>();
+  for (const auto& [key, value] : json.items()) {
+    if (key == "step") continue;
+    if (value.is_number()) {
+      record.values.emplace_back(key, value.get<double>());
+    } else if (value.is_null()) {
+      record.values.emplace_back(key, std::numeric_limits<double>::quiet_NaN());
+    } else {
+      return std::nullopt;
+    }
+  }
+  return record;
+}
+
+const std::filesystem::path& without_later_records(const std::filesystem::path& jsonl, std::optional<std::int64_t> resume_step) {
+  if (!resume_step || !std::filesystem::exists(jsonl)) return jsonl;
+  std::string kept;
+  for (const MetricsRecord& record : read_metrics(jsonl)) {
+    if (record.step <= *resume_step) kept += to_json_line(record);
+  }
+  write_file_atomically(jsonl, kept);
+  return jsonl;
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const std::filesystem::path& jsonl, const std::filesystem::path& event_directory,
+                             std::optional<std::int64_t> resume_step)
+    : file_(without_later_records(jsonl, resume_step)) {
+  if (event_directory.empty()) return;
+  if (resume_step) drop_events_after(event_directory, *resume_step);
+  events_.emplace(event_directory);
+}
+
+void MetricsWriter::write(std::int64_t step, const Scalars& values) {
+  file_.append(to_json_line({step, values}));
+  if (events_) events_->write(step, values);
+}
+
+std::string to_json_line(const MetricsRecord& record) {
+  Json json{{"step", record.step}};
+  for (const auto& [key, value] : record.values) {
+    // Counts read better without ".0"; 2^53 is where doubles stop telling integers apart.
+    if (value == std::floor(value) && std::abs(value) < 9007199254740992.0) {
+      json[key] = static_cast<std::int64_t>(value);
+    } else {
+      json[key] = value;  // JSON has no NaN: it becomes null
+    }
+  }
+  return json.dump() + "\n";
+}
+
+std::vector<MetricsRecord> read_metrics(const std::filesystem::path& jsonl) {
+  const std::string text = read_text_file(jsonl);
+  std::vector<MetricsRecord> records;
+  std::size_t line_number = 1;
+  for (std::size_t begin = 0; begin < text.size(); ++line_number) {
+    const std::size_t end = text.find('\n', begin);
+    if (end == std::string::npos) break;  // torn: every record ends in a line feed
+    if (auto record = parse_line(std::string_view(text).substr(begin, end - begin))) {
+      records.push_back(std::move(*record));
+    } else {
+      throw DataError("metrics", fmt::format("{}:{}: not a metrics record", jsonl.string(), line_number));
+    }
+    begin = end + 1;
+  }
+  return records;
+}
+
+}  // namespace lacuna
