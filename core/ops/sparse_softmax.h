@@ -11,7 +11,12 @@ namespace lacuna {
 SparseTensor sparse_softmax(const SparseTensor& s, double scale = 1);
 SparseVar sparse_softmax(const SparseVar& s, double scale = 1);
 
-/// The gradient above as an op of its own: p and dp over p's pattern. Not on the tape.
+/// The same, overwriting `p`, which may be s.values. Not on the tape.
+void sparse_softmax_into(const Tensor& p, const SparseTensor& s, double scale);
+
+/// The gradient above as an op of its own: p and dp over p's pattern. Not on the tape. The second form overwrites `ds`,
+/// which may be dp.
 Tensor sparse_softmax_backward(const SparseTensor& p, const Tensor& dp, double scale = 1);
+void sparse_softmax_backward_into(const Tensor& ds, const SparseTensor& p, const Tensor& dp, double scale);
 
 }  // namespace lacuna

@@ -1,0 +1,101 @@
+#include "core/ops/sddmm.h"
+
+#include <fmt/format.h>
+
+#include "core/ops/checks.h"
+#include "core/ops/matmul.h"
+#include "core/ops/pointwise.h"
+#include "core/ops/sparse_transpose.h"
+#include "core/ops/sparse_views.h"
+#include "core/ops/spmm.h"
+#include "core/visit.h"
+#include "kernels/pointwise/pointwise.h"
+#include "kernels/sddmm/sddmm.h"
+#include "kernels/topology/topology.h"
+
+namespace lacuna {
+
+namespace {
+
+template <class T>
+void run_kernel(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale) {
+  const std::size_t bytes = kernels::sddmm_scratch_bytes<T>(stream, a, b, c);
+  const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8);
+  kernels::sddmm<T>(stream, a, b, c, scale, scratch.raw());
+}
+
+#if LACUNA_HAS_CUDA
+template <class T>
+void run_kernel(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale) {
+  kernels::sddmm<T>(stream, a, b, c, scale);
+}
+#endif
+
+/// The whole product, then its entries on the pattern. The product, [m, n] (times the batch), dies here.
+void sddmm_dense(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
+  const Tensor product = matmul(a, b, false, true);
+  visit_float("sddmm", values, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    kernels::sample<T>(stream, dense_view<const T>(product), csr_view<T>(values, *pattern));
+    if (factor != 1) kernels::scale<T>(stream, values.data<T>(), factor, values.data<T>(), values.numel());
+  });
+}
+
+Shape result_shape(const ProductShape& p, const Tensor& a) { return a.rank() == 3 ? Shape{p.batch, p.nnz} : Shape{p.nnz}; }
+
+}  // namespace
+
+ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& pattern) {
+  require_same_device_and_dtype("sddmm", "a", a, "b", b);
+  require_pattern("sddmm", pattern, a);
+  const bool ranks_fit = a.rank() == b.rank() && (a.rank() == 2 || (a.rank() == 3 && a.dim(0) == b.dim(0)));
+  if (!ranks_fit || a.dim(-1) != b.dim(-1) || a.dim(-2) != pattern->rows() || b.dim(-2) != pattern->cols()) {
+    throw ShapeError("sddmm", fmt::format("{}, the pattern is [{}, {}]; must be [{}, k] and [{}, k], or both with a batch in front",
+                                          describe_pair("a", a, "b", b), pattern->rows(), pattern->cols(), pattern->rows(),
+                                          pattern->cols()));
+  }
+  return {.device = a.device(),
+          .dtype = a.dtype(),
+          .precision = matmul_precision(a.device()),
+          .rows = pattern->rows(),
+          .cols = pattern->cols(),
+          .nnz = pattern->nnz(),
+          .other = a.dim(-1),
+          .batch = a.rank() == 3 ? a.dim(0) : 1};
+}
+
+void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor, Route route) {
+  OpScope scope("sddmm");
+  const ProductShape problem = sddmm_problem(a, b, pattern);
+  require_same_device_and_dtype("sddmm", "values", values, "a", a);
+  if (!(values.shape() == result_shape(problem, a))) {
+    throw ShapeError("sddmm", fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
+  }
+  if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
+  visit_float("sddmm", a, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true), static_cast<T>(factor));
+  });
+}
+
+SparseTensor sddmm(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
+  OpScope scope("sddmm");
+  const ProductShape problem = sddmm_problem(a, b, pattern);
+  const Tensor values = Tensor::empty(result_shape(problem, a), a.dtype(), a.device());
+  sddmm_into(values, a, b, pattern, factor, choose_sddmm(problem).route);
+  return {values, pattern};
+}
+
+SparseVar sddmm(const Var& a, const Var& b, const TopologyPtr& pattern, double factor) {
+  const Tensor values = sddmm(a.data(), b.data(), pattern, factor).values;
+  const Tensor kept_a = b.requires_grad() ? a.data() : Tensor{};
+  const Tensor kept_b = a.requires_grad() ? b.data() : Tensor{};
+  Var result = record("sddmm", values, {a, b}, [kept_a, kept_b, pattern, factor](const Tensor& dc, Grads& grads) {
+    const SparseTensor s{factor == 1 ? dc : scale(dc, factor), pattern};
+    grads.add(0, [&] { return spmm(s, kept_b); });
+    grads.add(1, [&] { return spmm(transpose(s), kept_a); });
+  });
+  return {result, pattern};
+}
+
+}  // namespace lacuna

@@ -1,0 +1,134 @@
+#include "core/ops/spmm.h"
+
+#include <fmt/format.h>
+
+#include "core/ops/checks.h"
+#include "core/ops/densify.h"
+#include "core/ops/matmul.h"
+#include "core/ops/pointwise.h"
+#include "core/ops/reduce.h"
+#include "core/ops/sddmm.h"
+#include "core/ops/sparse_transpose.h"
+#include "core/ops/sparse_views.h"
+#include "core/visit.h"
+#include "kernels/spmm/spmm.h"
+
+namespace lacuna {
+
+namespace {
+
+Shape result_shape(const ProductShape& p, const Tensor& b) {
+  return b.rank() == 3 ? Shape{p.batch, p.rows, p.other} : Shape{p.rows, p.other};
+}
+
+/// Sum over the first axis: [batch, ...] -> [...].
+Tensor sum_batch(const Tensor& x) {
+  Shape rest;
+  for (int axis = 1; axis < x.rank(); ++axis) rest.push_back(x.dim(axis));
+  if (x.dim(0) == 0) return Tensor::zeros(rest, x.dtype(), x.device());
+  Tensor total = x.slice(0, 1).reshape(rest);
+  for (std::int64_t i = 1; i < x.dim(0); ++i) total = add(total, x.slice(i, i + 1).reshape(rest));
+  return total;
+}
+
+/// Densify and a dense product. The scratch, [m, k] (times the batch), dies here.
+Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  const Tensor scratch = densify(a);
+  if (b.rank() == 2) return linear(scratch, b, bias, activation);
+  return matmul(scratch, b);
+}
+
+void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  visit_float("spmm", b, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    const Csr<const T> a_view = csr_view<const T>(a.values, *a.topology, true);
+    const Dense<const T> b_view = dense_view<const T>(b);
+    const std::size_t bytes = kernels::spmm_scratch_bytes<T>(stream, a_view, b_view);
+    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, b.device());
+    const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
+    kernels::spmm<T>(stream, a_view, b_view, dense_view<T>(out), epilogue, scratch.raw());
+  });
+}
+
+/// A batch's bias and activation are fused by the sparse kernel alone.
+Route route_of(const ProductShape& problem, const Tensor& b, const Tensor& bias, Activation activation) {
+  if (b.rank() == 3 && (bias.defined() || activation != Activation::none)) return Route::sparse;
+  return choose_spmm(problem).route;
+}
+
+}  // namespace
+
+ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
+  require_sparse("spmm", "a", a);
+  require_same_device_and_dtype("spmm", "a", a.values, "b", b);
+  const Topology& topology = *a.topology;
+  if ((b.rank() != 2 && b.rank() != 3) || b.dim(-2) != topology.cols()) {
+    throw ShapeError("spmm", fmt::format("a is {}, b is {}; b must be [{}, n] or [batch, {}, n]", describe(a), describe(b),
+                                         topology.cols(), topology.cols()));
+  }
+  if (a.values.rank() == 2 && (b.rank() != 3 || b.dim(0) != a.values.dim(0))) {
+    throw ShapeError("spmm", fmt::format("a is {}, b is {}; a's batch must be b's", describe(a), describe(b)));
+  }
+  return {.device = b.device(),
+          .dtype = b.dtype(),
+          .precision = matmul_precision(b.device()),
+          .rows = topology.rows(),
+          .cols = topology.cols(),
+          .nnz = topology.nnz(),
+          .other = b.dim(-1),
+          .batch = b.rank() == 3 ? b.dim(0) : 1,
+          .shared_values = a.values.rank() == 1};
+}
+
+void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias, Activation activation) {
+  OpScope scope("spmm");
+  const ProductShape problem = spmm_problem(a, b);
+  require_same_device_and_dtype("spmm", "out", out, "b", b);
+  require_bias("spmm", bias, b, problem.rows);
+  if (!(out.shape() == result_shape(problem, b))) {
+    throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
+  }
+  if (route == Route::sparse) return spmm_sparse(out, a, b, bias, activation);
+  if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
+    throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
+  }
+  out.copy_from(spmm_dense(a, b, bias, activation));
+}
+
+Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  OpScope scope("spmm");
+  const ProductShape problem = spmm_problem(a, b);
+  require_bias("spmm", bias, b, problem.rows);
+  if (route_of(problem, b, bias, activation) == Route::dense) return spmm_dense(a, b, bias, activation);
+  const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
+  spmm_sparse(out, a, b, bias, activation);
+  return out;
+}
+
+Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind) {
+  const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(), grad_bias = bias.defined() && bias.requires_grad();
+  // gelu's gradient needs its input, which a fused epilogue would not leave behind.
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) return gelu(spmm(a, b, bias, Activation::none));
+
+  const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
+  // Each operand is kept only for the gradient of the other.
+  const SparseTensor kept_a{grad_b ? a.values.data() : Tensor{}, a.topology};
+  const Tensor kept_b = grad_a ? b.data() : Tensor{};
+  const Tensor kept_c = kind == Activation::relu ? c : Tensor{};
+  const bool shared = a.values.shape().rank() == 1;
+  return record("spmm", c, {a.values, b, bias}, [kept_a, kept_b, kept_c, kind, shared](const Tensor& dc, Grads& grads) {
+    const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+    grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
+      const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
+      return shared && da.rank() == 2 ? sum_batch(da) : da;
+    });
+    grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
+    grads.add(2, [&] {
+      if (dp.rank() == 2) return sum_columns(dp);
+      const std::int64_t batch = dp.dim(0), m = dp.dim(1);
+      return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
+    });
+  });
+}
+
+}  // namespace lacuna
