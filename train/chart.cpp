@@ -1,0 +1,227 @@
+#include "train/chart.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+
+#include <fmt/format.h>
+
+namespace lacuna {
+namespace {
+
+using Point = std::pair<double, double>;
+
+constexpr double kWidth = 680, kHeight = 300;  // of the picture, in its own units
+constexpr double kLeft = 64, kRight = 18, kTop = 46, kBottom = 46;
+constexpr std::size_t kMaxPoints = 1200;   // drawn per series
+constexpr std::size_t kMaxMarkers = 60;    // longer series are lines without markers
+constexpr std::size_t kSmoothFrom = 120;   // shorter series are not smoothed
+constexpr std::array<const char*, 6> kColors{"#2563b8", "#d9590f", "#2b8a3e", "#8a3fa0", "#b8860b", "#5c6670"};
+
+bool drawable(const Point& p) { return std::isfinite(p.first) && std::isfinite(p.second); }
+
+/// Of each stretch of points the lowest and the highest, in order. Gaps (not finite) are kept.
+std::vector<Point> thin(const std::vector<Point>& points) {
+  if (points.size() <= kMaxPoints) return points;
+  const std::size_t stretch = (2 * points.size() + kMaxPoints - 1) / kMaxPoints;
+  std::vector<Point> kept;
+  for (std::size_t begin = 0; begin < points.size(); begin += stretch) {
+    const auto first = points.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto last = points.begin() + static_cast<std::ptrdiff_t>(std::min(begin + stretch, points.size()));
+    const auto gap = std::find_if_not(first, last, drawable);
+    if (gap != last) {
+      kept.push_back(*gap);
+      continue;
+    }
+    auto [low, high] = std::minmax_element(first, last, [](const Point& a, const Point& b) { return a.second < b.second; });
+    if (low > high) std::swap(low, high);
+    kept.push_back(*low);
+    if (low != high) kept.push_back(*high);
+  }
+  return kept;
+}
+
+/// Centred running mean over 1/25 of the series.
+std::vector<Point> running_mean(const std::vector<Point>& points) {
+  const std::size_t n = points.size(), reach = std::max<std::size_t>(1, n / 50);
+  std::vector<Point> means;
+  for (std::size_t i = 0; i < n; ++i) {
+    double sum = 0, count = 0;
+    const std::size_t span = std::min({reach, i, n - 1 - i});  // symmetric, so that ends do not lag
+    for (std::size_t j = i - span; j <= i + span; ++j) {
+      if (drawable(points[j])) sum += points[j].second, count += 1;
+    }
+    means.emplace_back(points[i].first, drawable(points[i]) ? sum / count : points[i].second);
+  }
+  return means;
+}
+
+struct Axes {
+  double x_low = 0, x_high = 1, y_low = 0, y_high = 1;
+  Ticks x_ticks, y_ticks;
+  std::size_t num_hidden = 0;  // points above y_high
+
+  double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
+  double y(double value) const { return kHeight - kBottom - (value - y_low) / (y_high - y_low) * (kHeight - kTop - kBottom); }
+};
+
+Axes fit_axes(const Chart& chart) {
+  std::vector<double> xs, ys;
+  for (const ChartSeries& series : chart.series) {
+    for (const Point& p : series.points) {
+      if (!drawable(p)) continue;
+      xs.push_back(p.first);
+      ys.push_back(p.second);
+    }
+  }
+  Axes axes;
+  if (xs.empty()) xs = ys = {0, 1};
+  std::sort(ys.begin(), ys.end());
+  const auto [x_low, x_high] = std::minmax_element(xs.begin(), xs.end());
+  double y_low = chart.from_zero ? std::min(0.0, ys.front()) : ys.front(), y_high = ys.back();
+  if (chart.hide_outliers) {
+    const double usual = ys[(ys.size() - 1) * 98 / 100];
+    if (usual > 0 && y_high > 1.6 * usual) y_high = 1.15 * usual;
+  }
+  axes.y_ticks = nice_ticks(y_low, y_high, 5);
+  axes.y_low = axes.y_ticks.first;
+  axes.y_high = axes.y_ticks.last();
+  axes.num_hidden = static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
+  axes.x_low = *x_low;
+  axes.x_high = *x_high > *x_low ? *x_high : *x_low + 1;  // the x axis ends with the data, ticks lie inside
+  axes.x_ticks = nice_ticks(axes.x_low, axes.x_high, 7);
+  return axes;
+}
+
+std::string text(double x, double y, const char* anchor, const char* css, const std::string& content) {
+  return fmt::format(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>)", x, y, anchor, css, escape_html(content)) + "\n";
+}
+
+std::string draw_axes(const Chart& chart, const Axes& axes) {
+  const double bottom = kHeight - kBottom, right = kWidth - kRight;
+  std::string svg;
+  const double scale = chart.percent ? 100 : 1;
+  for (int i = 0; i < axes.y_ticks.count; ++i) {
+    const double value = axes.y_ticks.first + axes.y_ticks.step * i, y = axes.y(value);
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="grid"/>)", kLeft, y, right, y) + "\n";
+    svg += text(kLeft - 8, y + 4, "end", "tick", tick_label(value * scale, axes.y_ticks.step * scale));
+  }
+  for (int i = 0; i < axes.x_ticks.count; ++i) {
+    const double value = axes.x_ticks.first + axes.x_ticks.step * i, x = axes.x(value);
+    if (value < axes.x_low || value > axes.x_high * (1 + 1e-12)) continue;
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", x, bottom, x, bottom + 5) + "\n";
+    svg += text(x, bottom + 18, "middle", "tick", tick_label(value, axes.x_ticks.step));
+  }
+  svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", kLeft, bottom, right, bottom) + "\n";
+  svg += text((kLeft + right) / 2, kHeight - 8, "middle", "label", chart.x_label);
+  const double middle = (kTop + bottom) / 2;
+  svg += fmt::format(R"svg(<text transform="translate(14 {:.1f}) rotate(-90)" text-anchor="middle" class="label">{}</text>)svg", middle,
+                     escape_html(chart.y_label)) + "\n";
+  return svg;
+}
+
+/// "M" begins a stretch; points that are not finite end one.
+std::string path_of(const std::vector<Point>& points, const Axes& axes) {
+  std::string path;
+  bool pen_down = false;
+  for (const Point& p : points) {
+    if (drawable(p)) fmt::format_to(std::back_inserter(path), "{}{:.1f} {:.1f}", pen_down ? "L" : "M", axes.x(p.first), axes.y(p.second));
+    pen_down = drawable(p);
+  }
+  return path;
+}
+
+std::string draw_series(const Chart& chart, const ChartSeries& series, const char* color, const Axes& axes) {
+  const bool smoothed = chart.smooth && series.points.size() >= kSmoothFrom;
+  const auto line = [&](const std::vector<Point>& points, double width, double opacity) {
+    return fmt::format(R"(<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-opacity="{}" stroke-linejoin="round"/>)",
+                       path_of(thin(points), axes), color, width, opacity) + "\n";
+  };
+  std::string svg = line(series.points, smoothed ? 1 : 1.8, smoothed ? 0.3 : 1);
+  if (smoothed) svg += line(running_mean(series.points), 1.8, 1);
+  if (series.points.size() > kMaxMarkers) return svg;
+  for (const Point& p : series.points) {
+    if (!drawable(p)) continue;
+    svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}"><title>{}</title></circle>)", axes.x(p.first), axes.y(p.second), color,
+                       escape_html(fmt::format("{}, {} {}: {:.6g}{}", series.name, chart.x_label, p.first,
+                                               chart.percent ? 100 * p.second : p.second, chart.percent ? " %" : ""))) + "\n";
+  }
+  return svg;
+}
+
+/// To the right of the title: a coloured stroke and the name of each series, when there is more than one.
+std::string draw_legend(const Chart& chart) {
+  if (chart.series.size() < 2) return "";
+  std::string svg;
+  double x = kWidth - kRight;
+  for (std::size_t i = chart.series.size(); i-- > 0;) {
+    x -= 6.6 * static_cast<double>(chart.series[i].name.size());  // about the width of the text
+    svg += text(x, 21, "start", "label", chart.series[i].name);
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="17" x2="{:.1f}" y2="17" stroke="{}" stroke-width="3"/>)", x - 22, x - 6, kColors[i % kColors.size()]) + "\n";
+    x -= 38;
+  }
+  return svg;
+}
+
+}  // namespace
+
+std::string render_chart(const Chart& chart) {
+  const Axes axes = fit_axes(chart);
+  std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth, kHeight, escape_html(chart.title)) + "\n";
+  svg += text(kLeft, 21, "start", "title", chart.title) + draw_legend(chart) + draw_axes(chart, axes);
+  // An inner <svg> clips what lies outside of it.
+  svg += fmt::format(R"(<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">)", kLeft - 4, kTop - 4, kWidth - kLeft - kRight + 8,
+                     kHeight - kTop - kBottom + 8) + "\n";
+  for (std::size_t i = 0; i < chart.series.size(); ++i) svg += draw_series(chart, chart.series[i], kColors[i % kColors.size()], axes);
+  svg += "</svg>\n";
+  if (axes.num_hidden > 0) {
+    svg += text(kWidth - kRight, kTop - 8, "end", "tick", fmt::format("{} point{} above the axis", axes.num_hidden, axes.num_hidden == 1 ? "" : "s"));
+  }
+  return svg + "</svg>\n";
+}
+
+Ticks nice_ticks(double low, double high, int target) {
+  if (!(high > low)) {  // one value only: room above and below
+    const double room = low == 0 ? 1 : 0.1 * std::abs(low);
+    if (low != 0) low -= room;
+    high += room;
+  }
+  const double raw = (high - low) / target;
+  const double power = std::pow(10.0, std::floor(std::log10(raw)));
+  const double fraction = raw / power;
+  const double step = power * (fraction <= 1.5 ? 1 : fraction <= 3.5 ? 2 : fraction <= 7.5 ? 5 : 10);
+  const double first = std::floor(low / step + 1e-9), last = std::ceil(high / step - 1e-9);
+  return {first * step, step, static_cast<int>(last - first) + 1};
+}
+
+std::string tick_label(double value, double step) {
+  if (std::abs(value) < 1e-9 * step) return "0";
+  const double size = std::max(std::abs(value), step);
+  if (size >= 1e4) {
+    const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : 1e3;
+    return tick_label(value / unit, step / unit) + (unit == 1e9 ? " G" : unit == 1e6 ? " M" : " k");
+  }
+  const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
+  if (decimals <= 4) return fmt::format("{:.{}f}", value, decimals);
+  std::string label = fmt::format("{:.3g}", value);  // "2e-05" reads better as "2e-5"
+  if (const std::size_t e = label.find("e-0"); e != std::string::npos) label.erase(e + 2, 1);
+  return label;
+}
+
+std::string escape_html(const std::string& text) {
+  std::string escaped;
+  for (char c : text) {
+    switch (c) {
+      case '&': escaped += "&amp;"; break;
+      case '<': escaped += "&lt;"; break;
+      case '>': escaped += "&gt;"; break;
+      case '"': escaped += "&quot;"; break;
+      case '\'': escaped += "&#39;"; break;
+      default: escaped += c;
+    }
+  }
+  return escaped;
+}
+
+}  // namespace lacuna

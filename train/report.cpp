@@ -1,0 +1,175 @@
+#include "train/report.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "train/atomic_file.h"
+#include "train/chart.h"
+#include "train/table.h"
+
+namespace lacuna {
+namespace {
+
+constexpr const char* kStyle = R"css(
+:root { --ink: #1c2126; --soft: #5f6b76; --line: #e3e7eb; --tint: #f6f8fa; --accent: #2563b8; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1480px; padding: 40px 32px 64px; color: var(--ink); background: #fff;
+       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 28px; line-height: 1.2; margin: 0; letter-spacing: -0.01em; }
+h2 { font-size: 18px; margin: 40px 0 12px; }
+.subtitle { color: var(--soft); margin: 6px 0 24px; }
+.results { display: flex; flex-wrap: wrap; gap: 12px; margin-bottom: 20px; }
+.result { border: 1px solid var(--line); border-radius: 8px; padding: 12px 18px; min-width: 150px; }
+.result b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.result span { color: var(--soft); font-size: 13px; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 20px; margin: 0; font-size: 14px; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 16px; }
+.chart { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
+.chart text { font-family: inherit; fill: var(--soft); font-size: 12px; }
+.chart text.title { fill: var(--ink); font-size: 14px; font-weight: 600; }
+.chart text.tick { font-variant-numeric: tabular-nums; font-size: 11.5px; }
+.chart .grid { stroke: var(--line); } .chart .axis { stroke: #9aa5af; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
+th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 2px solid var(--line); padding: 6px 12px; white-space: nowrap; }
+td { border-bottom: 1px solid var(--line); padding: 5px 12px; white-space: nowrap; }
+.n { text-align: right; } tr:hover td { background: var(--tint); } tfoot td { font-weight: 600; border-bottom: 0; }
+td code { font: 13px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+.bar { display: inline-block; width: 110px; height: 8px; border-radius: 4px; background: var(--line); margin-right: 10px; overflow: hidden; }
+.bar i { display: block; height: 100%; background: var(--accent); }
+pre { background: var(--tint); border: 1px solid var(--line); border-radius: 8px; padding: 16px; overflow-x: auto;
+      font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+summary { cursor: pointer; font-size: 18px; font-weight: 600; margin: 40px 0 12px; }
+.none { color: var(--soft); }
+@media print { body { padding: 0; } .chart, tr { break-inside: avoid; } }
+)css";
+
+struct SeriesName {
+  const char* key;   // in the metrics
+  const char* name;  // in the legend
+};
+
+struct ChartPlan {
+  Chart look;
+  std::vector<SeriesName> series;
+};
+
+std::vector<ChartPlan> known_charts() {
+  return {
+      {{.title = "Loss", .y_label = "cross entropy, nats", .smooth = true},
+       {{"train_loss", "training"}, {"eval_loss", "evaluation"}, {"valid_loss", "validation"}, {"test_loss", "test"}}},
+      {{.title = "Bits per byte", .y_label = "bits per byte"},
+       {{"train_bits_per_byte", "training"}, {"eval_bits_per_byte", "evaluation"}, {"valid_bits_per_byte", "validation"}, {"test_bits_per_byte", "test"}}},
+      {{.title = "Accuracy", .y_label = "correct, %", .percent = true, .smooth = true},
+       {{"train_accuracy", "training"}, {"eval_accuracy", "evaluation"}, {"valid_accuracy", "validation"}, {"test_accuracy", "test"}}},
+      {{.title = "Learning rate", .y_label = "learning rate", .from_zero = true}, {{"learning_rate", "learning rate"}}},
+      {{.title = "Sparsity", .y_label = "zeros in prunable weights, %", .from_zero = true, .percent = true},
+       {{"sparsity", "reached"}, {"target_sparsity", "scheduled"}}},
+      {{.title = "Gradient norm", .y_label = "L2 norm", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"gradient_norm", "gradient norm"}}},
+      {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"step_time_ms", "step time"}}},
+      {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true, .smooth = true},
+       {{"tokens_per_second", "tokens"}, {"images_per_second", "images"}}},
+      {{.title = "Peak memory", .y_label = "bytes", .from_zero = true}, {{"peak_memory_bytes", "peak memory"}}},
+  };
+}
+
+std::vector<std::pair<double, double>> points_of(const std::vector<MetricsRecord>& metrics, const std::string& key) {
+  std::vector<std::pair<double, double>> points;
+  for (const MetricsRecord& record : metrics) {
+    for (const auto& [name, value] : record.values) {
+      if (name == key) points.emplace_back(static_cast<double>(record.step), value);
+    }
+  }
+  return points;
+}
+
+std::string charts_html(const std::vector<MetricsRecord>& metrics) {
+  std::string html;
+  for (ChartPlan& plan : known_charts()) {
+    for (const SeriesName& series : plan.series) {
+      auto points = points_of(metrics, series.key);
+      if (!points.empty()) plan.look.series.push_back({series.name, std::move(points)});
+    }
+    if (!plan.look.series.empty()) html += render_chart(plan.look);
+  }
+  return html.empty() ? "<p class=\"none\">No metrics were recorded.</p>\n" : "<div class=\"charts\">\n" + html + "</div>\n";
+}
+
+LayerRow total_of(const std::vector<LayerRow>& rows) {
+  LayerRow total;
+  total.name = "total";
+  for (const LayerRow& row : rows) {
+    total.size += row.size;
+    total.nnz += row.nnz;
+    total.bytes += row.bytes;
+  }
+  return total;
+}
+
+std::string row_html(const LayerRow& row, bool is_total) {
+  const double percent = 100 * row.sparsity();
+  return fmt::format("<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
+                     "<td><span class=\"bar\"><i style=\"width:{:.1f}%\"></i></span>{:.2f} %</td><td class=\"n\">{}</td></tr>\n",
+                     escape_html(row.name), escape_html(row.shape), is_total ? "" : row.is_sparse ? "CSR" : "dense", format_count(row.size),
+                     format_count(row.nnz), percent, percent, format_bytes(static_cast<double>(row.bytes)));
+}
+
+std::string layers_html(const std::vector<LayerRow>& rows) {
+  if (rows.empty()) return "";
+  std::string html = "<h2>Layers</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>parameter</th><th>shape</th><th>stored</th><th class=\"n\">entries</th>"
+                     "<th class=\"n\">nnz</th><th>sparsity</th><th class=\"n\">bytes with state</th></tr></thead>\n<tbody>\n";
+  for (const LayerRow& row : rows) html += row_html(row, false);
+  return html + "</tbody>\n<tfoot>" + row_html(total_of(rows), true) + "</tfoot>\n</table></div>\n";
+}
+
+}  // namespace
+
+std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters) {
+  std::vector<LayerRow> rows;
+  for (const Parameter* p : parameters) {
+    rows.push_back({p->name(), to_string(p->shape()), p->shape().numel(), p->nnz(), p->is_sparse(), p->state_bytes() + p->topology_bytes()});
+  }
+  return rows;
+}
+
+std::string layer_table(const std::vector<LayerRow>& rows) {
+  Table table({{"parameter"}, {"shape"}, {"stored"}, {"entries", Align::right}, {"nnz", Align::right}, {"sparsity", Align::right}, {"bytes with state", Align::right}});
+  const auto add = [&](const LayerRow& row, const char* stored) {
+    table.add_row({row.name, row.shape, stored, format_count(row.size), format_count(row.nnz), format_percent(row.sparsity(), 2),
+                   format_bytes(static_cast<double>(row.bytes))});
+  };
+  for (const LayerRow& row : rows) add(row, row.is_sparse ? "CSR" : "dense");
+  table.add_rule();
+  add(total_of(rows), "");
+  return table.text();
+}
+
+std::string render_report(const Report& report) {
+  const std::string title = escape_html(report.title);
+  std::string html = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>" +
+                     title + " - Lacuna</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + title + "</h1>\n<p class=\"subtitle\">" +
+                     escape_html(report.subtitle) + "</p>\n";
+  if (!report.results.empty()) {
+    html += "<div class=\"results\">\n";
+    for (const auto& [label, value] : report.results) {
+      html += fmt::format("<div class=\"result\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
+    }
+    html += "</div>\n";
+  }
+  if (!report.facts.empty()) {
+    html += "<dl>\n";
+    for (const auto& [label, value] : report.facts) html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(label), escape_html(value));
+    html += "</dl>\n";
+  }
+  html += "<h2>Curves</h2>\n" + charts_html(report.metrics) + layers_html(report.layers);
+  if (!report.config_text.empty()) {
+    html += "<details><summary>Configuration</summary>\n<pre>" + escape_html(report.config_text) + "</pre></details>\n";
+  }
+  return html + "</body>\n</html>\n";
+}
+
+void write_report(const std::filesystem::path& path, const Report& report) { write_file_atomically(path, render_report(report)); }
+
+}  // namespace lacuna

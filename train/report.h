@@ -1,0 +1,47 @@
+// report.html: what a run was and what came out, in one file that opens offline.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/parameter.h"
+#include "train/metrics.h"
+
+namespace lacuna {
+
+/// A line of the layer table, in report.html and on the console.
+struct LayerRow {
+  std::string name;
+  std::string shape;           ///< "[512, 512]"
+  std::int64_t size = 0;       ///< entries of the full shape
+  std::int64_t nnz = 0;        ///< entries stored
+  bool is_sparse = false;
+  std::size_t bytes = 0;       ///< values, gradient, optimizer state and pattern
+  double sparsity() const { return size == 0 ? 0 : 1 - static_cast<double>(nnz) / static_cast<double>(size); }
+};
+/// One row for each parameter, as it is stored now.
+std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters);
+/// Plain text with a total below.
+std::string layer_table(const std::vector<LayerRow>& rows);
+
+struct Report {
+  std::string title;                                         ///< the configuration's name
+  std::string subtitle;                                      ///< "NVIDIA H100, 2025-01-31 12:00 UTC"
+  std::vector<std::pair<std::string, std::string>> results;  ///< big: label, value ("eval bits per byte", "1.903")
+  std::vector<std::pair<std::string, std::string>> facts;    ///< small: label, value ("parameters", "12,345,678")
+  std::vector<MetricsRecord> metrics;
+  std::vector<LayerRow> layers;
+  std::string config_text;                                   ///< the resolved configuration
+};
+
+/// Charts of the well-known metrics that occur: train_loss, eval_loss, valid_loss, test_loss; *_bits_per_byte; *_accuracy;
+/// learning_rate; sparsity; gradient_norm; step_time_ms; *_per_second; peak_memory_bytes.
+std::string render_report(const Report& report);
+
+/// Renders and writes atomically. Throws Error.
+void write_report(const std::filesystem::path& path, const Report& report);
+
+}  // namespace lacuna
