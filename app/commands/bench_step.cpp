@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/session.h"
+#include "core/errors.h"
+#include "kernels/runtime/gpu_busy.h"
+#include "kernels/runtime/runtime.h"
+#include "pruning/sparsity_schedule.h"
+#include "train/table.h"
+
+namespace lacuna {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double wall_ms_per_step(Trainer& trainer, Device device, std::int64_t steps, PhaseTimer* timer) {
+  synchronize(device);
+  const Clock::time_point start = Clock::now();
+  for (std::int64_t i = 0; i < steps; ++i) trainer.advance(timer);
+  synchronize(device);
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count() / static_cast<double>(steps);
+}
+
+// Busy time per step from the device's own activity records; negative when it cannot be had.
+double busy_ms_per_step([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device, [[maybe_unused]] std::int64_t steps) {
+#if LACUNA_HAS_CUDA
+  if (device.is_cuda() && runtime::gpu_busy_available()) {
+    try {
+      runtime::gpu_busy_start();
+      wall_ms_per_step(trainer, device, steps, nullptr);
+      return runtime::gpu_busy_stop() * 1e3 / static_cast<double>(steps);
+    } catch (const runtime::Failure& failure) {
+      fmt::print(stderr, "device activity could not be recorded: {}\n", failure.what);
+    }
+  }
+#endif
+  return -1;
+}
+
+// The schedule is replaced: prune once, at the first step, to the wanted sparsity; then only plain steps.
+RunConfig at_sparsity(RunConfig config, double sparsity, std::int64_t steps) {
+  if (sparsity < 0) sparsity = config.pruning.method == "none" ? 0 : config.pruning.sparsity;
+  if (sparsity == 0) config.pruning.method = "none";
+  if (config.pruning.method == "none" && sparsity > 0) config.pruning.method = "magnitude";
+  config.pruning.schedule = "one_shot";
+  config.pruning.begin_step = 0;
+  config.pruning.sparsity = sparsity;
+  config.training.steps = steps;
+  config.training.epochs = 0;
+  return config;
+}
+
+}  // namespace
+
+int bench_step_command(const std::string& path, const std::vector<std::string>& overrides, std::int64_t steps, double sparsity) {
+  constexpr std::int64_t kWarmup = 5;
+  const RunConfig config = at_sparsity(load_run_config(path, overrides), sparsity, 3 * steps + kWarmup);
+  Session session = open_session(config);
+  Trainer trainer(trainer_config(config), *session.model, session.data, session.device);
+
+  wall_ms_per_step(trainer, session.device, kWarmup, nullptr);
+  reset_peak_memory(session.device);
+  const double wait_before = trainer.data_wait_seconds();
+  const double plain_ms = wall_ms_per_step(trainer, session.device, steps, nullptr);  // as training runs it: nothing measured inside
+  const double wait_ms = (trainer.data_wait_seconds() - wait_before) * 1e3 / static_cast<double>(steps);
+  PhaseTimer timer(session.device);
+  const double timed_ms = wall_ms_per_step(trainer, session.device, steps, &timer);
+  const auto phases = timer.milliseconds();
+  const double busy_ms = busy_ms_per_step(trainer, session.device, steps);
+  const IntervalMetrics metrics = trainer.read_metrics();
+  if (metrics.diverged) throw DivergedError("bench", "the loss or a gradient is not finite; these timings would mean nothing");
+
+  fmt::print("{} on {} ({}), sparsity {}, {} steps\n", config.name, to_string(session.device), device_name(session.device),
+             format_percent(trainer.sparsity()), steps);
+  Table table({{"phase", Align::left}, {"ms per step", Align::right}, {"share", Align::right}});
+  double sum = 0;
+  for (int p = 0; p < kNumPhases; ++p) {
+    const double ms = phases[static_cast<std::size_t>(p)] / static_cast<double>(steps);
+    sum += ms;
+    table.add_row({to_string(static_cast<Phase>(p)), fmt::format("{:.3f}", ms), format_percent(ms / timed_ms)});
+  }
+  table.add_row({"between phases", fmt::format("{:.3f}", std::max(timed_ms - sum, 0.0)), format_percent(std::max(1 - sum / timed_ms, 0.0))});
+  table.add_rule();
+  table.add_row({"step, timed", fmt::format("{:.3f}", timed_ms), ""});
+  table.add_row({"step, untimed", fmt::format("{:.3f}", plain_ms), ""});
+  fmt::print("{}\n{:.4g} {} per second; waiting for data {:.3f} ms per step; peak memory {}\n", table.text(),
+             session.items_per_step() / plain_ms * 1e3, session.items(), wait_ms,
+             format_bytes(static_cast<double>(memory_stats(session.device).peak_bytes)));
+  if (busy_ms >= 0)
+    fmt::print("device busy {:.3f} of {:.3f} ms per step: it waits for the host {} of the time\n", busy_ms, plain_ms,
+               format_percent(std::max(0.0, 1 - busy_ms / plain_ms)));
+  else if (session.device.is_cuda())
+    fmt::print("device busy time unknown: built without CUPTI, or the driver refuses its records\n");
+  return kExitDone;
+}
+
+}  // namespace lacuna

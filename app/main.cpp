@@ -1,0 +1,98 @@
+// The `lacuna` program: parses the command line, runs a command, turns exceptions into exit codes.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+
+#include "app/commands.h"
+#include "core/errors.h"
+
+namespace {
+
+using namespace lacuna;
+
+int fail(int code, const std::exception& error) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s\n", error.what());
+  return code;
+}
+
+template <class F>
+int guarded(F&& command) {
+  try {
+    return command();
+  } catch (const ConfigError& e) {
+    return fail(kExitConfig, e);
+  } catch (const CheckpointError& e) {
+    return fail(kExitData, e);
+  } catch (const DataError& e) {
+    return fail(kExitData, e);
+  } catch (const DivergedError& e) {
+    return fail(kExitDiverged, e);
+  } catch (const OutOfMemoryError& e) {
+    return fail(kExitOutOfMemory, e);
+  } catch (const std::bad_alloc&) {
+    return fail(kExitOutOfMemory, OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
+  } catch (const std::exception& e) {
+    return fail(kExitRuntime, e);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Lacuna trains truly sparse neural networks."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", LACUNA_VERSION);
+
+  TrainArguments train;
+  for (int i = 0; i < argc; ++i) train.command_line += (i ? " " : "") + std::string(argv[i]);
+  auto* train_app = app.add_subcommand("train", "Train what a YAML file describes: lacuna train CONFIG [a.b=c ...]");
+  train_app->add_option("config", train.config, "YAML file; may be left out with --resume");
+  train_app->add_option("overrides", train.overrides, "key.sub=value");
+  train_app->add_option("--resume", train.resume, "Run directory to continue from its newest valid checkpoint");
+
+  auto* compare_app = app.add_subcommand("compare", "Train a config and its dense twin; print what sparsity cost and gave");
+  compare_app->add_option("config", train.config, "YAML file")->required();
+  compare_app->add_option("overrides", train.overrides, "key.sub=value");
+
+  std::string config, key, run, split = "test";
+  std::vector<std::string> overrides;
+  auto* plan_app = app.add_subcommand("plan", "Show what would run: layers, patterns, bytes, FLOPs, schedule");
+  plan_app->add_option("config", config, "YAML file")->required();
+  plan_app->add_option("overrides", overrides, "key.sub=value");
+
+  auto* eval_app = app.add_subcommand("eval", "Evaluate a run's newest checkpoint, or one checkpoint file");
+  eval_app->add_option("run", run, "Run directory or .safetensors checkpoint")->required();
+  eval_app->add_option("--config", config, "YAML file; the one inside the checkpoint when left out");
+  eval_app->add_option("--split", split, "train, valid or test")->check(CLI::IsMember({"train", "valid", "test"}));
+
+  auto* bench_app = app.add_subcommand("bench", "Measure");
+  bench_app->require_subcommand(1);
+  auto* step_app = bench_app->add_subcommand("step", "Where a training step's time goes, and how long the device waits for the host");
+  std::int64_t steps = 30;
+  double sparsity = -1;
+  step_app->add_option("config", config, "YAML file")->required();
+  step_app->add_option("overrides", overrides, "key.sub=value");
+  step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::PositiveNumber);
+  step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")->check(CLI::Range(0.0, 1.0));
+
+  auto* doctor_app = app.add_subcommand("doctor", "Check machine, devices, libraries and build");
+  auto* explain_app = app.add_subcommand("explain", "Explain a config key, or list them all");
+  explain_app->add_option("key", key, "Dotted key, such as pruning.sparsity");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kExitDone : kExitConfig;
+  }
+  return guarded([&] {
+    if (*train_app) return train_command(train);
+    if (*compare_app) return compare_command(train);
+    if (*plan_app) return plan_command(config, overrides);
+    if (*eval_app) return eval_command(run, config, split);
+    if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
+    if (*doctor_app) return doctor_command();
+    if (*explain_app) return explain_command(key);
+    return static_cast<int>(kExitRuntime);
+  });
+}

@@ -1,0 +1,48 @@
+// What every command begins with: a checked config, its data sets, and the model they need.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/run_config.h"
+#include "data/data_config.h"
+#include "layers/module.h"
+#include "models/factory.h"
+#include "train/trainer.h"
+
+namespace lacuna {
+
+struct Session {
+  RunConfig config;
+  Device device = kCpu;
+  DataSplits data;
+  DataShape shape;
+  std::unique_ptr<Module> model;
+
+  bool is_text() const { return shape.is_tokens(); }
+  const char* items() const { return is_text() ? "tokens" : "images"; }
+  /// Tokens or images of one optimizer step.
+  double items_per_step() const;
+};
+
+/// Opens device, data and model; sets threads and matmul precision. Throws ConfigError, DataError, DeviceError.
+Session open_session(const RunConfig& config);
+
+DataShape shape_of(const Dataset& dataset);
+TrainerConfig trainer_config(const RunConfig& config);
+
+/// Name, shape, stored entries, sparsity and bytes of each weight, with a total.
+std::string layer_table(const std::vector<Parameter*>& parameters);
+
+/// Bytes of weights, gradients, optimizer state and patterns while training `parameters` as they are now.
+struct TrainingBytes {
+  std::size_t weights = 0;
+  std::size_t gradients = 0;
+  std::size_t optimizer = 0;
+  std::size_t topology = 0;
+  std::size_t total() const { return weights + gradients + optimizer + topology; }
+};
+TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config);
+
+}  // namespace lacuna
