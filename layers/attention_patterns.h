@@ -21,7 +21,7 @@ TopologyPtr full_causal(std::int64_t t);
 /// The pattern of Gale et al. (SC 2020, section VII-C): the causal band, dense, and off-band causal entries drawn one by one
 /// with probability min(1, c / d), c such that the expected share of off-band entries present is 1 - off_band_sparsity.
 /// c is one number for the whole matrix, so a pair's chance depends on its distance alone. t = 12,288, band 256 and 0.95
-/// give c = 101.9 and 6.73 M entries, 8.9 % of the causal half, the paper's figures.
+/// give c = 101.8 and 6.73 M entries, 8.9 % of the causal half, the paper's figures.
 /// A pure function of the arguments. Throws ValueError unless t, band > 0 and off_band_sparsity is in [0, 1].
 TopologyPtr band_and_random(std::int64_t t, std::int64_t band, double off_band_sparsity, RandomKey key);
 

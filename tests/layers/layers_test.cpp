@@ -19,13 +19,6 @@ struct Layers : ::testing::Test {
   Init init{random, DType::f64};
 };
 
-/// Biases start at 0 and gains at 1, where a wrong gradient can hide.
-void roughen(Module& module) {
-  for (Parameter* p : module.parameters()) {
-    if (p->shape().rank() == 1) p->value().copy_from(add(p->value(), random_f64(p->shape(), 31)));
-  }
-}
-
 std::vector<std::string> names(Module& module) {
   std::vector<std::string> result;
   for (const Parameter* p : module.parameters()) result.push_back(p->name());
