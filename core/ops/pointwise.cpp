@@ -114,8 +114,9 @@ Tensor add_bias(const Tensor& x, const Tensor& bias) {
   const Tensor out = Tensor::empty_like(x);
   visit_float("add_bias", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::apply_epilogue<T>(stream, x.data<T>(), {bias.data<T>(), Activation::none}, out.data<T>(), x.dim(0),
-                               x.dim(1));
+    const std::int64_t m = x.dim(0), n = x.dim(1);
+    kernels::apply_epilogue<T>(stream, {x.data<T>(), m, n, n}, {bias.data<T>(), Activation::none},
+                               {out.data<T>(), m, n, n});
   });
   return out;
 }

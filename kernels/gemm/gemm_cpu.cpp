@@ -3,7 +3,7 @@
 #include <type_traits>
 
 #include "kernels/gemm/gemm.h"
-#include "kernels/pointwise/activation.h"
+#include "kernels/pointwise/pointwise.h"
 
 #if LACUNA_HAS_ONEDNN
 #include <dnnl.h>
@@ -59,28 +59,10 @@ void product(const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c
   eigen_gemm(a, b, c, options);
 }
 
-template <class T>
-void apply_epilogue_in_place(const Dense<T>& c, const Epilogue<const T>& epilogue) {
-  if (epilogue.bias == nullptr && epilogue.activation == Activation::none) return;
-#pragma omp parallel for schedule(static) if (c.rows * c.cols >= (1 << 16))
-  for (std::int64_t i = 0; i < c.rows; ++i) {
-    T* row = c.data + i * c.ld;
-    if (epilogue.bias != nullptr) {
-      const T shift = epilogue.bias[i];
-      for (std::int64_t j = 0; j < c.cols; ++j) row[j] += shift;
-    }
-    if (epilogue.activation == Activation::relu) {
-      for (std::int64_t j = 0; j < c.cols; ++j) row[j] = relu(row[j]);
-    } else if (epilogue.activation == Activation::gelu) {
-      for (std::int64_t j = 0; j < c.cols; ++j) row[j] = gelu(row[j]);
-    }
-  }
-}
-
 }  // namespace
 
 template <class T>
-void gemm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+void gemm(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
           const GemmOptions<T>& options) {
   if (c.rows == 0 || c.cols == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
@@ -93,7 +75,9 @@ void gemm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Den
     } else if (!options.accumulate) {
       for (std::int64_t row = 0; row < out.rows; ++row) std::fill_n(out.data + row * out.ld, out.cols, T(0));
     }
-    apply_epilogue_in_place(out, options.epilogue);
+    if (options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none) {
+      apply_epilogue<T>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
+    }
   }
 }
 

@@ -33,10 +33,11 @@ void activation_gradient(CpuStream, Activation activation, const T* saved, const
 template <class T>
 void activation_gradient(CudaStream, Activation activation, const T* saved, const T* dy, T* dx, std::int64_t n);
 
-/// y = activation(x + bias[row]) for x, y [m, n], contiguous; epilogue.bias may be null.
+/// y = activation(x + bias[row]) for matrices x, y [m, n] (one each; their batch fields are not read).
+/// epilogue.bias may be null.
 template <class T>
-void apply_epilogue(CpuStream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m, std::int64_t n);
+void apply_epilogue(CpuStream, const Dense<const T>& x, const Epilogue<const T>& epilogue, const Dense<T>& y);
 template <class T>
-void apply_epilogue(CudaStream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m, std::int64_t n);
+void apply_epilogue(CudaStream, const Dense<const T>& x, const Epilogue<const T>& epilogue, const Dense<T>& y);
 
 }  // namespace lacuna::kernels

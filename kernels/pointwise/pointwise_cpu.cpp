@@ -51,21 +51,17 @@ void activation_gradient(CpuStream, Activation kind, const T* saved, const T* dy
 }
 
 template <class T>
-void apply_epilogue(CpuStream stream, const T* x, const Epilogue<const T>& epilogue, T* y, std::int64_t m,
-                    std::int64_t n) {
-  if (epilogue.bias == nullptr) return activation(stream, epilogue.activation, x, y, m * n);
-  const T* bias = epilogue.bias;
-  const Activation kind = epilogue.activation;
-#pragma omp parallel for schedule(static) if (m * n >= kParallelFrom)
-  for (std::int64_t i = 0; i < m; ++i) {
-    const T shift = bias[i];
-    const T* from = x + i * n;
-    T* to = y + i * n;
-    for (std::int64_t j = 0; j < n; ++j) to[j] = from[j] + shift;
-    if (kind == Activation::relu) {
-      for (std::int64_t j = 0; j < n; ++j) to[j] = relu(to[j]);
-    } else if (kind == Activation::gelu) {
-      for (std::int64_t j = 0; j < n; ++j) to[j] = gelu(to[j]);
+void apply_epilogue(CpuStream, const Dense<const T>& x, const Epilogue<const T>& epilogue, const Dense<T>& y) {
+#pragma omp parallel for schedule(static) if (x.rows * x.cols >= kParallelFrom)
+  for (std::int64_t i = 0; i < x.rows; ++i) {
+    const T* from = x.data + i * x.ld;
+    T* to = y.data + i * y.ld;
+    const T shift = epilogue.bias == nullptr ? T(0) : epilogue.bias[i];
+    for (std::int64_t j = 0; j < x.cols; ++j) to[j] = from[j] + shift;
+    if (epilogue.activation == Activation::relu) {
+      for (std::int64_t j = 0; j < x.cols; ++j) to[j] = relu(to[j]);
+    } else if (epilogue.activation == Activation::gelu) {
+      for (std::int64_t j = 0; j < x.cols; ++j) to[j] = gelu(to[j]);
     }
   }
 }
@@ -75,7 +71,7 @@ void apply_epilogue(CpuStream stream, const T* x, const Epilogue<const T>& epilo
   template void scale<T>(CpuStream, const T*, double, T*, std::int64_t);                                        \
   template void activation<T>(CpuStream, Activation, const T*, T*, std::int64_t);                               \
   template void activation_gradient<T>(CpuStream, Activation, const T*, const T*, T*, std::int64_t);            \
-  template void apply_epilogue<T>(CpuStream, const T*, const Epilogue<const T>&, T*, std::int64_t, std::int64_t);
+  template void apply_epilogue<T>(CpuStream, const Dense<const T>&, const Epilogue<const T>&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
 #undef LACUNA_INSTANTIATE
