@@ -54,12 +54,13 @@ struct SeriesName {
 struct ChartPlan {
   Chart look;
   std::vector<SeriesName> series;
+  double scale = 1;  // from the metric's unit to the axis'
 };
 
 std::vector<ChartPlan> known_charts() {
   return {
       {{.title = "Loss", .y_label = "cross entropy, nats", .smooth = true},
-       {{"train_loss", "training"}, {"eval_loss", "evaluation"}, {"valid_loss", "validation"}, {"test_loss", "test"}}},
+       {{"train_loss_nats", "training"}, {"eval_loss_nats", "evaluation"}, {"valid_loss_nats", "validation"}, {"test_loss_nats", "test"}}},
       {{.title = "Bits per byte", .y_label = "bits per byte"},
        {{"train_bits_per_byte", "training"}, {"eval_bits_per_byte", "evaluation"}, {"valid_bits_per_byte", "validation"}, {"test_bits_per_byte", "test"}}},
       {{.title = "Accuracy", .y_label = "correct, %", .percent = true, .smooth = true},
@@ -68,18 +69,19 @@ std::vector<ChartPlan> known_charts() {
       {{.title = "Sparsity", .y_label = "zeros in prunable weights, %", .from_zero = true, .percent = true},
        {{"sparsity", "reached"}, {"target_sparsity", "scheduled"}}},
       {{.title = "Gradient norm", .y_label = "L2 norm", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"gradient_norm", "gradient norm"}}},
-      {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"step_time_ms", "step time"}}},
-      {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true, .smooth = true},
+      {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true},
+       {{"step_time_ms", "whole step"}, {"data_wait_ms", "of it waiting for data"}}},
+      {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true},
        {{"tokens_per_second", "tokens"}, {"images_per_second", "images"}}},
-      {{.title = "Peak memory", .y_label = "bytes", .from_zero = true}, {{"peak_memory_bytes", "peak memory"}}},
+      {{.title = "Memory", .y_label = "MiB", .from_zero = true}, {{"memory_peak_bytes", "peak"}, {"memory_live_bytes", "live"}}, 1.0 / 1048576},
   };
 }
 
-std::vector<std::pair<double, double>> points_of(const std::vector<MetricsRecord>& metrics, const std::string& key) {
+std::vector<std::pair<double, double>> points_of(const std::vector<MetricsRecord>& metrics, const std::string& key, double scale) {
   std::vector<std::pair<double, double>> points;
   for (const MetricsRecord& record : metrics) {
     for (const auto& [name, value] : record.values) {
-      if (name == key) points.emplace_back(static_cast<double>(record.step), value);
+      if (name == key) points.emplace_back(static_cast<double>(record.step), scale * value);
     }
   }
   return points;
@@ -89,7 +91,7 @@ std::string charts_html(const std::vector<MetricsRecord>& metrics) {
   std::string html;
   for (ChartPlan& plan : known_charts()) {
     for (const SeriesName& series : plan.series) {
-      auto points = points_of(metrics, series.key);
+      auto points = points_of(metrics, series.key, plan.scale);
       if (!points.empty()) plan.look.series.push_back({series.name, std::move(points)});
     }
     if (!plan.look.series.empty()) html += render_chart(plan.look);

@@ -37,8 +37,9 @@ struct Report {
   std::string config_text;                                   ///< the resolved configuration
 };
 
-/// Charts of the well-known metrics that occur: train_loss, eval_loss, valid_loss, test_loss; *_bits_per_byte; *_accuracy;
-/// learning_rate; sparsity; gradient_norm; step_time_ms; *_per_second; peak_memory_bytes.
+/// Charts of the well-known metrics that occur, with <split> one of train, eval, valid, test: <split>_loss_nats,
+/// <split>_bits_per_byte, <split>_accuracy, learning_rate, sparsity, target_sparsity, gradient_norm, step_time_ms,
+/// data_wait_ms, tokens_per_second, images_per_second, memory_peak_bytes, memory_live_bytes.
 std::string render_report(const Report& report);
 
 /// Renders and writes atomically. Throws Error.

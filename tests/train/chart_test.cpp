@@ -1,0 +1,101 @@
+#include "train/chart.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace lacuna {
+namespace {
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t found = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++found;
+  return found;
+}
+
+TEST(NiceTicks, AreRoundAndCover) {
+  for (double low : {-1000.0, -0.3, 0.0, 1e-9, 0.93, 17.0, 1e6}) {
+    for (double span : {1e-7, 0.013, 0.5, 1.0, 42.0, 1e5, 3e9}) {
+      const double high = low + span;
+      const Ticks ticks = nice_ticks(low, high, 5);
+      EXPECT_LE(ticks.first, low + 1e-6 * span);
+      EXPECT_GE(ticks.last(), high - 1e-6 * span);
+      EXPECT_GE(ticks.count, 3) << low << " " << span;
+      EXPECT_LE(ticks.count, 10) << low << " " << span;
+      const double mantissa = ticks.step / std::pow(10.0, std::floor(std::log10(ticks.step) + 1e-9));
+      EXPECT_TRUE(std::abs(mantissa - 1) < 1e-6 || std::abs(mantissa - 2) < 1e-6 || std::abs(mantissa - 5) < 1e-6) << mantissa;
+    }
+  }
+  const Ticks flat = nice_ticks(3, 3, 5);
+  EXPECT_LT(flat.first, 3);
+  EXPECT_GT(flat.last(), 3);
+}
+
+TEST(TickLabel, HasTheDigitsOfItsStep) {
+  EXPECT_EQ(tick_label(0.25, 0.05), "0.25");
+  EXPECT_EQ(tick_label(0.3, 0.1), "0.3");
+  EXPECT_EQ(tick_label(100, 50), "100");
+  EXPECT_EQ(tick_label(1500, 500), "1500");
+  EXPECT_EQ(tick_label(15000, 5000), "15 k");
+  EXPECT_EQ(tick_label(12500, 500), "12.5 k");
+  EXPECT_EQ(tick_label(2e6, 5e5), "2.0 M");
+  EXPECT_EQ(tick_label(2e-5, 1e-5), "2e-5");
+  EXPECT_EQ(tick_label(1e-17, 0.1), "0");
+  EXPECT_EQ(tick_label(-2, 1), "-2");
+}
+
+TEST(Chart, DrawsEverySeriesAndBreaksAtGaps) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Chart chart{.title = "Loss <&>", .y_label = "nats"};
+  chart.series = {{"training", {{1, 3}, {2, nan}, {3, 2}, {4, 1.5}}}, {"evaluation", {{2, 2.5}, {4, 2}}}};
+  const std::string svg = render_chart(chart);
+  EXPECT_EQ(count(svg, "<path"), 2u);
+  EXPECT_EQ(count(svg, "<circle"), 5u) << "one for each number";
+  EXPECT_EQ(count(svg, "<svg"), count(svg, "</svg>"));
+  EXPECT_NE(svg.find("Loss &lt;&amp;&gt;"), std::string::npos);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_NE(svg.find(">evaluation</text>"), std::string::npos);
+  const std::string path = svg.substr(svg.find("<path d=\"") + 9);
+  EXPECT_EQ(count(path.substr(0, path.find('"')), "M"), 2u) << "the gap splits the line";
+}
+
+TEST(Chart, SurvivesDegenerateInput) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  const std::vector<std::vector<std::pair<double, double>>> inputs{
+      {}, {{5, 1}}, {{5, nan}}, {{5, inf}, {6, -inf}}, {{0, 0}, {1, 0}}, {{0, 1e308}, {1, 1e307}}, {{0, 1e-300}, {1, 2e-300}}, {{0, -5}, {1, -5}}};
+  for (const auto& points : inputs) {
+    for (bool flag : {false, true}) {
+      Chart chart{.title = "t", .from_zero = flag, .percent = flag, .hide_outliers = flag, .smooth = flag};
+      chart.series = {{"s", points}};
+      const std::string svg = render_chart(chart);
+      EXPECT_LT(svg.size(), 20000u);
+      EXPECT_EQ(svg.find("nan"), std::string::npos);
+      EXPECT_EQ(svg.find("\"inf"), std::string::npos);
+    }
+  }
+}
+
+TEST(Chart, ThinsLongSeriesButKeepsExtremes) {
+  Chart chart{.title = "t"};
+  ChartSeries series{"s", {}};
+  for (int i = 0; i < 200000; ++i) series.points.emplace_back(i, i == 123457 ? 9.0 : std::sin(i));
+  chart.series = {series};
+  const std::string svg = render_chart(chart);
+  EXPECT_LT(svg.size(), 40000u);
+  // The spike at 9 is above all ticks' middle: its y is the smallest in the path. The axis ends at 10, 46 + 20.8.
+  EXPECT_NE(svg.find(" 66."), std::string::npos) << "the spike was thinned away";
+}
+
+TEST(Chart, CutsOutliersAndSaysSo) {
+  Chart chart{.title = "t", .from_zero = true, .hide_outliers = true};
+  ChartSeries series{"s", {}};
+  for (int i = 0; i < 200; ++i) series.points.emplace_back(i, i == 0 ? 5000.0 : 10.0 + i % 3);
+  chart.series = {series};
+  EXPECT_NE(render_chart(chart).find("1 point above the axis"), std::string::npos);
+}
+
+TEST(EscapeHtml, AllFive) { EXPECT_EQ(escape_html("<a href=\"x\">'&'</a>"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"); }
+
+}  // namespace
+}  // namespace lacuna
