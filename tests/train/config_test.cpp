@@ -161,6 +161,15 @@ shapes: [{type: point}, {type: circle, radius: 9}]
   EXPECT_EQ(c.shapes, (std::vector<std::variant<Circle, Point>>{Point{}, Circle{9}}));
 }
 
+TEST(Config, ReadsEveryStyleOfText) {
+  EXPECT_EQ(load("text: 'it''s'\n").text, "it's");
+  EXPECT_EQ(load("text: ''\n").text, "");
+  EXPECT_EQ(load("text: \"a\\\"\\\\\"\n").text, "a\"\\");
+  EXPECT_EQ(load("text: \"two\n  lines\"").text, "two lines");
+  EXPECT_EQ(load("text: |\n  'a\n  b\n").text, "'a\nb\n");
+  EXPECT_EQ(load("{\"text\": \"\\u00e9\", \"small\": 1}").text, "\u00e9");
+}
+
 TEST(Config, KeepsDefaultsOfWhatIsNotSaid) { EXPECT_EQ(load("{}"), Everything{}); }
 
 TEST(Config, NamesLineColumnAndNeighbour) {
@@ -240,6 +249,9 @@ TEST(Config, RefusesWrongTypesAndRanges) {
       {"flag: true\n---\nflag: true", "a second YAML document begins"},
       {"flag: true\n\tsmall: 3", "x.yaml:2:1: not valid YAML: "},
       {"text: \"open", "not valid YAML: "},
+      {"text: \"open\n", "x.yaml:1:7: not valid YAML: the quote that opens here is never closed"},
+      {"text: 'it''s\nflag: true\n", "x.yaml:1:7: not valid YAML: the quote that opens here is never closed"},
+      {"text: \"a\\\"\n", "x.yaml:1:7: not valid YAML: the quote that opens here is never closed"},
       {"flag: true\n  small: 3", "x.yaml:2:8: not valid YAML: "},
       {std::string("flag: tr\0ue", 11), "x.yaml:1:9: control character 0x00: this is not a text file"},
       {"\nflag: \xff", "x.yaml:2:7: byte 0xff is not UTF-8: this is not a text file"},

@@ -26,6 +26,7 @@ Place place_of(const YAML::Mark& mark) { return mark.is_null() ? Place{} : Place
 /// Turns yaml-cpp's events into nodes. Events, and not yaml-cpp's own nodes, because these lose the places of keys.
 class TreeBuilder final : public YAML::EventHandler {
  public:
+  explicit TreeBuilder(const std::string& text) : text_(text) {}
   Node root;
 
   void OnDocumentStart(const YAML::Mark&) override {}
@@ -33,12 +34,15 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     refuse_anchor(mark, anchor);
     if (awaits_key()) refuse_key(mark);
-    add({Node::Kind::null, place_of(mark)});
+    // yaml-cpp puts a missing value where the next token stands, lines below; its key is what the reader looks for.
+    const bool has_key = !open_.empty() && open_.back()->kind == Node::Kind::section;
+    add({Node::Kind::null, has_key ? open_.back()->entries.back().place : place_of(mark)});
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse_anchor(mark, 1); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
     check(mark, tag, anchor);
     const bool quoted = tag == "!";
+    if (quoted) check_closed(mark);
     if (!awaits_key()) return add({Node::Kind::scalar, place_of(mark), text, quoted});
     if (text == "<<" && !quoted) {
       throw Refusal{{place_of(mark), "merge keys ('<<') are not supported: a config inherits nothing, write the values out"}};
@@ -69,6 +73,22 @@ class TreeBuilder final : public YAML::EventHandler {
     throw Refusal{{place_of(mark), fmt::format("YAML tags ('{}') are not supported", tag)}};
   }
 
+  /// yaml-cpp takes a quote that is still open at the end of the text for closed, when a newline comes last.
+  void check_closed(const YAML::Mark& mark) const {
+    std::size_t at = static_cast<std::size_t>(mark.pos);
+    if (at >= text_.size() || (text_[at] != '"' && text_[at] != '\'')) return;  // a block scalar
+    const char quote = text_[at++];
+    for (; at < text_.size(); ++at) {
+      if (text_[at] == '\\' && quote == '"') {
+        ++at;
+      } else if (text_[at] == quote) {
+        if (quote == '"' || at + 1 >= text_.size() || text_[at + 1] != quote) return;
+        ++at;  // '' is an apostrophe
+      }
+    }
+    throw Refusal{{place_of(mark), "not valid YAML: the quote that opens here is never closed"}};
+  }
+
   void begin(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, Node::Kind kind) {
     check(mark, tag, anchor);
     if (awaits_key()) refuse_key(mark);
@@ -91,6 +111,7 @@ class TreeBuilder final : public YAML::EventHandler {
     return &parent.entries.back().node;
   }
 
+  const std::string& text_;
   std::vector<Node*> open_;
   std::vector<bool> key_given_;
 };
@@ -163,7 +184,8 @@ std::string read_text(const std::string& file) {
   return text;
 }
 
-Node parse(const std::string& text, const std::string& file) {
+Node parse(const std::string& given_text, const std::string& file) {
+  const std::string text = given_text.starts_with("\xEF\xBB\xBF") ? given_text.substr(3) : given_text;  // byte order mark
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) throw ConfigError(file + ": is empty");
   check_text(text, file);
   Node root;
@@ -176,7 +198,7 @@ bool try_parse(const std::string& text, Node& root, Problem& problem) {
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
-    TreeBuilder builder, second;
+    TreeBuilder builder(text), second(text);
     parser.HandleNextDocument(builder);
     if (parser.HandleNextDocument(second)) throw Refusal{{second.root.place, "a second YAML document begins; one is expected"}};
     root = std::move(builder.root);
