@@ -22,9 +22,9 @@ constexpr int kGradientClasses = 16;
 cudaStream_t handle_of(const CudaStream& stream) { return static_cast<cudaStream_t>(stream.handle); }
 
 /// Sum of exponentials of the values seen, relative to the largest: sum * exp(shift(largest)).
-struct Exponentials {
-  float largest = -INFINITY;
-  float sum = 0;
+struct Exponentials {  // no initialisers: it lives in shared memory
+  float largest;
+  float sum;
 };
 
 /// An infinite maximum would turn into inf - inf; relative to 0 the result is the right infinity.
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kColumns * kSlices)
   __shared__ float totals[kSlices][kColumns];
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x;
   const std::int64_t classes = logits.rows, ld = logits.ld;
-  Exponentials mine;
+  Exponentials mine{-INFINITY, 0};
   float total = 0;
   if (column < logits.cols) {
     const float* at = logits.data + column;

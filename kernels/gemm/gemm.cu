@@ -5,6 +5,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "kernels/gemm/gemm.h"
@@ -118,6 +119,11 @@ void multiply(const CudaStream& stream, const Dense<const float>& a, const Dense
     int answers = 0;
     LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
                                                    result.get(), preference.get(), 1, &answer, &answers));
+    if (answers == 0 && stream.allow_tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
+      CudaStream exact = stream;
+      exact.allow_tf32 = false;
+      return multiply(exact, a, b, c, batch, options);
+    }
     check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
     found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
   }
