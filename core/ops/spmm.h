@@ -13,7 +13,8 @@ namespace lacuna {
 ///   bias  [m], added along each row; undefined = none
 ///   returns [m, n] or [batch, m, n]
 /// Runs on the sparse kernel or as a transient densify + dense product, whichever core/ops/kernel_choice.h predicts to be
-/// faster. Throws ShapeError, DtypeError, DeviceError.
+/// faster. A NaN or infinity in b reaches the rows of C that use it, and on the dense route its whole column of C.
+/// Throws ShapeError, DtypeError, DeviceError.
 /// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias [m].
 /// With relu, dc is masked by output > 0; with gelu the pre-activation is kept.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);

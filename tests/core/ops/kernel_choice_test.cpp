@@ -1,0 +1,58 @@
+#include "core/ops/kernel_choice.h"
+
+#include <gtest/gtest.h>
+
+#include "core/errors.h"
+
+namespace lacuna {
+namespace {
+
+ProductShape square(Device device, std::int64_t size, double sparsity, MatmulPrecision precision = MatmulPrecision::highest) {
+  ProductShape p;
+  p.device = device;
+  p.precision = precision;
+  p.rows = p.cols = p.other = size;
+  p.nnz = static_cast<std::int64_t>((1 - sparsity) * static_cast<double>(size * size));
+  return p;
+}
+
+constexpr Device kCuda{DeviceType::cuda, 0};
+
+TEST(KernelChoice, DenseBelowSomeSparsityAndSparseAbove) {
+  for (const std::int64_t size : {256, 1024, 4096}) {
+    for (const auto choose : {choose_spmm, choose_sddmm}) {
+      EXPECT_EQ(choose(square(kCpu, size, 0.3)).route, Route::dense);
+      EXPECT_EQ(choose(square(kCpu, size, 0.9)).route, Route::sparse);
+    }
+  }
+  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.7)).route, Route::dense);
+  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.9)).route, Route::sparse);
+  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.9, MatmulPrecision::tf32)).route, Route::dense);
+  EXPECT_EQ(choose_sddmm(square(kCuda, 4096, 0.95)).route, Route::sparse);
+  EXPECT_EQ(choose_sddmm(square(kCuda, 4096, 0.95, MatmulPrecision::tf32)).route, Route::dense);
+}
+
+TEST(KernelChoice, NeverMakesAHugeScratch) {
+  ProductShape attention = square(kCuda, 12288, 0.5, MatmulPrecision::tf32);
+  attention.other = 128;
+  EXPECT_EQ(choose_sddmm(attention).route, Route::sparse);
+  EXPECT_EQ(choose_spmm(attention).route, Route::sparse);
+  attention = square(kCpu, 4096, 0.1);
+  attention.batch = 8;
+  EXPECT_EQ(choose_sddmm(attention).route, Route::sparse);
+  EXPECT_NE(explain_choice("sddmm", attention).find("scratch"), std::string::npos);
+}
+
+TEST(KernelChoice, TakesEdgesAndExplains) {
+  EXPECT_EQ(choose_spmm(ProductShape{}).route, Route::sparse);
+  EXPECT_EQ(choose_sddmm(ProductShape{}).route, Route::sparse);
+  ProductShape f64 = square(kCpu, 512, 0.0);
+  f64.dtype = DType::f64;
+  EXPECT_EQ(choose_spmm(f64).route, Route::sparse);
+  EXPECT_NE(explain_choice("spmm", square(kCpu, 1024, 0.5)).find("densify + matmul: sparsity 0.500"), std::string::npos);
+  EXPECT_NE(explain_choice("sddmm", square(kCpu, 1024, 0.95)).find("sparse kernel: sparsity 0.950"), std::string::npos);
+  EXPECT_THROW(explain_choice("gemm", ProductShape{}), ValueError);
+}
+
+}  // namespace
+}  // namespace lacuna
