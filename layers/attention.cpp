@@ -33,7 +33,8 @@ SelfAttention::SelfAttention(AttentionOptions options, Init init)
   if (!options_.patterns) return;
   const auto count = static_cast<std::int64_t>(options_.patterns->topologies().size());
   if (count != 1 && count != options_.heads) {
-    throw ValueError("attention", fmt::format("{} patterns for {} heads; must be 1 or one per head", count, options_.heads));
+    throw ValueError("attention",
+                     fmt::format("{} patterns for {} heads; must be 1 or one per head", count, options_.heads));
   }
   if (options_.patterns->sequence_length() != options_.sequence_length) {
     throw ValueError("attention", fmt::format("patterns of {} tokens; the sequence length is {}",
@@ -88,12 +89,11 @@ Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::ve
   // Q K^T and P V, two operations per multiply-add each. Materialised dense attention computes the whole t x t square.
   const double per_score = 2.0 * 2.0 * head_width * num_sequences;
   const double square = heads * t * t;
-  const double entries =
-      options_.patterns ? static_cast<double>(options_.patterns->entries(options_.heads)) : square;
+  const double entries = options_.patterns ? static_cast<double>(options_.patterns->entries(options_.heads)) : square;
   scores.kind = options_.patterns ? "sparse_attention" : "attention";
   scores.dense_flops = per_score * square;
   scores.flops = per_score * entries;
-  // Dense keeps the probabilities and, under dropout, the dropped copy too. The result lives on as its feature-major copy.
+  // Dense keeps the probabilities and, under dropout, the dropped copy too. The result lives on feature-major.
   const double kept = !options_.patterns && options_.dropout > 0 ? 2.0 : 1.0;
   scores.activation_bytes = 4.0 * kept * entries * num_sequences + activation_bytes_of(shape.numel());
   lines.push_back(scores);

@@ -1,6 +1,6 @@
 // SelfAttention: multi-head causal self-attention, dense (scores materialised) or on sparse patterns.
 //
-// d: features.   t: tokens of a sequence.   Activations are [d, batch * t]; inside a head they are token-major [t, d / heads].
+// d: features.   t: tokens of a sequence.   Activations are [d, batch * t]; inside a head token-major, [t, d / heads].
 #pragma once
 
 #include "layers/attention_patterns.h"

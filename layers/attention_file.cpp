@@ -15,7 +15,8 @@ namespace {
 /// Reads integers from one line at a time, and remembers where it is for messages.
 class LineReader {
  public:
-  LineReader(const std::string& path, const std::string& text) : path_(path), at_(text.data()), end_(at_ + text.size()) {}
+  LineReader(const std::string& path, const std::string& text)
+      : path_(path), at_(text.data()), end_(at_ + text.size()) {}
 
   [[noreturn]] void fail(const std::string& message) const {
     throw DataError("attention pattern", fmt::format("{}: line {}: {}", path_, line_, message));
@@ -83,10 +84,12 @@ TopologyPtr attention_from_file(const std::string& path, std::int64_t t) {
   const std::int64_t rows = reader.next("the number of rows");
   const std::int64_t cols = reader.next("the number of columns");
   const std::int64_t nnz = reader.next("the number of nonzeros");
-  if (rows != t || cols != t) reader.fail(fmt::format("a {} x {} pattern; must be {} x {}, the sequence length", rows, cols, t, t));
+  if (rows != t || cols != t)
+    reader.fail(fmt::format("a {} x {} pattern; must be {} x {}, the sequence length", rows, cols, t, t));
   // Each index takes a digit and a separator, so a count past the file's size is a lie: refused before it is allocated.
   if (nnz < rows || nnz > static_cast<std::int64_t>(text.size()) / 2 + 1 || nnz > INT32_MAX) {
-    reader.fail(fmt::format("{} nonzeros; must be at least one per row ({}) and no more than the file holds", nnz, rows));
+    reader.fail(
+        fmt::format("{} nonzeros; must be at least one per row ({}) and no more than the file holds", nnz, rows));
   }
   reader.end_line();
 
@@ -95,7 +98,8 @@ TopologyPtr attention_from_file(const std::string& path, std::int64_t t) {
     const std::int64_t offset = reader.next("a row offset");
     if (i == 0 && offset != 0) reader.fail(fmt::format("the first row offset is {}; must be 0", offset));
     if (i > 0 && offset <= offsets[static_cast<std::size_t>(i - 1)]) {
-      reader.fail(fmt::format("row {} is empty or runs backwards (offset {}); every row must hold an entry", i - 1, offset));
+      reader.fail(
+          fmt::format("row {} is empty or runs backwards (offset {}); every row must hold an entry", i - 1, offset));
     }
     if (offset > nnz) reader.fail(fmt::format("row offset {} of row {}; line 1 announces {} nonzeros", offset, i, nnz));
     offsets[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(offset);

@@ -22,8 +22,9 @@ class CsrBuilder {
   CsrBuilder(const char* where, std::int64_t t, double expected_entries) : where_(where), t_(t) {
     // Refused before the vector is filled: a full triangle of 65,536 tokens would take 8 GiB.
     if (t > kMaxIndex || expected_entries > static_cast<double>(kMaxIndex)) {
-      throw IndexError(where, fmt::format("a pattern of {} x {} with about {:.0f} entries; at most {} fit 32-bit indices",
-                                          t, t, expected_entries, kMaxIndex));
+      throw IndexError(
+          where, fmt::format("a pattern of {} x {} with about {:.0f} entries; at most {} fit 32-bit indices", t, t,
+                             expected_entries, kMaxIndex));
     }
     offsets_.reserve(static_cast<std::size_t>(t) + 1);
     offsets_.push_back(0);
@@ -34,7 +35,9 @@ class CsrBuilder {
     for (std::int64_t j = begin; j < end; ++j) push(j);
   }
   /// Turns the entries pushed since `mark` around: distances ascend as columns descend.
-  void reverse_from(std::size_t mark) { std::reverse(columns_.begin() + static_cast<std::ptrdiff_t>(mark), columns_.end()); }
+  void reverse_from(std::size_t mark) {
+    std::reverse(columns_.begin() + static_cast<std::ptrdiff_t>(mark), columns_.end());
+  }
   std::size_t mark() const { return columns_.size(); }
   void end_row() {
     if (columns_.size() > static_cast<std::size_t>(kMaxIndex)) {
@@ -79,7 +82,8 @@ class Exponentials {
   int at_ = 4;
 };
 
-/// hazard[d]: sum of -log(1 - p(e)) over band <= e < d, so that P(no draw at distances [a, b)) = exp(hazard[a] - hazard[b]).
+/// hazard[d]: sum of -log(1 - p(e)) over band <= e < d, so that no distance in [a, b) is drawn with probability
+/// exp(hazard[a] - hazard[b]).
 std::vector<double> cumulative_hazard(std::int64_t t, std::int64_t band, double c) {
   // A sure draw would be infinite, and infinities do not subtract; the largest exponential drawn is log(2^24) = 16.6.
   constexpr double kSure = 64;
@@ -163,7 +167,8 @@ TopologyPtr strided(std::int64_t t, std::int64_t stride, std::int64_t band) {
   require_positive("strided", "t", t);
   require_positive("strided", "stride", stride);
   require_positive("strided", "band", band);
-  const double expected = band_entries(t, band) + 0.5 * static_cast<double>(t) * static_cast<double>(t) / static_cast<double>(stride);
+  const double expected =
+      band_entries(t, band) + 0.5 * static_cast<double>(t) * static_cast<double>(t) / static_cast<double>(stride);
   CsrBuilder builder("strided", t, expected);
   for (std::int64_t i = 0; i < t; ++i) {
     const std::int64_t band_begin = std::max<std::int64_t>(0, i - band + 1);

@@ -20,8 +20,10 @@ std::int64_t window(const ConvSpec& spec) { return std::int64_t{spec.kernel} * s
 
 MapSize conv_output(MapSize input, const ConvSpec& spec) {
   if (spec.kernel <= 0 || spec.stride <= 0 || spec.padding < 0) {
-    throw ValueError("conv", fmt::format("kernel {}, stride {}, padding {}; kernel and stride must be positive, padding "
-                                         "not negative", spec.kernel, spec.stride, spec.padding));
+    throw ValueError("conv",
+                     fmt::format("kernel {}, stride {}, padding {}; kernel and stride must be positive, padding "
+                                 "not negative",
+                                 spec.kernel, spec.stride, spec.padding));
   }
   const std::int64_t tall = input.height + 2 * spec.padding - spec.kernel;
   const std::int64_t wide = input.width + 2 * spec.padding - spec.kernel;
@@ -32,7 +34,8 @@ MapSize conv_output(MapSize input, const ConvSpec& spec) {
   return {tall / spec.stride + 1, wide / spec.stride + 1};
 }
 
-Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, MapSize input, const ConvOptions& options, Init init)
+Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, MapSize input, const ConvOptions& options,
+               Init init)
     : input_(input), spec_(options.spec), in_channels_(in_channels) {
   require_positive("conv2d", "in_channels", in_channels);
   require_positive("conv2d", "out_channels", out_channels);

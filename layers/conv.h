@@ -1,7 +1,7 @@
 // Convolutions over CNHW images: ordinary, pointwise (1x1) and depthwise.
 //
-// An image tensor is [channels, batch * height * width]; column (b * height + y) * width + x. Height and width are fixed at
-// construction; the batch follows from the columns.
+// An image tensor is [channels, batch * height * width]; column (b * height + y) * width + x. Height and width are
+// fixed at construction; the batch follows from the columns.
 #pragma once
 
 #include "core/ops/conv.h"
@@ -22,7 +22,7 @@ MapSize conv_output(MapSize input, const ConvSpec& spec);
 
 struct ConvOptions {
   ConvSpec spec;
-  bool bias = false;      ///< a batch norm usually follows and has its own
+  bool bias = false;  ///< a batch norm usually follows and has its own
   bool prunable = false;
 };
 
@@ -69,8 +69,8 @@ class PointwiseConv : public Module {
 };
 
 /// One kernel per channel.
-/// Parameters: weight [channels, kernel^2] (He normal over its fan, kernel^2; not prunable, and without decay: Howard et
-/// al., MobileNets, section 3.2, found that decay hurts so few numbers).
+/// Parameters: weight [channels, kernel^2] (He normal over its fan, kernel^2; not prunable, and without decay: Howard
+/// et al., MobileNets, section 3.2, found that decay hurts so few numbers).
 ///   x  [channels, batch * h * w]      returns [channels, batch * ho * wo]
 class DepthwiseConv : public Module {
  public:

@@ -47,7 +47,8 @@ Var TokenEmbedding::forward(const Var& x, ForwardContext& context) {
   if (!position_ids_.defined() || position_ids_.numel() != batch * length ||
       position_ids_.device() != x.data().device()) {
     std::vector<std::int32_t> ids(static_cast<std::size_t>(batch * length));
-    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length);
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length);
     position_ids_ = Tensor::from(ids, {batch * length}, x.data().device());
   }
   Var tokens = embedding(context.use(*tokens_), x.data());

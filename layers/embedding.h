@@ -20,8 +20,8 @@ struct EmbeddingOptions {
 /// Token vectors plus position vectors. Tables are not prunable and do not decay.
 /// Parameters: tokens [vocabulary, features]; positions [sequence_length, features] when learned.
 ///   x  i32 [batch * sequence_length], sequences one after another      returns [features, batch * sequence_length]
-/// Learned: both tables from N(0, 0.02). Sinusoidal (Vaswani et al., Attention Is All You Need, section 3.5): tokens from
-/// N(0, 1 / sqrt(features)) and scaled by sqrt(features), so that neither term drowns the other.
+/// Learned: both tables with deviation 0.02. Sinusoidal (Vaswani et al., Attention Is All You Need, sections 3.4, 3.5):
+/// tokens with deviation 1 / sqrt(features), scaled by sqrt(features), so that neither term drowns the other.
 /// Throws ShapeError unless x holds whole sequences, DtypeError unless it is i32.
 class TokenEmbedding : public Module {
  public:

@@ -13,7 +13,8 @@ struct FeedForwardOptions {
   double output_deviation = 0;  ///< of the second layer's initial weights; 0: Linear's own
 };
 
-/// contract(dropout(activation(expand(x)))). Children: expand (Linear [filter, features]), contract ([features, filter]).
+/// contract(dropout(activation(expand(x)))).
+/// Children: expand (Linear [filter, features]), contract (Linear [features, filter]).
 ///   x  [features, columns]      returns the same shape
 class FeedForward : public Module {
  public:

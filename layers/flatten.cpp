@@ -7,9 +7,8 @@ namespace lacuna {
 
 Var reshape(const Var& x, const Shape& shape) {
   const Shape before = x.shape();
-  return record("reshape", x.data().reshape(shape), {x}, [before](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return dc.reshape(before); });
-  });
+  return record("reshape", x.data().reshape(shape), {x},
+                [before](const Tensor& dc, Grads& grads) { grads.add(0, [&] { return dc.reshape(before); }); });
 }
 
 Var flatten(const Var& x, std::int64_t pixels) {

@@ -13,8 +13,8 @@ Linear::Linear(std::int64_t inputs, std::int64_t outputs, const LinearOptions& o
   require_positive("linear", "outputs", outputs);
   double deviation = options.deviation;
   if (deviation == 0) {
-    deviation = options.activation == Activation::relu ? he_deviation(inputs)
-                                                       : 1.0 / std::sqrt(static_cast<double>(inputs));
+    deviation =
+        options.activation == Activation::relu ? he_deviation(inputs) : 1.0 / std::sqrt(static_cast<double>(inputs));
   }
   weight_ = &add_parameter("weight", init.normal({outputs, inputs}, deviation), options.prunable, /*decay=*/true);
   if (options.bias) bias_ = &add_parameter("bias", init.zeros({outputs}));

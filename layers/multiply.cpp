@@ -10,8 +10,8 @@ Var multiply(const Parameter& w, const Var& x, const Var& bias, Activation activ
   return linear(context.use(w), x, bias, activation);
 }
 
-LayerPlan plan_multiply(const Parameter& w, const std::string& name, const std::string& kind,
-                        const std::string& weight, std::int64_t columns) {
+LayerPlan plan_multiply(const Parameter& w, const std::string& name, const std::string& kind, const std::string& weight,
+                        std::int64_t columns) {
   LayerPlan line;
   line.name = name;
   line.kind = kind;

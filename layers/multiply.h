@@ -13,8 +13,8 @@ namespace lacuna {
 Var multiply(const Parameter& w, const Var& x, const Var& bias, Activation activation, const ForwardContext& context);
 
 /// The plan's line of such a product: two operations per multiply-add and column.
-LayerPlan plan_multiply(const Parameter& w, const std::string& name, const std::string& kind,
-                        const std::string& weight, std::int64_t columns);
+LayerPlan plan_multiply(const Parameter& w, const std::string& name, const std::string& kind, const std::string& weight,
+                        std::int64_t columns);
 
 /// "prefix.name", or "name" under an empty prefix.
 std::string join_path(const std::string& prefix, const std::string& name);

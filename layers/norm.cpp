@@ -20,7 +20,8 @@ LayerPlan plan_norm(const std::string& name, const char* kind, const Shape& shap
 }  // namespace
 
 LayerNorm::LayerNorm(std::int64_t features, Init init, double eps)
-    : eps_(eps), gain_(add_parameter("gain", init.constant({features}, 1.0))),
+    : eps_(eps),
+      gain_(add_parameter("gain", init.constant({features}, 1.0))),
       bias_(add_parameter("bias", init.zeros({features}))) {
   require_positive("layer_norm", "features", features);
 }
@@ -36,7 +37,8 @@ Shape LayerNorm::plan(const Shape& shape, const std::string& prefix, std::vector
 }
 
 BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Init init)
-    : options_(options), gain_(add_parameter("gain", init.constant({channels}, 1.0))),
+    : options_(options),
+      gain_(add_parameter("gain", init.constant({channels}, 1.0))),
       bias_(add_parameter("bias", init.zeros({channels}))),
       running_mean_(add_buffer("running_mean", init.zeros({channels}))),
       running_var_(add_buffer("running_var", init.constant({channels}, 1.0))) {

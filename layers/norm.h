@@ -28,8 +28,8 @@ struct BatchNormOptions {
 };
 
 /// Normalises each channel over the batch (training) or by the running statistics (evaluation), as PyTorch does.
-/// Parameters: gain [channels] (1), bias [channels] (0). No decay. Buffers: running_mean (0), running_var (1), updated in
-/// place by each training forward.
+/// Parameters: gain [channels] (1), bias [channels] (0). No decay.
+/// Buffers: running_mean (0), running_var (1), updated in place by each training forward.
 ///   x  [channels, batch * height * width]      returns the same shape
 class BatchNorm : public Module {
  public:

@@ -24,7 +24,8 @@ std::vector<AttentionPatternsPtr> shared(std::int64_t layers, TopologyPtr patter
 
 /// Calls make(layer, head) as often as there are patterns to tell apart, and shares the rest.
 template <class Make>
-std::vector<AttentionPatternsPtr> by_layer_and_head(const TransformerConfig& config, bool per_layer, bool per_head, Make make) {
+std::vector<AttentionPatternsPtr> by_layer_and_head(const TransformerConfig& config, bool per_layer, bool per_head,
+                                                    Make make) {
   std::vector<AttentionPatternsPtr> result;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     if (layer > 0 && !per_layer) {

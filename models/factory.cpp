@@ -48,7 +48,9 @@ struct Maker {
   const DataShape& data;
   Init init;
 
-  std::unique_ptr<Module> operator()(const TransformerConfig& c) const { return std::make_unique<Transformer>(c, init); }
+  std::unique_ptr<Module> operator()(const TransformerConfig& c) const {
+    return std::make_unique<Transformer>(c, init);
+  }
   std::unique_ptr<Module> operator()(const MobilenetConfig& c) const {
     return std::make_unique<Mobilenet>(c, data.channels, init);
   }
@@ -69,7 +71,8 @@ ModelConfig resolve(const ModelConfig& config, const DataShape& data) {
   return resolved;
 }
 
-std::unique_ptr<Module> make_model(const ModelConfig& config, const DataShape& data, RandomStream& init, Device device) {
+std::unique_ptr<Module> make_model(const ModelConfig& config, const DataShape& data, RandomStream& init,
+                                   Device device) {
   std::unique_ptr<Module> model = std::visit(Maker{data, Init{init}}, resolve(config, data));
   model->to(device);
   return model;

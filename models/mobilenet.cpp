@@ -17,14 +17,16 @@ namespace {
 
 constexpr std::size_t kNumBlocks = 13;
 constexpr std::int64_t kStemChannels = 32;
-constexpr std::array<std::int64_t, kNumBlocks> kChannels{64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024};
+constexpr std::array<std::int64_t, kNumBlocks> kChannels{64,  128, 128, 256, 256,  512, 512,
+                                                         512, 512, 512, 512, 1024, 1024};
 constexpr std::array<int, kNumBlocks> kImagenetStrides{1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1};
 constexpr std::array<int, kNumBlocks> kCifarStrides{1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1};
 
 std::array<int, kNumBlocks> block_strides(const MobilenetConfig& config) {
   if (config.strides.empty()) return config.stem == MobilenetStem::cifar ? kCifarStrides : kImagenetStrides;
   if (config.strides.size() != kNumBlocks) {
-    throw ValueError("mobilenet_v1", fmt::format("{} strides; must be {}, one per block", config.strides.size(), kNumBlocks));
+    throw ValueError("mobilenet_v1",
+                     fmt::format("{} strides; must be {}, one per block", config.strides.size(), kNumBlocks));
   }
   std::array<int, kNumBlocks> strides{};
   std::copy(config.strides.begin(), config.strides.end(), strides.begin());
@@ -42,10 +44,12 @@ std::int64_t scaled_channels(std::int64_t channels, double width) {
 MobilenetBlock::MobilenetBlock(const Options& options, Init init)
     : depthwise_(add_child<DepthwiseConv>("depthwise", options.in_channels, options.input,
                                           ConvSpec{.kernel = 3, .stride = options.stride, .padding = 1}, init)),
-      depthwise_norm_(add_child<BatchNorm>("depthwise_norm", options.in_channels, BatchNormOptions{.relu = true}, init)),
+      depthwise_norm_(
+          add_child<BatchNorm>("depthwise_norm", options.in_channels, BatchNormOptions{.relu = true}, init)),
       pointwise_(add_child<PointwiseConv>("pointwise", options.in_channels, options.out_channels,
                                           PointwiseOptions{.prunable = options.prunable}, init)),
-      pointwise_norm_(add_child<BatchNorm>("pointwise_norm", options.out_channels, BatchNormOptions{.relu = true}, init)) {}
+      pointwise_norm_(
+          add_child<BatchNorm>("pointwise_norm", options.out_channels, BatchNormOptions{.relu = true}, init)) {}
 
 Var MobilenetBlock::forward(const Var& x, ForwardContext& context) {
   const Var spatial = depthwise_norm_.forward(depthwise_.forward(x, context), context);

@@ -39,7 +39,8 @@ class MobilenetBlock : public Module {
 /// classifier.{weight, bias}. Buffers: the norms' running statistics.
 /// Prunable: the pointwise weights of blocks 1 to 12. Stem, depthwise, first pointwise and classifier stay dense, as in
 /// Gale et al. (SC 2020): they hold few of the numbers and lose the most when cut.
-/// Initial weights as in torchvision's MobileNets: convolutions He normal over fan-out, norms 1 and 0, classifier N(0, 0.01).
+/// Initial weights much as in torchvision's MobileNets: convolutions He normal over fan-out (depthwise ones over their
+/// own fan of 9), norms 1 and 0, the classifier with deviation 0.01.
 class Mobilenet : public Module {
  public:
   /// Throws ValueError on a width, size, class count or strides that make no network; channels is 3 for colour images.
@@ -56,7 +57,7 @@ class Mobilenet : public Module {
   Linear* classifier_ = nullptr;
 };
 
-/// channels * width to the nearest multiple of 8, at least 8, and never below 90 % of the exact product (as torchvision).
+/// channels * width to the nearest multiple of 8, at least 8, never below 90 % of the exact product (as torchvision).
 std::int64_t scaled_channels(std::int64_t channels, double width);
 
 }  // namespace lacuna

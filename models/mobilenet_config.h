@@ -25,7 +25,8 @@ struct MobilenetConfig {
 };
 template <class V>
 void describe(MobilenetConfig& c, V&& v) {
-  v("width", c.width, "Multiplies every channel count, which is then rounded to a multiple of 8", positive(), range(0, 16));
+  v("width", c.width, "Multiplies every channel count, which is then rounded to a multiple of 8", positive(),
+    range(0, 16));
   v("stem", c.stem, "First layer and strides: 'imagenet' for 224 x 224, 'cifar' for 32 x 32");
   v("image_size", c.image_size, "Height and width in pixels; 0 = as the data has them", non_negative());
   v("num_classes", c.num_classes, "Classes; 0 = as the data has them", non_negative());

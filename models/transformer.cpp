@@ -51,7 +51,7 @@ Var TransformerBlock::forward(const Var& x, ForwardContext& context) {
 }
 
 Shape TransformerBlock::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
-  // A sublayer's output is summed into the residual stream, which the next norm keeps: no array beside the sublayer's own.
+  // A sublayer's output is summed into the residual stream, which the next norm keeps: no array beside its own.
   attention_norm_.plan(shape, join_path(prefix, "attention_norm"), lines);
   attention_.plan(shape, join_path(prefix, "attention"), lines);
   feed_forward_norm_.plan(shape, join_path(prefix, "feed_forward_norm"), lines);

@@ -30,9 +30,9 @@ class TransformerBlock : public Module {
 
 /// Embeddings, blocks, a final norm and the output layer.
 ///   x  i32 tokens [batch * t], whole sequences one after another      returns logits [vocabulary, n]
-/// Parameters: embedding.tokens, embedding.positions (learned), blocks.<i>.{attention_norm, attention.{query, key, value,
-/// output}, feed_forward_norm, feed_forward.{expand, contract}}, norm, output.{weight, bias} (unless tied). Prunable: the six
-/// weights of each block. Embeddings and the output layer stay dense, as in the paper.
+/// Parameters: embedding.tokens, embedding.positions (when learned), blocks.<i>.{attention_norm, attention.{query, key,
+/// value, output}, feed_forward_norm, feed_forward.{expand, contract}}, norm, output.{weight, bias} (unless tied).
+/// Prunable: the six weights of each block. Embeddings and the output layer stay dense.
 /// Initial weights: N(0, 1 / inputs) (He before a ReLU); the two that write to the residual stream are divided by
 /// sqrt(2 layers) (Radford et al., GPT-2, 2019, section 2.3); the output layer N(0, 0.02^2).
 /// Throws ShapeError when the tokens are not whole sequences of the configured length.
@@ -51,8 +51,8 @@ class Transformer : public Module {
   Linear* output_ = nullptr;  // null when tied
 };
 
-/// The patterns of each layer: null entries for dense attention; layers that share patterns share the pointer. Random ones
-/// depend on (seed, layer, head) alone, so neither the model's size nor its other draws change them.
+/// The patterns of each layer: null entries for dense attention; layers that share patterns share the pointer. Random
+/// ones depend on (seed, layer, head) alone, so neither the model's size nor its other draws change them.
 std::vector<AttentionPatternsPtr> make_attention_patterns(const TransformerConfig& config, std::uint64_t seed);
 
 }  // namespace lacuna

@@ -41,7 +41,8 @@ struct BandAndRandomConfig {
 template <class V>
 void describe(BandAndRandomConfig& c, V&& v) {
   v("band", c.band, "Nearest tokens attended to, the query's own included", positive());
-  v("off_band_sparsity", c.off_band_sparsity, "Expected share of the pairs beyond the band that are left out", probability());
+  v("off_band_sparsity", c.off_band_sparsity, "Expected share of the pairs beyond the band that are left out",
+    probability());
   v("per_head", c.per_head, "Draw a pattern for each head; otherwise the heads of a layer share one");
   v("per_layer", c.per_layer, "Draw patterns for each layer; otherwise all layers share them");
 }
@@ -66,8 +67,8 @@ struct FromFileConfig {
 template <class V>
 void describe(FromFileConfig& c, V&& v) {
   v("path", c.path,
-    "A .smtx file; '{layer}' and '{head}' in it stand for the numbers from 0, so that each may have its own", required(),
-    non_empty());
+    "A .smtx file; '{layer}' and '{head}' in it stand for the numbers from 0, so that each may have its own",
+    required(), non_empty());
 }
 
 using AttentionConfig =

@@ -109,9 +109,10 @@ TEST(AttentionPatterns, RandomAtItsEnds) {
 class PatternFile : public ::testing::Test {
  protected:
   std::string write(const std::string& text) {
-    path_ = (std::filesystem::temp_directory_path() /
-             ("lacuna_pattern_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()) + ".smtx"))
-                .string();
+    path_ =
+        (std::filesystem::temp_directory_path() /
+         ("lacuna_pattern_" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()) + ".smtx"))
+            .string();
     std::ofstream(path_, std::ios::binary) << text;
     return path_;
   }
@@ -122,7 +123,8 @@ class PatternFile : public ::testing::Test {
 };
 
 TEST_F(PatternFile, Reads) {
-  for (const std::string text : {"3, 3, 5\n0 1 3 5\n0 0 1 0 2\n", "3,3,5\n0,1,3,5\n0,0,1,0,2", "3, 3, 5 \r\n0 1 3 5 \r\n0 0 1 0 2 \r\n\r\n"}) {
+  for (const std::string text :
+       {"3, 3, 5\n0 1 3 5\n0 0 1 0 2\n", "3,3,5\n0,1,3,5\n0,0,1,0,2", "3, 3, 5 \r\n0 1 3 5 \r\n0 0 1 0 2 \r\n\r\n"}) {
     const TopologyPtr pattern = attention_from_file(write(text), 3);
     expect_pattern(pattern, [](auto i, auto j) { return !(i == 2 && j == 1); });
   }

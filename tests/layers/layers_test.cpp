@@ -201,11 +201,10 @@ TEST_F(Layers, DenseAttentionGradients) {
 
 TEST_F(Layers, SparseAttentionGradients) {
   const auto shared = std::make_shared<AttentionPatterns>(std::vector{strided(6, 3, 2)});
-  const auto own = std::make_shared<AttentionPatterns>(
-      std::vector{band_and_random(6, 2, 0.5, {1, 1}), causal_band(6, 3)});
+  const auto own =
+      std::make_shared<AttentionPatterns>(std::vector{band_and_random(6, 2, 0.5, {1, 1}), causal_band(6, 3)});
   for (const AttentionPatternsPtr& patterns : {shared, own}) {
-    SelfAttention layer(
-        {.features = 8, .heads = 2, .sequence_length = 6, .dropout = 0.2, .patterns = patterns}, init);
+    SelfAttention layer({.features = 8, .heads = 2, .sequence_length = 6, .dropout = 0.2, .patterns = patterns}, init);
     roughen(layer);
     check_dense_sparse(layer, random_f64({8, 12}, 9));
   }
@@ -275,8 +274,7 @@ TEST_F(Layers, FlattenPutsEachImageInAColumn) {
   const Var x(Tensor::from(values, {2, 6}), true);
   const Var y = flatten(x, 2);
   EXPECT_TRUE((y.shape() == Shape{4, 3}));
-  EXPECT_EQ(y.data().to_vector<double>(),
-            (std::vector<double>{0, 10, 20, 1, 11, 21, 100, 110, 120, 101, 111, 121}));
+  EXPECT_EQ(y.data().to_vector<double>(), (std::vector<double>{0, 10, 20, 1, 11, 21, 100, 110, 120, 101, 111, 121}));
   backward(y, y.data());
   EXPECT_EQ(x.grad().to_vector<double>(), values);
   EXPECT_THROW(flatten(x, 4), ShapeError);

@@ -1,4 +1,4 @@
-// Checks of whole modules: central differences in f64 for every parameter and the input, and helpers to make weights sparse.
+// Checks of whole modules: central differences in f64 for every parameter and the input, dense against sparse storage.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -70,7 +70,8 @@ inline void expect_gradient(Module& module, const Var& x, const std::string& nam
     difference += (analytic - numeric) * (analytic - numeric);
     norm += numeric * numeric;
   }
-  EXPECT_LE(std::sqrt(difference), options.tolerance * std::sqrt(norm) + 1e-8 * scale) << name << ", norm " << std::sqrt(norm);
+  EXPECT_LE(std::sqrt(difference), options.tolerance * std::sqrt(norm) + 1e-8 * scale)
+      << name << ", norm " << std::sqrt(norm);
 }
 
 /// Central differences of a training forward against backward(), for each parameter and the input.

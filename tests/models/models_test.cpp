@@ -104,7 +104,8 @@ TEST(Transformer, Counts) {
   RandomStream random(1);
   Transformer model(c, Init{random});
   const std::int64_t d = 32, f = 80, block_weights = 4 * d * d + 2 * d * f;
-  const std::int64_t block = block_weights + 4 * d + f + d + 4 * d;  // projections' biases, expand's, contract's, two norms
+  const std::int64_t block =
+      block_weights + 4 * d + f + d + 4 * d;  // projections' biases, expand's, contract's, two norms
   EXPECT_EQ(count_parameters(model), 256 * d + 64 * d + 3 * block + 2 * d + 256 * d + 256);
   EXPECT_EQ(count_parameters(model, true), 3 * block_weights);
   const double columns = 2 * 64, attention = 2.0 * 2 * 4 * 64 * 64 * 8 * 2;  // two products, 4 heads of 8, batch 2
@@ -134,7 +135,8 @@ TEST(Transformer, PatternsPerLayerAndHead) {
     for (const AttentionPatternsPtr& layer : make_attention_patterns(config, 9)) {
       EXPECT_EQ(layer->topologies().size(), per_head ? 2u : 1u);
       for (const TopologyPtr& pattern : layer->topologies()) {
-        const bool seen = std::any_of(all.begin(), all.end(), [&](const TopologyPtr& p) { return p->same_pattern(*pattern); });
+        const bool seen =
+            std::any_of(all.begin(), all.end(), [&](const TopologyPtr& p) { return p->same_pattern(*pattern); });
         if (!seen) all.push_back(pattern);
       }
     }
