@@ -32,9 +32,6 @@ Session open_session(const RunConfig& config);
 DataShape shape_of(const Dataset& dataset);
 TrainerConfig trainer_config(const RunConfig& config);
 
-/// Name, shape, stored entries, sparsity and bytes of each weight, with a total.
-std::string layer_table(const std::vector<Parameter*>& parameters);
-
 /// Bytes of weights, gradients, optimizer state and patterns while training `parameters` as they are now.
 struct TrainingBytes {
   std::size_t weights = 0;

@@ -32,7 +32,7 @@ enum class RunEnd : std::uint8_t { finished, interrupted };
 
 struct RunSummary {
   RunEnd end = RunEnd::finished;
-  double step_ms = 0;                        ///< median over the second half of the log intervals, without evaluation and saving
+  double step_ms = 0;                        ///< median over the last quarter of the log intervals, without evaluation and saving
   std::optional<Evaluation> last_valid;
 };
 
@@ -48,7 +48,7 @@ void save_run_checkpoint(RunContext& context);
 std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoints, std::uint64_t seed,
                         const std::function<void(const std::string&)>& note);
 
-/// The names and values under which an evaluation is logged: "valid_loss_nats", "valid_accuracy", "valid_bits_per_byte".
+/// The names and values under which an evaluation is logged: "valid_loss", "valid_accuracy", "valid_bits_per_byte".
 Scalars evaluation_scalars(const std::string& split, const Evaluation& evaluation, bool is_text);
 
 }  // namespace lacuna

@@ -8,6 +8,7 @@
 #include "core/errors.h"
 #include "optim/lr_schedule.h"
 #include "pruning/sparsity_schedule.h"
+#include "train/report.h"
 #include "train/table.h"
 
 namespace lacuna {
@@ -72,7 +73,7 @@ int plan_command(const std::string& path, const std::vector<std::string>& overri
       }
     print_bytes(trainer.parameters(), config, "At the final sparsity:");
   }
-  fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "", layer_table(trainer.parameters()));
+  fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "", layer_table(layer_rows(trainer.parameters())));
   print_layers(session);
   return kExitDone;
 }

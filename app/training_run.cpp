@@ -1,0 +1,132 @@
+#include "app/training_run.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "core/errors.h"
+#include "train/environment.h"
+#include "train/report.h"
+#include "train/run_directory.h"
+#include "train/table.h"
+
+namespace lacuna {
+namespace {
+
+std::atomic<int> signal_received{0};  // what a handler may touch; lock-free
+static_assert(std::atomic<int>::is_always_lock_free);
+
+// SIGINT and SIGTERM ask the loop to save and stop; a second one ends the program at once.
+class SignalScope {
+ public:
+  SignalScope() {
+    signal_received = 0;
+    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], [](int number) {
+      if (signal_received.exchange(number) != 0) std::_Exit(128 + number);
+    });
+  }
+  ~SignalScope() {
+    for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
+  }
+  SignalScope(const SignalScope&) = delete;
+  SignalScope& operator=(const SignalScope&) = delete;
+
+ private:
+  static constexpr int kSignals[2] = {SIGINT, SIGTERM};
+  void (*previous_[2])(int) = {};
+};
+
+Report make_report(Session& session, const TrainingRunResult& result, const RunDirectory& directory, const std::vector<Parameter*>& parameters) {
+  Report report;
+  report.title = session.config.name;
+  report.subtitle = fmt::format("{}, {}", device_name(session.device), utc_now());
+  if (result.test) report.results.emplace_back(result.split, quality(*result.test, session.is_text()));
+  report.results.emplace_back("sparsity of pruned weights", format_percent(result.sparsity));
+  report.results.emplace_back("time per step", fmt::format("{:.2f} ms", result.step_ms));
+  report.facts.emplace_back("steps", format_count(result.steps));
+  report.facts.emplace_back("training time", format_duration(result.training_s));
+  report.facts.emplace_back("stored weights", format_count(result.stored));
+  report.facts.emplace_back("weights + gradients + optimizer + patterns", format_bytes(static_cast<double>(result.bytes.total())));
+  report.facts.emplace_back("peak memory", format_bytes(static_cast<double>(result.peak_bytes)));
+  report.metrics = read_metrics(directory.metrics());
+  report.layers = layer_rows(parameters);
+  report.config_text = write_run_config(session.config);
+  return report;
+}
+
+}  // namespace
+
+std::string quality(const Evaluation& e, bool is_text) {
+  return is_text ? fmt::format("{:.4f} bits per byte", e.bits_per_target()) : fmt::format("{:.2f} % accuracy", 100 * e.accuracy);
+}
+
+TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume, const std::string& command_line) {
+  const SignalScope signals;
+  Session session = open_session(config);
+  Trainer trainer(trainer_config(config), *session.model, session.data, session.device);  // everything that can be refused is, before a file is made
+  const RunDirectory directory = resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
+  if (!resume) {
+    directory.write_config(write_run_config(config));
+    directory.write_environment(describe_environment(session.device, {command_line}));
+  }
+  AppendFile log(directory.log());
+  const auto say = [&](const std::string& line) {
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+    log.append(line + "\n");
+  };
+  say(fmt::format("run {}", directory.root.string()));
+  say(fmt::format("{} on {} ({}); {}; {} steps", config.name, to_string(session.device), device_name(session.device),
+                  session.data.train->description(), format_count(trainer.total_steps())));
+  if (resume) {
+    const std::int64_t step = resume_run(trainer, directory.checkpoints(), config.seed, [&](const std::string& problem) { say("passed over: " + problem); });
+    say(step > 0 ? fmt::format("resumed at step {}", step) : "no checkpoint that verifies: starting from the beginning");
+  }
+  say(layer_table(layer_rows(trainer.parameters())));
+
+  MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
+  Progress progress(stdout, session.items());
+  RunContext context{.trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
+  context.valid = session.data.valid.get();
+  context.training = config.training;
+  context.seed = config.seed;
+  context.device = session.device;
+  context.items_per_step = session.items_per_step();
+  context.items = session.items();
+  context.stop = &signal_received;
+  context.config_text = write_run_config(config);
+  reset_peak_memory(session.device);
+
+  const auto start = std::chrono::steady_clock::now();
+  TrainingRunResult result;
+  const RunSummary summary = run_training(context);
+  result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.end = summary.end;
+  result.directory = directory.root;
+  result.step_ms = summary.step_ms;
+  result.steps = trainer.step();
+  result.sparsity = trainer.sparsity();
+  result.bytes = training_bytes(trainer.parameters(), config);
+  result.peak_bytes = memory_stats(session.device).peak_bytes;
+  for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();
+  if (summary.end == RunEnd::interrupted) {
+    say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer.step(), directory.root.string()));
+    return result;
+  }
+  result.test = summary.last_valid;
+  result.split = "valid";
+  if (session.data.test) {
+    result.test = trainer.evaluate(*session.data.test);
+    result.split = "test";
+    metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
+  }
+  if (config.pruning.method != "none") say(layer_table(layer_rows(trainer.parameters())));
+  if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session.is_text())));
+  write_report(directory.report(), make_report(session, result, directory, trainer.parameters()));
+  say(fmt::format("report {}", directory.report().string()));
+  return result;
+}
+
+}  // namespace lacuna
