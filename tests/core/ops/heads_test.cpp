@@ -1,0 +1,72 @@
+#include "core/ops/heads.h"
+
+#include <gtest/gtest.h>
+
+#include "core/errors.h"
+#include "tests/core/op_case.h"
+
+namespace lacuna {
+namespace {
+
+using Vars = std::vector<Var>;
+using Tensors = std::vector<Tensor>;
+
+struct Sizes {
+  std::int64_t heads, batch, t, d;
+};
+
+// Copies between feature-major [heads*d, b*t] and token-major [heads*b, t, d].
+Tensor rearrange(const Tensor& x, const Sizes& s, bool split) {
+  const Tensor y = split ? Tensor::empty({s.heads * s.batch, s.t, s.d}, DType::f64)
+                         : Tensor::empty({s.heads * s.d, s.batch * s.t}, DType::f64);
+  for (std::int64_t h = 0; h < s.heads; ++h)
+    for (std::int64_t b = 0; b < s.batch; ++b)
+      for (std::int64_t i = 0; i < s.t; ++i)
+        for (std::int64_t f = 0; f < s.d; ++f) {
+          const std::int64_t feature_major = (h * s.d + f) * (s.batch * s.t) + b * s.t + i;
+          const std::int64_t token_major = ((h * s.batch + b) * s.t + i) * s.d + f;
+          if (split) {
+            y.data<double>()[token_major] = x.data<double>()[feature_major];
+          } else {
+            y.data<double>()[feature_major] = x.data<double>()[token_major];
+          }
+        }
+  return y;
+}
+
+TEST(Heads, SplitAndMerge) {
+  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}, {1, 7, 1, 16}, {2, 2, 0, 3}}) {
+    check({.name = "split_heads", .inputs = {random_input({s.heads * s.d, s.batch * s.t}, 1)},
+           .run = [=](const Vars& v) { return split_heads(v[0], s.batch, s.heads); },
+           .reference = [=](const Tensors& in) { return rearrange(in[0], s, true); }, .allow_zeros = s.t == 0});
+    check({.name = "merge_heads", .inputs = {random_input({s.heads * s.batch, s.t, s.d}, 1)},
+           .run = [=](const Vars& v) { return merge_heads(v[0], s.batch, s.heads); },
+           .reference = [=](const Tensors& in) { return rearrange(in[0], s, false); }, .allow_zeros = s.t == 0});
+  }
+}
+
+TEST(Heads, Transpose) {
+  for (const auto& [m, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {3, 5}, {64, 64}, {33, 130}, {1, 70}, {4, 0}}) {
+    check({.name = "transpose", .inputs = {random_input({m, n}, 1)},
+           .run = [](const Vars& v) { return transpose(v[0]); },
+           .reference = [](const Tensors& in) {
+             const std::int64_t rows = in[0].dim(0), cols = in[0].dim(1);
+             const Tensor y = Tensor::empty({cols, rows}, DType::f64);
+             for (std::int64_t i = 0; i < rows; ++i)
+               for (std::int64_t j = 0; j < cols; ++j) y.data<double>()[j * rows + i] = in[0].data<double>()[i * cols + j];
+             return y;
+           },
+           .allow_zeros = n == 0});
+  }
+}
+
+TEST(Heads, Errors) {
+  EXPECT_THROW(split_heads(Tensor::zeros({6, 4}, DType::f32), 3, 2), ShapeError);
+  EXPECT_THROW(split_heads(Tensor::zeros({6, 4}, DType::f32), 2, 4), ShapeError);
+  EXPECT_THROW(merge_heads(Tensor::zeros({6, 4, 2}, DType::f32), 4, 2), ShapeError);
+  EXPECT_THROW(merge_heads(Tensor::zeros({6, 4}, DType::f32), 3, 2), ShapeError);
+  EXPECT_THROW(transpose(Tensor::zeros({6}, DType::f32)), ShapeError);
+}
+
+}  // namespace
+}  // namespace lacuna
