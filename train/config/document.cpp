@@ -204,7 +204,8 @@ bool try_parse(const std::string& text, Node& root, Problem& problem) {
     root = std::move(builder.root);
     return true;
   } catch (const YAML::Exception& error) {
-    problem = {place_of(error.mark), "not valid YAML: " + error.msg};
+    const bool vague = error.msg == "illegal map value";
+    problem = {place_of(error.mark), "not valid YAML: " + error.msg + (vague ? " (check the indentation here and for a space after ':' in the line above)" : "")};
   } catch (const Refusal& refusal) {
     problem = refusal.problem;
   }
