@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <iterator>
 
@@ -13,7 +14,7 @@ namespace {
 using Point = std::pair<double, double>;
 
 constexpr double kWidth = 680, kHeight = 300;  // of the picture, in its own units
-constexpr double kLeft = 64, kRight = 18, kTop = 46, kBottom = 46;
+constexpr double kLeft = 62, kRight = 24, kTop = 46, kBottom = 46;
 constexpr std::size_t kMaxPoints = 1200;   // drawn per series
 constexpr std::size_t kMaxMarkers = 60;    // longer series are lines without markers
 constexpr std::size_t kSmoothFrom = 120;   // shorter series are not smoothed
@@ -42,19 +43,27 @@ std::vector<Point> thin(const std::vector<Point>& points) {
   return kept;
 }
 
-/// Centred running mean over 1/25 of the series.
-std::vector<Point> running_mean(const std::vector<Point>& points) {
-  const std::size_t n = points.size(), reach = std::max<std::size_t>(1, n / 50);
-  std::vector<Point> means;
-  for (std::size_t i = 0; i < n; ++i) {
-    double sum = 0, count = 0;
-    const std::size_t span = std::min({reach, i, n - 1 - i});  // symmetric, so that ends do not lag
-    for (std::size_t j = i - span; j <= i + span; ++j) {
-      if (drawable(points[j])) sum += points[j].second, count += 1;
+/// Centred running median over 1/25 of the series, at up to 400 places: shows the trend, whatever single points do.
+std::vector<Point> running_median(const std::vector<Point>& points) {
+  const std::size_t n = points.size(), reach = std::max<std::size_t>(1, n / 50), stride = std::max<std::size_t>(1, n / 400);
+  std::vector<Point> medians;
+  std::vector<double> window;
+  for (std::size_t i = 0;; i = std::min(i + stride, n - 1)) {
+    // Symmetric where there is room, so that ends do not lag, but never a single point.
+    const std::size_t span = std::max(std::min({reach, i, n - 1 - i}), std::max<std::size_t>(1, reach / 5));
+    window.clear();
+    for (std::size_t j = i - std::min(i, span); j <= std::min(i + span, n - 1); ++j) {
+      if (drawable(points[j])) window.push_back(points[j].second);
     }
-    means.emplace_back(points[i].first, drawable(points[i]) ? sum / count : points[i].second);
+    if (window.empty() || !drawable(points[i])) {
+      medians.emplace_back(points[i].first, std::nan(""));
+    } else {
+      const auto middle = window.begin() + static_cast<std::ptrdiff_t>(window.size() / 2);
+      std::nth_element(window.begin(), middle, window.end());
+      medians.emplace_back(points[i].first, *middle);
+    }
+    if (i == n - 1) return medians;
   }
-  return means;
 }
 
 struct Axes {
@@ -88,7 +97,7 @@ Axes fit_axes(const Chart& chart) {
   axes.y_low = axes.y_ticks.first;
   axes.y_high = axes.y_ticks.last();
   axes.num_hidden = static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
-  axes.x_low = *x_low;
+  axes.x_low = *x_low > 0 && *x_low < 0.1 * *x_high ? 0 : *x_low;  // a first record at step 10 of 1000 begins at 0
   axes.x_high = *x_high > *x_low ? *x_high : *x_low + 1;  // the x axis ends with the data, ticks lie inside
   axes.x_ticks = nice_ticks(axes.x_low, axes.x_high, 7);
   return axes;
@@ -105,19 +114,16 @@ std::string draw_axes(const Chart& chart, const Axes& axes) {
   for (int i = 0; i < axes.y_ticks.count; ++i) {
     const double value = axes.y_ticks.first + axes.y_ticks.step * i, y = axes.y(value);
     svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="grid"/>)", kLeft, y, right, y) + "\n";
-    svg += text(kLeft - 8, y + 4, "end", "tick", tick_label(value * scale, axes.y_ticks.step * scale));
+    svg += text(kLeft - 8, y + 4, "end", "tick", tick_label(value * scale, axes.y_ticks.step * scale, axes.y_ticks.last() * scale));
   }
   for (int i = 0; i < axes.x_ticks.count; ++i) {
     const double value = axes.x_ticks.first + axes.x_ticks.step * i, x = axes.x(value);
     if (value < axes.x_low || value > axes.x_high * (1 + 1e-12)) continue;
     svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", x, bottom, x, bottom + 5) + "\n";
-    svg += text(x, bottom + 18, "middle", "tick", tick_label(value, axes.x_ticks.step));
+    svg += text(x, bottom + 18, "middle", "tick", tick_label(value, axes.x_ticks.step, axes.x_high));
   }
   svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", kLeft, bottom, right, bottom) + "\n";
   svg += text((kLeft + right) / 2, kHeight - 8, "middle", "label", chart.x_label);
-  const double middle = (kTop + bottom) / 2;
-  svg += fmt::format(R"svg(<text transform="translate(14 {:.1f}) rotate(-90)" text-anchor="middle" class="label">{}</text>)svg", middle,
-                     escape_html(chart.y_label)) + "\n";
   return svg;
 }
 
@@ -139,7 +145,7 @@ std::string draw_series(const Chart& chart, const ChartSeries& series, const cha
                        path_of(thin(points), axes), color, width, opacity) + "\n";
   };
   std::string svg = line(series.points, smoothed ? 1 : 1.8, smoothed ? 0.3 : 1);
-  if (smoothed) svg += line(running_mean(series.points), 1.8, 1);
+  if (smoothed) svg += line(running_median(series.points), 1.8, 1);
   if (series.points.size() > kMaxMarkers) return svg;
   for (const Point& p : series.points) {
     if (!drawable(p)) continue;
@@ -150,9 +156,13 @@ std::string draw_series(const Chart& chart, const ChartSeries& series, const cha
   return svg;
 }
 
-/// To the right of the title: a coloured stroke and the name of each series, when there is more than one.
+bool says_the_same(const std::string& a, const std::string& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
+
+/// At the right, above the plot: a coloured stroke and the name of each series, unless there is nothing to tell apart.
 std::string draw_legend(const Chart& chart) {
-  if (chart.series.size() < 2) return "";
+  if (chart.series.empty() || (chart.series.size() == 1 && says_the_same(chart.series[0].name, chart.title))) return "";
   std::string svg;
   double x = kWidth - kRight;
   for (std::size_t i = chart.series.size(); i-- > 0;) {
@@ -169,7 +179,9 @@ std::string draw_legend(const Chart& chart) {
 std::string render_chart(const Chart& chart) {
   const Axes axes = fit_axes(chart);
   std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth, kHeight, escape_html(chart.title)) + "\n";
-  svg += text(kLeft, 21, "start", "title", chart.title) + draw_legend(chart) + draw_axes(chart, axes);
+  svg += fmt::format(R"(<text x="18" y="21"><tspan class="title">{}</tspan><tspan dx="10" class="label">{}</tspan></text>)", escape_html(chart.title),
+                     escape_html(chart.y_label)) + "\n";
+  svg += draw_legend(chart) + draw_axes(chart, axes);
   // An inner <svg> clips what lies outside of it.
   svg += fmt::format(R"(<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">)", kLeft - 4, kTop - 4, kWidth - kLeft - kRight + 8,
                      kHeight - kTop - kBottom + 8) + "\n";
@@ -195,13 +207,14 @@ Ticks nice_ticks(double low, double high, int target) {
   return {first * step, step, static_cast<int>(last - first) + 1};
 }
 
-std::string tick_label(double value, double step) {
-  if (std::abs(value) < 1e-9 * step) return "0";
-  const double size = std::max(std::abs(value), step);
-  if (size >= 1e4) {
+std::string tick_label(double value, double step, double largest) {
+  const double size = std::max(std::abs(largest), step);
+  if (size >= 1e4 && std::isfinite(size)) {
     const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : 1e3;
-    return tick_label(value / unit, step / unit) + (unit == 1e9 ? " G" : unit == 1e6 ? " M" : " k");
+    if (size < 1e13) return tick_label(value / unit, step / unit, 0) + (std::abs(value) < 1e-9 * step ? "" : unit == 1e9 ? " G" : unit == 1e6 ? " M" : " k");
+    return fmt::format("{:.3g}", value);
   }
+  if (std::abs(value) < 1e-9 * step) return "0";
   const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(step) + 1e-9)));
   if (decimals <= 4) return fmt::format("{:.{}f}", value, decimals);
   std::string label = fmt::format("{:.3g}", value);  // "2e-05" reads better as "2e-5"

@@ -15,12 +15,12 @@ struct ChartSeries {
 struct Chart {
   std::string title;
   std::string x_label = "step";
-  std::string y_label;           ///< with its unit
+  std::string y_label;           ///< what and in which unit; stands beside the title
   std::vector<ChartSeries> series;
   bool from_zero = false;        ///< the y axis begins at 0
   bool percent = false;          ///< y is a fraction, shown in percent
   bool hide_outliers = false;    ///< the y axis ends near the 98th percentile; what is above is cut and counted
-  bool smooth = false;           ///< long noisy series get a running mean on top of the faint measured line
+  bool smooth = false;           ///< long noisy series get a running median on top of the faint measured line
 };
 
 /// The whole <svg> element, with class "chart". Long series are thinned so that their extremes stay.
@@ -34,8 +34,8 @@ struct Ticks {
 };
 /// Ticks at multiples of 1, 2 or 5 times a power of ten, about `target` of them; first <= low, last() >= high.
 Ticks nice_ticks(double low, double high, int target);
-/// A tick's value with as many digits as its step needs: "0.25", "1500" as "1.5 k", "2e-5".
-std::string tick_label(double value, double step);
+/// A tick's value with as many digits as its step needs, in a unit that suits the axis' largest: "0.25", "1.5 k", "2e-5".
+std::string tick_label(double value, double step, double largest);
 
 /// For text and attribute values: & < > " ' become entities.
 std::string escape_html(const std::string& text);

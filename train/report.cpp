@@ -27,9 +27,9 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 20px; margi
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 16px; }
 .chart { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
-.chart text { font-family: inherit; fill: var(--soft); font-size: 12px; }
-.chart text.title { fill: var(--ink); font-size: 14px; font-weight: 600; }
-.chart text.tick { font-variant-numeric: tabular-nums; font-size: 11.5px; }
+.chart text, .chart tspan { font-family: inherit; fill: var(--soft); font-size: 12px; }
+.chart .title { fill: var(--ink); font-size: 14px; font-weight: 600; }
+.chart .tick { font-variant-numeric: tabular-nums; font-size: 11.5px; }
 .chart .grid { stroke: var(--line); } .chart .axis { stroke: #9aa5af; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
@@ -61,17 +61,17 @@ std::vector<ChartPlan> known_charts() {
   return {
       {{.title = "Loss", .y_label = "cross entropy, nats", .smooth = true},
        {{"train_loss_nats", "training"}, {"eval_loss_nats", "evaluation"}, {"valid_loss_nats", "validation"}, {"test_loss_nats", "test"}}},
-      {{.title = "Bits per byte", .y_label = "bits per byte"},
+      {{.title = "Bits per byte", .y_label = ""},
        {{"train_bits_per_byte", "training"}, {"eval_bits_per_byte", "evaluation"}, {"valid_bits_per_byte", "validation"}, {"test_bits_per_byte", "test"}}},
-      {{.title = "Accuracy", .y_label = "correct, %", .percent = true, .smooth = true},
+      {{.title = "Accuracy", .y_label = "% correct", .percent = true, .smooth = true},
        {{"train_accuracy", "training"}, {"eval_accuracy", "evaluation"}, {"valid_accuracy", "validation"}, {"test_accuracy", "test"}}},
-      {{.title = "Learning rate", .y_label = "learning rate", .from_zero = true}, {{"learning_rate", "learning rate"}}},
-      {{.title = "Sparsity", .y_label = "zeros in prunable weights, %", .from_zero = true, .percent = true},
+      {{.title = "Learning rate", .y_label = "", .from_zero = true}, {{"learning_rate", "learning rate"}}},
+      {{.title = "Sparsity", .y_label = "% zeros in prunable weights", .from_zero = true, .percent = true},
        {{"sparsity", "reached"}, {"target_sparsity", "scheduled"}}},
       {{.title = "Gradient norm", .y_label = "L2 norm", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"gradient_norm", "gradient norm"}}},
-      {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true},
+      {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true, .smooth = true},
        {{"step_time_ms", "whole step"}, {"data_wait_ms", "of it waiting for data"}}},
-      {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true},
+      {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true, .smooth = true},
        {{"tokens_per_second", "tokens"}, {"images_per_second", "images"}}},
       {{.title = "Memory", .y_label = "MiB", .from_zero = true}, {{"memory_peak_bytes", "peak"}, {"memory_live_bytes", "live"}}, 1.0 / 1048576},
   };
