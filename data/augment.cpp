@@ -11,8 +11,9 @@ namespace lacuna {
 void Normalisation::check(std::int64_t channels) const {
   const auto count = static_cast<std::size_t>(channels);
   if (mean.size() != count || deviation.size() != count) {
-    throw ValueError("normalise", fmt::format("{} means and {} deviations for images of {} channels; one each per channel",
-                                              mean.size(), deviation.size(), channels));
+    throw ValueError("normalise",
+                     fmt::format("{} means and {} deviations for images of {} channels; one each per channel",
+                                 mean.size(), deviation.size(), channels));
   }
   for (const double value : deviation) {
     if (!(value > 0)) throw ValueError("normalise", fmt::format("deviation {}; it must be above 0", value));
@@ -54,7 +55,7 @@ void write_image(const std::uint8_t* pixels, const ImageExtent& extent, const Pl
   // Columns [x0, x1) of an unmirrored output row show input pixels; the rest is black.
   const std::int64_t x0 = std::clamp<std::int64_t>(-placement.dx, 0, width);
   const std::int64_t x1 = std::clamp<std::int64_t>(width - placement.dx, x0, width);
-  std::vector<std::uint8_t> row(static_cast<std::size_t>(width), 0);
+  std::vector<std::uint8_t> row(static_cast<std::size_t>(width), 0);  // its black margin is the same in every row
   for (std::int64_t c = 0; c < extent.channels; ++c) {
     const float a = scale[c];
     const float b = bias[c];
@@ -66,13 +67,14 @@ void write_image(const std::uint8_t* pixels, const ImageExtent& extent, const Pl
       } else {
         const std::uint8_t* from = pixels + (c * height + source_y) * width;
         const std::uint8_t* line = from;
-        if (placement.flip || placement.dx != 0) {
+        if (placement.flip) {
+          std::reverse_copy(from + x0 + placement.dx, from + x1 + placement.dx, row.begin() + (width - x1));
+          line = row.data();
+        } else if (placement.dx != 0) {
           std::copy(from + x0 + placement.dx, from + x1 + placement.dx, row.begin() + x0);
-          if (placement.flip) std::reverse(row.begin(), row.end());
           line = row.data();
         }
         for (std::int64_t x = 0; x < width; ++x) to[x] = static_cast<float>(line[x]) * a + b;
-        if (placement.flip) std::reverse(row.begin(), row.end());  // the black margin back to its place
       }
       if (y >= placement.cut_y0 && y < placement.cut_y1) std::fill(to + placement.cut_x0, to + placement.cut_x1, 0.0f);
     }

@@ -14,10 +14,10 @@ namespace lacuna {
 BatchLoader::BatchLoader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options)
     : dataset_(std::move(dataset)), options_(options) {
   if (options_.batch_size < 1 || options_.start_step < 0 || options_.num_workers < 0 || options_.queue_depth < 1) {
-    throw ValueError("loader", fmt::format("batch_size {}, start_step {}, num_workers {}, queue_depth {}; batch_size and "
-                                           "queue_depth must be at least 1, the others at least 0",
-                                           options_.batch_size, options_.start_step, options_.num_workers,
-                                           options_.queue_depth));
+    throw ValueError("loader",
+                     fmt::format("batch_size {}, start_step {}, num_workers {}, queue_depth {}; batch_size and "
+                                 "queue_depth must be at least 1, the others at least 0",
+                                 options_.batch_size, options_.start_step, options_.num_workers, options_.queue_depth));
   }
   const std::int64_t count = dataset_->num_examples();
   batches_per_epoch_ =
@@ -74,7 +74,8 @@ Batch BatchLoader::build(std::int64_t step) {
 }
 
 bool BatchLoader::may_claim() const {
-  return claimed_step_ < next_step_ + options_.queue_depth && (options_.end_step < 0 || claimed_step_ < options_.end_step);
+  return claimed_step_ < next_step_ + options_.queue_depth &&
+         (options_.end_step < 0 || claimed_step_ < options_.end_step);
 }
 
 void BatchLoader::work() {
@@ -99,7 +100,8 @@ void BatchLoader::work() {
 
 Batch BatchLoader::next() {
   if (options_.end_step >= 0 && next_step_ >= options_.end_step) {
-    throw ValueError("loader", fmt::format("next() at step {}; the loader ends at step {}", next_step_, options_.end_step));
+    throw ValueError("loader",
+                     fmt::format("next() at step {}; the loader ends at step {}", next_step_, options_.end_step));
   }
   const auto begin = std::chrono::steady_clock::now();
   const auto waited = [&] {

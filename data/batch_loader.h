@@ -26,9 +26,9 @@ struct LoaderOptions {
   int queue_depth = 4;          ///< batches ready or in the making ahead of next()
 };
 
-/// The batch of step s is a pure function of (dataset, options, s): epoch s / batches_per_epoch(), the examples that the
-/// epoch's permutation puts there, and random numbers keyed by (seed, epoch, example). Neither the number of workers nor
-/// the step a run started at can change it.
+/// The batch of step s is a pure function of (dataset, options, s): epoch s / batches_per_epoch(), the examples that
+/// the epoch's permutation puts there, and random numbers keyed by (seed, epoch, example). Neither the number of
+/// workers nor the step a run started at can change it.
 class BatchLoader {
  public:
   /// Throws ValueError: an option out of range, or an epoch without a batch.

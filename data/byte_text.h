@@ -6,8 +6,8 @@
 
 namespace lacuna {
 
-/// Where the windows of T + 1 bytes lie. Neighbours overlap by the one byte that is target of one and input of the next,
-/// so that every byte is predicted once.
+/// Where the windows of T + 1 bytes lie. Neighbours overlap by the one byte that is target of one and input of the
+/// next, so that every byte is predicted once.
 ///   fixed: from byte 0 on; less than a window is left over at the end. For validation and tests.
 ///   shifted: all windows move together by an offset in [0, T), drawn per epoch, so that over the epochs every byte is
 ///   seen at every position. There is room for one window less, whatever the offset.

@@ -19,8 +19,9 @@ ImageArray read_cifar(const std::vector<fs::path>& files, CifarKind kind) {
   for (const fs::path& file : files) {
     const Bytes bytes = map_file(file);
     if (bytes.size() == 0 || bytes.size() % record != 0) {
-      throw DataError("cifar", fmt::format("{}: {} bytes; {}'s binary version holds a whole number of records of {} bytes",
-                                           file.string(), bytes.size(), images.name, record));
+      throw DataError("cifar",
+                      fmt::format("{}: {} bytes; {}'s binary version holds a whole number of records of {} bytes",
+                                  file.string(), bytes.size(), images.name, record));
     }
     const std::int64_t count = bytes.size() / record;
     const std::size_t begin = images.pixels.size();
@@ -29,8 +30,8 @@ ImageArray read_cifar(const std::vector<fs::path>& files, CifarKind kind) {
       const std::uint8_t* from = bytes.view.data() + i * record;
       const std::int64_t label = from[num_label_bytes - 1];
       if (label >= images.num_classes) {
-        throw DataError("cifar", fmt::format("{}: record {} has label {}; labels of {} are in [0, {})", file.string(), i,
-                                             label, images.name, images.num_classes));
+        throw DataError("cifar", fmt::format("{}: record {} has label {}; labels of {} are in [0, {})", file.string(),
+                                             i, label, images.name, images.num_classes));
       }
       images.labels.push_back(static_cast<std::int32_t>(label));
       std::copy(from + num_label_bytes, from + record,
@@ -60,7 +61,8 @@ std::vector<fs::path> cifar_files(const fs::path& root, CifarKind kind, bool tra
     if (!fs::exists(files.back(), error)) missing += (missing.empty() ? "" : ", ") + name;
   }
   if (!missing.empty()) {
-    throw DataError("cifar", fmt::format("{}: no {}; the unpacked binary version must lie here", home.string(), missing));
+    throw DataError("cifar",
+                    fmt::format("{}: no {}; the unpacked binary version must lie here", home.string(), missing));
   }
   return files;
 }

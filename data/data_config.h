@@ -45,28 +45,40 @@ struct DataConfig {
 template <class V>
 void describe(DataConfig& c, V&& v) {
   v("type", c.type,
-    "synthetic (images), synthetic_tokens, text (bytes of files), cifar10, cifar100, cifar10_bytes (images as sequences), "
+    "synthetic (images), synthetic_tokens, text (bytes of files), cifar10, cifar100, cifar10_bytes (images as "
+    "sequences), "
     "idx (MNIST and its kin) or image_folder (ImageNet layout)",
     one_of({"synthetic", "synthetic_tokens", "text", "cifar10", "cifar100", "cifar10_bytes", "idx", "image_folder"}));
   v("path", c.path, "File or directory that holds the training data");
-  v("valid_path", c.valid_path, "Validation data of their own (text: file or directory; image_folder: directory); empty = "
+  v("valid_path", c.valid_path,
+    "Validation data of their own (text: file or directory; image_folder: directory); empty = "
     "valid_fraction of the training data, or root/val for image_folder");
-  v("test_path", c.test_path, "Test data of their own (text, image_folder); empty = test_fraction for text, the set's own "
+  v("test_path", c.test_path,
+    "Test data of their own (text, image_folder); empty = test_fraction for text, the set's own "
     "for cifar and idx, none for image_folder");
-  v("valid_fraction", c.valid_fraction, "Share of the training data held out for validation: the last bytes of a text, a "
-    "random choice of images; 0 = none", fraction());
+  v("valid_fraction", c.valid_fraction,
+    "Share of the training data held out for validation: the last bytes of a text, a "
+    "random choice of images; 0 = none",
+    fraction());
   v("test_fraction", c.test_fraction, "Share of a text held out for testing, at its end; 0 = none", fraction());
   v("seed", c.seed, "Fixes which images are held out, the shuffled order of files and synthetic data");
   v("sequence_length", c.sequence_length, "Bytes in one text sequence", positive());
-  v("extensions", c.extensions, "Text from a directory: file endings ('.cpp') or globs on the relative path "
+  v("extensions", c.extensions,
+    "Text from a directory: file endings ('.cpp') or globs on the relative path "
     "('docs/*.md') to keep; empty = all");
-  v("file_order", c.file_order, "Text from a directory: 'path' (sorted) or 'shuffled' (so that held-out ends resemble the "
-    "rest)", one_of({"path", "shuffled"}));
+  v("file_order", c.file_order,
+    "Text from a directory: 'path' (sorted) or 'shuffled' (so that held-out ends resemble the "
+    "rest)",
+    one_of({"path", "shuffled"}));
   v("max_bytes", c.max_bytes, "Bytes of each text source used, from its beginning; 0 = all", non_negative());
-  v("image_size", c.image_size, "Side of the images in pixels; 0 = 224 for image_folder, 32 for synthetic; the others "
-    "have their own", non_negative());
-  v("resize_size", c.resize_size, "image_folder: shorter side in pixels before evaluation's centre crop; 0 = image_size * "
-    "256 / 224", non_negative());
+  v("image_size", c.image_size,
+    "Side of the images in pixels; 0 = 224 for image_folder, 32 for synthetic; the others "
+    "have their own",
+    non_negative());
+  v("resize_size", c.resize_size,
+    "image_folder: shorter side in pixels before evaluation's centre crop; 0 = image_size * "
+    "256 / 224",
+    non_negative());
   v("crop_padding", c.crop_padding, "cifar and idx: pixels by which training shifts images each way", non_negative());
   v("min_crop_area", c.min_crop_area, "image_folder: least share of the area in training's random crop",
     range(0.0, 1.0));
@@ -77,7 +89,8 @@ void describe(DataConfig& c, V&& v) {
   v("num_examples", c.num_examples, "synthetic: training examples (images or sequences)", positive());
   v("num_classes", c.num_classes, "synthetic: classes of the images, or symbols of the tokens", positive());
   v("noise", c.noise, "synthetic: deviation of the noise on the prototypes, whose own is 1", non_negative());
-  v("num_workers", c.num_workers, "Threads that build batches ahead; 0 = none, the training loop builds them", non_negative());
+  v("num_workers", c.num_workers, "Threads that build batches ahead; 0 = none, the training loop builds them",
+    non_negative());
   v("prefetch", c.prefetch, "Batches kept ready", positive());
 }
 

@@ -183,8 +183,8 @@ Bytes read_tree(const fs::path& root, const TreeOptions& options) {
                                         options.extensions.empty() ? "" : " pass the 'extensions' filter"));
   }
   if (options.shuffle) {
-    const auto order = random_permutation(static_cast<std::int64_t>(files.size()),
-                                          data_key(options.seed, DataDraw::files, 0));
+    const auto order =
+        random_permutation(static_cast<std::int64_t>(files.size()), data_key(options.seed, DataDraw::files, 0));
     std::vector<std::string> shuffled;
     for (const std::int64_t i : order) shuffled.push_back(std::move(files[static_cast<std::size_t>(i)]));
     files = std::move(shuffled);

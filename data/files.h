@@ -33,7 +33,7 @@ struct TreeOptions {
   /// Keep files whose path relative to the root ends in one of these (".cpp"), or matches it where it holds a '*' or
   /// '?' ("docs/*.md"; '*' crosses slashes). Empty keeps all.
   std::vector<std::string> extensions;
-  bool shuffle = false;        ///< order the files by a permutation drawn from `seed` instead of by path
+  bool shuffle = false;  ///< order the files by a permutation drawn from `seed` instead of by path
   std::uint64_t seed = 0;
   std::int64_t max_bytes = 0;  ///< stop after this many bytes; 0 = no limit
 };

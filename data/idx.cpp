@@ -24,8 +24,12 @@ IdxArray read_array(const fs::path& path, std::size_t rank) {
   std::vector<std::uint8_t> bytes = read_maybe_gzip(path);
   const std::string name = path.string();
   if (bytes.size() < 4 || bytes[0] != 0 || bytes[1] != 0) {
-    throw DataError("idx", fmt::format("{}: {} bytes that begin {:02x}; an IDX file begins 00 00 08 {:02x}", name,
-                                       bytes.size(), fmt::join(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(4, bytes.size())), " "), rank));
+    throw DataError(
+        "idx",
+        fmt::format("{}: {} bytes that begin {:02x}; an IDX file begins 00 00 08 {:02x}", name, bytes.size(),
+                    fmt::join(bytes.begin(),
+                              bytes.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(4, bytes.size())), " "),
+                    rank));
   }
   if (bytes[2] != kUnsignedByte) {
     throw DataError("idx", fmt::format("{}: element type 0x{:02x}; it must be 0x08 (unsigned bytes)", name, bytes[2]));
@@ -64,12 +68,13 @@ ImageArray read_idx(const fs::path& images_path, const fs::path& labels_path, co
   const IdxArray labels = read_array(labels_path, 1);
   const ImageExtent extent{1, pixels.extents[1], pixels.extents[2]};
   if (pixels.extents[0] == 0 || extent.numel() == 0) {
-    throw DataError("idx", fmt::format("{}: extents {}; at least one image of one pixel is needed", images_path.string(),
-                                       pixels.extents));
+    throw DataError("idx", fmt::format("{}: extents {}; at least one image of one pixel is needed",
+                                       images_path.string(), pixels.extents));
   }
   if (pixels.extents[0] != labels.extents[0]) {
-    throw DataError("idx", fmt::format("{} has {} images, {} has {} labels; the counts must be equal",
-                                       images_path.string(), pixels.extents[0], labels_path.string(), labels.extents[0]));
+    throw DataError("idx",
+                    fmt::format("{} has {} images, {} has {} labels; the counts must be equal", images_path.string(),
+                                pixels.extents[0], labels_path.string(), labels.extents[0]));
   }
   ImageArray array{name, extent, num_classes, std::move(pixels.values), {}};
   if (num_classes == 0) array.num_classes = *std::max_element(labels.values.begin(), labels.values.end()) + 1;
@@ -90,7 +95,8 @@ IdxFiles idx_files(const fs::path& root, const std::string& prefix) {
       fs::path path = root / (name + suffix);
       if (fs::exists(path, error)) return path;
     }
-    throw DataError("idx", fmt::format("{}: neither {} nor {}.gz; one of them must lie here", root.string(), name, name));
+    throw DataError("idx",
+                    fmt::format("{}: neither {} nor {}.gz; one of them must lie here", root.string(), name, name));
   };
   return {find(prefix + "-images-idx3-ubyte"), find(prefix + "-labels-idx1-ubyte")};
 }

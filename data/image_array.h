@@ -51,7 +51,8 @@ class ImageArrayDataset final : public Dataset {
 };
 
 /// An array's images as byte sequences for a generative model: T = c*h*w bytes in raster order, channels innermost
-/// (r, g, b of a pixel, then the next pixel). Input t is byte t - 1 and input 0 is a zero, so that all T bytes are predicted.
+/// (r, g, b of a pixel, then the next pixel). Input t is byte t - 1 and input 0 is a zero, so that all T bytes are
+/// predicted.
 class ImageBytes final : public Dataset {
  public:
   ImageBytes(ImageArrayPtr images, std::vector<std::int64_t> selection, bool flip = false);

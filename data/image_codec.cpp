@@ -40,8 +40,8 @@ class JpegDecoder {
       std::longjmp(error->jump, 1);
     };
     error_.base.emit_message = [](j_common_ptr info, int level) {
-      // Data that end early are only a warning to libjpeg, which paints the rest grey: an error here. Stray bytes between
-      // markers are harmless and occur in ImageNet.
+      // Data that end early are only a warning to libjpeg, which paints the rest grey: an error here. Stray bytes
+      // between markers are harmless and occur in ImageNet.
       const int code = info->err->msg_code;
       if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER)) info->err->error_exit(info);
     };

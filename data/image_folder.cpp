@@ -31,7 +31,8 @@ std::vector<std::string> sorted_names(const fs::path& directory, Keep keep) {
     if (!name.starts_with('.') && keep(*it)) names.push_back(std::move(name));
   }
   if (error) {
-    throw DataError("image_folder", fmt::format("{}: {}; it must be a readable directory", directory.string(), error.message()));
+    throw DataError("image_folder",
+                    fmt::format("{}: {}; it must be a readable directory", directory.string(), error.message()));
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -152,7 +153,8 @@ Batch ImageFolder::batch(std::span<const std::int64_t> indices, const AugmentKey
   for (std::int64_t b = 0; b < count; ++b) {
     const std::int64_t index = indices[static_cast<std::size_t>(b)];
     const Example& example = examples_[static_cast<std::size_t>(index)];
-    write_example(example, key.augment, ExampleDraws(draws, index), out.inputs.data<float>() + b * plane, count * plane);
+    write_example(example, key.augment, ExampleDraws(draws, index), out.inputs.data<float>() + b * plane,
+                  count * plane);
     out.targets.data<std::int32_t>()[b] = example.label;
   }
   return out;

@@ -21,7 +21,8 @@ std::int64_t share_of(double fraction, std::int64_t count) {
   return static_cast<std::int64_t>(std::floor(fraction * static_cast<double>(count)));
 }
 
-// ---- text ------------------------------------------------------------------------------------------------------------
+// ---- text
+// ------------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Dataset> text(const Bytes& bytes, const DataConfig& config, Windows windows, const std::string& name) {
   return std::make_shared<ByteText>(bytes, config.sequence_length, windows, name);
@@ -57,7 +58,8 @@ DataSplits open_text(const DataConfig& config) {
   return split_text(read_tree(config.path, tree), config, tree);
 }
 
-// ---- images in memory ------------------------------------------------------------------------------------------------
+// ---- images in memory
+// ------------------------------------------------------------------------------------------------
 
 struct Selections {
   std::vector<std::int64_t> train;
@@ -80,10 +82,11 @@ Selections hold_out(std::int64_t count, const DataConfig& config) {
 }
 
 /// `usual` is what the set is normalised by unless the config says otherwise; empty = measured on the training images.
-DataSplits split_images(ImageArray train_images, ImageArray test_images, const DataConfig& config, Normalisation usual) {
+DataSplits split_images(ImageArray train_images, ImageArray test_images, const DataConfig& config,
+                        Normalisation usual) {
   if (test_images.extent != train_images.extent) {
-    throw DataError("data", fmt::format("{}: test images are {}x{}, training images {}x{}; they must agree", config.path,
-                                        test_images.extent.height, test_images.extent.width,
+    throw DataError("data", fmt::format("{}: test images are {}x{}, training images {}x{}; they must agree",
+                                        config.path, test_images.extent.height, test_images.extent.width,
                                         train_images.extent.height, train_images.extent.width));
   }
   const auto train = std::make_shared<const ImageArray>(std::move(train_images));
@@ -125,7 +128,8 @@ DataSplits open_idx(const DataConfig& config) {
   return split_images(std::move(train), std::move(test), config, {});
 }
 
-// ---- images in files, synthetic data ---------------------------------------------------------------------------------
+// ---- images in files, synthetic data
+// ---------------------------------------------------------------------------------
 
 DataSplits open_image_folder(const DataConfig& config) {
   ImageFolderOptions options;

@@ -7,9 +7,20 @@
 
 namespace lacuna {
 
-enum class DataDraw : std::uint64_t { permutation = 0, shift, augment, split, files, prototypes, labels, noise, markov };
+enum class DataDraw : std::uint64_t {
+  permutation = 0,
+  shift,
+  augment,
+  split,
+  files,
+  prototypes,
+  labels,
+  noise,
+  markov
+};
 
-/// Keys of this room have the top bit set, so that they never meet those that a RandomStream of the same seed hands out.
+/// Keys of this room have the top bit set, so that they never meet those that a RandomStream of the same seed hands
+/// out.
 inline RandomKey data_key(std::uint64_t seed, DataDraw purpose, std::int64_t epoch) {
   return {seed, (std::uint64_t{1} << 63) | (static_cast<std::uint64_t>(purpose) << 56) |
                     (static_cast<std::uint64_t>(epoch) & ((std::uint64_t{1} << 56) - 1))};

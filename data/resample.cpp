@@ -25,7 +25,8 @@ Axis plan_axis(double begin, double length, std::int64_t extent, std::int64_t si
   const double support = std::max(1.0, scale);
   // Pixels outside the region are not looked at, as if it had been cropped first.
   const auto low = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::floor(begin + 1e-9)), 0, extent - 1);
-  const auto high = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(begin + length - 1e-9)), low + 1, extent);
+  const auto high =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(begin + length - 1e-9)), low + 1, extent);
   for (std::int64_t i = 0; i < side; ++i) {
     const double centre = begin + (static_cast<double>(i) + 0.5) * scale;
     Taps taps;

@@ -16,9 +16,9 @@ struct Region {
   double height = 0;
 };
 
-/// Resizes `region` to side x side with the triangle filter, widened by the reduction as PIL and torchvision (antialias)
-/// do; normalises; writes channel c to out + c * channel_stride, [side, side] contiguous. `flip` mirrors left-right.
-/// The region must lie in the image and hold at least part of one pixel.
+/// Resizes `region` to side x side with the triangle filter, widened by the reduction as PIL and torchvision
+/// (antialias) do; normalises; writes channel c to out + c * channel_stride, [side, side] contiguous. `flip` mirrors
+/// left-right. The region must lie in the image and hold at least part of one pixel.
 void resample(const RgbImage& image, const Region& region, std::int64_t side, bool flip, const PixelAffine& affine,
               float* out, std::int64_t channel_stride);
 

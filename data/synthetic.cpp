@@ -25,11 +25,12 @@ SyntheticImages::SyntheticImages(const SyntheticImagesOptions& options) : option
   const ImageExtent& extent = options_.extent;
   if (options_.num_examples < 1 || options_.num_classes < 1 || extent.channels < 1 || extent.height < 1 ||
       extent.width < 1 || options_.first < 0 || !(options_.noise >= 0)) {
-    throw ValueError("synthetic",
-                     fmt::format("{} examples, {} classes, {}x{}x{}, first {}, noise {}; counts must be at least 1, first "
-                                 "and noise at least 0",
-                                 options_.num_examples, options_.num_classes, extent.channels, extent.height,
-                                 extent.width, options_.first, options_.noise));
+    throw ValueError(
+        "synthetic",
+        fmt::format("{} examples, {} classes, {}x{}x{}, first {}, noise {}; counts must be at least 1, first "
+                    "and noise at least 0",
+                    options_.num_examples, options_.num_classes, extent.channels, extent.height, extent.width,
+                    options_.first, options_.noise));
   }
   const std::int64_t blocks_x = (extent.width + 3) / 4;
   const std::int64_t blocks_y = (extent.height + 3) / 4;
@@ -80,8 +81,9 @@ Batch SyntheticImages::batch(std::span<const std::int64_t> indices, const Augmen
 
 std::vector<std::uint8_t> markov_bytes(std::int64_t count, std::int64_t num_symbols, std::uint64_t seed) {
   if (count < 0 || num_symbols < 4 || num_symbols > 256) {
-    throw ValueError("synthetic", fmt::format("{} bytes of {} symbols; the count must not be negative, the symbols 4 to 256",
-                                              count, num_symbols));
+    throw ValueError("synthetic",
+                     fmt::format("{} bytes of {} symbols; the count must not be negative, the symbols 4 to 256", count,
+                                 num_symbols));
   }
   // Four distinct successors for each pair.
   const RandomKey table_key = data_key(seed, DataDraw::markov, 0);

@@ -12,13 +12,13 @@ struct SyntheticImagesOptions {
   std::int64_t num_examples = 4096;
   std::int64_t num_classes = 10;
   ImageExtent extent{3, 32, 32};
-  double noise = 1.0;          ///< deviation of the noise; the prototypes' own is 1
-  std::uint64_t seed = 0;      ///< fixes the prototypes
-  std::int64_t first = 0;      ///< number of the first example: splits of one source do not overlap
+  double noise = 1.0;      ///< deviation of the noise; the prototypes' own is 1
+  std::uint64_t seed = 0;  ///< fixes the prototypes
+  std::int64_t first = 0;  ///< number of the first example: splits of one source do not overlap
 };
 
-/// Classification: example i is its class's prototype (a pattern of 4x4-pixel blocks) plus near-normal noise (the sum of
-/// four uniform bytes). Linearly separable in the mean, so any model must learn it.
+/// Classification: example i is its class's prototype (a pattern of 4x4-pixel blocks) plus near-normal noise (the sum
+/// of four uniform bytes). Linearly separable in the mean, so any model must learn it.
 class SyntheticImages final : public Dataset {
  public:
   explicit SyntheticImages(const SyntheticImagesOptions& options);

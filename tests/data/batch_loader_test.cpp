@@ -7,7 +7,7 @@
 
 #include "data/byte_text.h"
 #include "data/synthetic.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
@@ -23,7 +23,8 @@ class Numbers final : public Dataset {
   Batch batch(std::span<const std::int64_t> indices, const AugmentKey&) const override {
     ++num_built;
     if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(indices[0] % 3));
-    if (std::find(indices.begin(), indices.end(), broken_) != indices.end()) throw DataError("numbers", "broken example");
+    if (std::find(indices.begin(), indices.end(), broken_) != indices.end())
+      throw DataError("numbers", "broken example");
     std::vector<std::int32_t> values(indices.begin(), indices.end());
     const auto size = static_cast<std::int64_t>(values.size());
     const Tensor tensor = Tensor::from(values, {size});
@@ -72,7 +73,8 @@ TEST(BatchLoader, WorkersAndQueueDepthChangeNothing) {
   std::vector<std::vector<std::int32_t>> expected;
   for (const int workers : {0, 1, 4}) {
     for (const int depth : {1, 3, 16}) {
-      BatchLoader loader(dataset, {.batch_size = 7, .seed = 9, .shuffle = true, .num_workers = workers, .queue_depth = depth});
+      BatchLoader loader(dataset,
+                         {.batch_size = 7, .seed = 9, .shuffle = true, .num_workers = workers, .queue_depth = depth});
       std::vector<std::vector<std::int32_t>> found;
       for (int step = 0; step < 25; ++step) found.push_back(next_values(loader));
       if (expected.empty()) expected = found;

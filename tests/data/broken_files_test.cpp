@@ -7,7 +7,7 @@
 #include "data/files.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
@@ -105,9 +105,13 @@ TEST_F(BrokenFile, IdxTrailingBytes) {
 TEST_F(BrokenFile, IdxExtentsOverflow) {
   expect_idx(idx_file({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, {1, 2, 3}), idx_labels(2, 2), {"4294967295", "overflows"});
 }
-TEST_F(BrokenFile, IdxNoImages) { expect_idx(idx_file({0, 28, 28}, {}), idx_labels(0, 2), {"[0, 28, 28]", "at least one"}); }
+TEST_F(BrokenFile, IdxNoImages) {
+  expect_idx(idx_file({0, 28, 28}, {}), idx_labels(0, 2), {"[0, 28, 28]", "at least one"});
+}
 TEST_F(BrokenFile, IdxCountsDiffer) { expect_idx(idx_images(3, 2, 2), idx_labels(2, 2), {"3 images", "2 labels"}); }
-TEST_F(BrokenFile, IdxLabel) { expect_idx(idx_images(3, 2, 2), idx_labels(3, 3), {"label 2", "example 2", "[0, 2)"}, 2); }
+TEST_F(BrokenFile, IdxLabel) {
+  expect_idx(idx_images(3, 2, 2), idx_labels(3, 3), {"label 2", "example 2", "[0, 2)"}, 2);
+}
 TEST_F(BrokenFile, IdxMissing) {
   expect([&] { idx_files(dir_.path(), "train"); }, {"train-images-idx3-ubyte", ".gz"});
 }
@@ -127,9 +131,7 @@ TEST_F(BrokenFile, GzipTruncated) {
   images.resize(images.size() / 2);
   expect_idx(images, idx_labels(20, 2), {"truncated", "images"});
 }
-TEST_F(BrokenFile, GzipOfNothing) {
-  expect_idx({0x1F, 0x8B}, idx_labels(20, 2), {"truncated"});
-}
+TEST_F(BrokenFile, GzipOfNothing) { expect_idx({0x1F, 0x8B}, idx_labels(20, 2), {"truncated"}); }
 TEST_F(BrokenFile, GzipByNameOnly) {
   write_file(dir_ / "x.gz", std::string("plain"));
   expect([&] { read_maybe_gzip(dir_ / "x.gz"); }, {"x.gz", "1f 8b"});
@@ -157,7 +159,9 @@ TEST_F(BrokenFile, TreeFilteredAway) {
   expect_text("tree", {.extensions = {".py"}}, {"tree", "extensions"});
 }
 
-TEST_F(BrokenFile, FolderMissing) { expect([&] { ImageFolder(dir_ / "absent", {}); }, {"absent", "No such file"}); }
+TEST_F(BrokenFile, FolderMissing) {
+  expect([&] { ImageFolder(dir_ / "absent", {}); }, {"absent", "No such file"});
+}
 TEST_F(BrokenFile, FolderWithoutClasses) {
   write_file(dir_ / "root/image.png", encode_png(gradient_image(4, 4)));
   expect([&] { ImageFolder(dir_ / "root", {}); }, {"root", "one per class"});

@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {

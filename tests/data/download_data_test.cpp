@@ -5,7 +5,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
@@ -19,13 +19,15 @@ class DownloadScript : public ::testing::Test {
   }
   /// A curl that runs `body`, with the target in $target.
   void fake_curl(const std::string& body) {
-    const std::string text = "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = --output ] && target=$2; shift; done\n" + body + "\n";
+    const std::string text =
+        "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = --output ] && target=$2; shift; done\n" + body + "\n";
     write_file(dir_ / "bin/curl", text);
     fs::permissions(dir_ / "bin/curl", fs::perms::owner_all);
   }
   /// Exit code; what it says goes to output_.
   int run(const std::string& arguments) {
-    const std::string command = "PATH=" + (dir_ / "bin").string() + ":$PATH bash " + script_.string() + " " + arguments + " 2>&1";
+    const std::string command =
+        "PATH=" + (dir_ / "bin").string() + ":$PATH bash " + script_.string() + " " + arguments + " 2>&1";
     FILE* pipe = popen(command.c_str(), "r");
     output_.clear();
     for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) output_.push_back(static_cast<char>(c));
@@ -56,7 +58,8 @@ TEST_F(DownloadScript, Usage) {
 
 TEST_F(DownloadScript, OfflineLeavesNothing) {
   fake_curl("printf half > \"$target\"; exit 6");
-  for (const char* name : {"cifar10", "cifar100", "mnist", "fashion-mnist", "imagenette", "tinyshakespeare", "wikitext2"}) {
+  for (const char* name :
+       {"cifar10", "cifar100", "mnist", "fashion-mnist", "imagenette", "tinyshakespeare", "wikitext2"}) {
     EXPECT_EQ(run(name + (" " + out())), 1) << name;
     EXPECT_NE(output_.find("could not fetch http"), std::string::npos) << output_;
     EXPECT_TRUE(left().empty()) << name;

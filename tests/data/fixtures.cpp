@@ -1,4 +1,4 @@
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 #include <stdlib.h>
 #include <zlib.h>
@@ -30,7 +30,9 @@ void write_file(const fs::path& path, const ByteVector& bytes) {
   out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   if (!out.flush()) throw std::runtime_error("could not write " + path.string());
 }
-void write_file(const fs::path& path, const std::string& text) { write_file(path, ByteVector(text.begin(), text.end())); }
+void write_file(const fs::path& path, const std::string& text) {
+  write_file(path, ByteVector(text.begin(), text.end()));
+}
 
 ByteVector gzip(const ByteVector& bytes) {
   z_stream stream{};
@@ -70,8 +72,9 @@ ByteVector idx_file(const std::vector<std::uint32_t>& extents, const ByteVector&
 ByteVector idx_images(int count, int height, int width) {
   ByteVector values;
   for (int i = 0; i < count * height * width; ++i) values.push_back(static_cast<std::uint8_t>(i * 13 + i / 50));
-  return idx_file({static_cast<std::uint32_t>(count), static_cast<std::uint32_t>(height),
-                   static_cast<std::uint32_t>(width)}, values);
+  return idx_file(
+      {static_cast<std::uint32_t>(count), static_cast<std::uint32_t>(height), static_cast<std::uint32_t>(width)},
+      values);
 }
 
 ByteVector idx_labels(int count, int classes) {

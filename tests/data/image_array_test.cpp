@@ -6,7 +6,7 @@
 
 #include "data/cifar.h"
 #include "data/idx.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
@@ -174,7 +174,8 @@ TEST(ImageBytes, RasterOrderShiftedByOne) {
     const auto seen = dataset.batch(iota(1, 2), {0, epoch, true}).targets.to_vector<std::int32_t>();
     if (seen != targets) {
       ++mirrored;
-      for (int c = 0; c < 3; ++c) ASSERT_EQ(seen[static_cast<std::size_t>(c)], targets[static_cast<std::size_t>(31 * 3 + c)]);
+      for (int c = 0; c < 3; ++c)
+        ASSERT_EQ(seen[static_cast<std::size_t>(c)], targets[static_cast<std::size_t>(31 * 3 + c)]);
     }
   }
   EXPECT_GT(mirrored, 5);

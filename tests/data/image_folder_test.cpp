@@ -4,7 +4,7 @@
 
 #include "data/image_codec.h"
 #include "data/resample.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "data/byte_text.h"
 #include "data/data_config.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
@@ -19,8 +19,8 @@ TEST(OpenData, TextIsDividedInOrder) {
   std::string text;
   for (int i = 0; i < 1000; ++i) text.push_back(static_cast<char>('A' + i / 100));
   write_file(dir / "text", text);
-  const DataSplits splits = open_data({.type = "text", .path = dir / "text", .valid_fraction = 0.1, .test_fraction = 0.2,
-                                       .sequence_length = 9});
+  const DataSplits splits = open_data(
+      {.type = "text", .path = dir / "text", .valid_fraction = 0.1, .test_fraction = 0.2, .sequence_length = 9});
   EXPECT_EQ(text_of(*splits.valid), std::string(99, 'H'));
   EXPECT_EQ(text_of(*splits.test).substr(0, 99), std::string(99, 'I'));
   EXPECT_EQ(dynamic_cast<ByteText&>(*splits.train).num_bytes(), 700);
@@ -30,8 +30,11 @@ TEST(OpenData, TextWithAFileForTheTest) {
   TempDir dir;
   write_file(dir / "train.txt", std::string(900, 'a') + std::string(100, 'v'));
   write_file(dir / "test.txt", std::string(64, 't'));
-  const DataSplits splits = open_data({.type = "text", .path = dir / "train.txt", .test_path = dir / "test.txt",
-                                       .valid_fraction = 0.1, .sequence_length = 10});
+  const DataSplits splits = open_data({.type = "text",
+                                       .path = dir / "train.txt",
+                                       .test_path = dir / "test.txt",
+                                       .valid_fraction = 0.1,
+                                       .sequence_length = 10});
   EXPECT_EQ(dynamic_cast<ByteText&>(*splits.train).num_bytes(), 900);
   EXPECT_EQ(text_of(*splits.valid), std::string(90, 'v'));
   EXPECT_EQ(text_of(*splits.test), std::string(60, 't'));
@@ -40,16 +43,19 @@ TEST(OpenData, TextWithAFileForTheTest) {
 TEST(OpenData, NothingHeldOutMeansNull) {
   TempDir dir;
   write_file(dir / "train.txt", std::string(900, 'a'));
-  const DataSplits splits = open_data({.type = "text", .path = dir / "train.txt", .valid_fraction = 0, .test_fraction = 0});
+  const DataSplits splits =
+      open_data({.type = "text", .path = dir / "train.txt", .valid_fraction = 0, .test_fraction = 0});
   EXPECT_EQ(splits.valid, nullptr);
   EXPECT_EQ(splits.test, nullptr);
 }
 
 TEST(OpenData, CifarHoldsOutWithoutOverlap) {
   TempDir dir;
-  for (int i = 0; i < 5; ++i) write_file(dir / ("data_batch_" + std::to_string(i + 1) + ".bin"), cifar_file(8, false, 8 * i));
+  for (int i = 0; i < 5; ++i)
+    write_file(dir / ("data_batch_" + std::to_string(i + 1) + ".bin"), cifar_file(8, false, 8 * i));
   write_file(dir / "test_batch.bin", cifar_file(6, false, 100));
-  DataConfig config{.type = "cifar10", .path = dir.path(), .valid_fraction = 0.25, .mean = {0, 0, 0}, .deviation = {1, 1, 1}};
+  DataConfig config{
+      .type = "cifar10", .path = dir.path(), .valid_fraction = 0.25, .mean = {0, 0, 0}, .deviation = {1, 1, 1}};
   const DataSplits splits = open_data(config);
   EXPECT_EQ(splits.train->num_examples(), 30);
   EXPECT_EQ(splits.valid->num_examples(), 10);

@@ -8,16 +8,16 @@
 #include "data/byte_text.h"
 #include "data/cifar.h"
 #include "data/data_config.h"
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
 namespace fs = std::filesystem;
 
-#define REQUIRE_SET(path, name)                                                            \
-  const char* root_ = std::getenv("LACUNA_DATA_DIR");                                      \
-  if (!root_) GTEST_SKIP() << "LACUNA_DATA_DIR is not set";                                \
-  const fs::path path = fs::path(root_) / (name);                                          \
+#define REQUIRE_SET(path, name)                             \
+  const char* root_ = std::getenv("LACUNA_DATA_DIR");       \
+  if (!root_) GTEST_SKIP() << "LACUNA_DATA_DIR is not set"; \
+  const fs::path path = fs::path(root_) / (name);           \
   if (!fs::exists(path)) GTEST_SKIP() << path << " is absent"
 
 TEST(RealData, FashionMnist) {
@@ -58,8 +58,8 @@ TEST(RealData, Imagenette) {
 
 TEST(RealData, Imdb) {
   REQUIRE_SET(path, "imdb");
-  const DataSplits splits = open_data({.type = "text", .path = path / "train.txt", .test_path = path / "test.txt",
-                                       .sequence_length = 1024});
+  const DataSplits splits =
+      open_data({.type = "text", .path = path / "train.txt", .test_path = path / "test.txt", .sequence_length = 1024});
   const auto bytes = [](const std::shared_ptr<Dataset>& split) { return dynamic_cast<ByteText&>(*split).num_bytes(); };
   EXPECT_EQ(bytes(splits.train) + bytes(splits.valid), static_cast<std::int64_t>(fs::file_size(path / "train.txt")));
   EXPECT_EQ(bytes(splits.test), static_cast<std::int64_t>(fs::file_size(path / "test.txt")));

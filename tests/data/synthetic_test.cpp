@@ -3,7 +3,7 @@
 #include <cmath>
 #include <map>
 
-#include "fixtures.h"
+#include "tests/data/fixtures.h"
 
 namespace lacuna::test {
 namespace {
