@@ -1,4 +1,5 @@
 // scripts/download_data.sh, with a curl of our own in front: no network is touched.
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <cstdio>
@@ -27,7 +28,7 @@ class DownloadScript : public ::testing::Test {
   /// Exit code; what it says goes to output_.
   int run(const std::string& arguments) {
     const std::string command =
-        "PATH=" + (dir_ / "bin").string() + ":$PATH bash " + script_.string() + " " + arguments + " 2>&1";
+        fmt::format("PATH={}:$PATH bash {} {} 2>&1", (dir_ / "bin").string(), script_.string(), arguments);
     FILE* pipe = popen(command.c_str(), "r");
     output_.clear();
     for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) output_.push_back(static_cast<char>(c));
@@ -60,7 +61,7 @@ TEST_F(DownloadScript, OfflineLeavesNothing) {
   fake_curl("printf half > \"$target\"; exit 6");
   for (const char* name :
        {"cifar10", "cifar100", "mnist", "fashion-mnist", "imagenette", "tinyshakespeare", "wikitext2"}) {
-    EXPECT_EQ(run(name + (" " + out())), 1) << name;
+    EXPECT_EQ(run(fmt::format("{} {}", name, out())), 1) << name;
     EXPECT_NE(output_.find("could not fetch http"), std::string::npos) << output_;
     EXPECT_TRUE(left().empty()) << name;
   }

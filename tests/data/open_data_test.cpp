@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <set>
 
 #include "data/byte_text.h"
@@ -106,7 +108,7 @@ TEST(OpenData, Synthetic) {
 TEST(OpenData, RefusesConfigsThatCannotBe) {
   const auto expect = [](const DataConfig& config, const std::string& key) {
     const std::string message = message_of<ConfigError>([&] { open_data(config); });
-    EXPECT_NE(message.find("'" + key + "'"), std::string::npos) << message;
+    EXPECT_NE(message.find(fmt::format("'{}'", key)), std::string::npos) << message;
   };
   expect({.type = "text"}, "path");
   expect({.valid_fraction = 0.6, .test_fraction = 0.4}, "valid_fraction");
