@@ -13,7 +13,8 @@ namespace {
 bool is_name(std::string_view text) {
   constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
   // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
-  return text.find_first_not_of(kCharacters) == std::string_view::npos && text.front() != '.' && text.front() != '-' && text.size() <= 100;
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && text.front() != '.' && text.front() != '-' &&
+         text.size() <= 100;
 }
 
 bool is_device(std::string_view text) {
@@ -24,7 +25,9 @@ bool is_device(std::string_view text) {
 }
 
 /// Whether the data are sequences of tokens; otherwise they are images.
-bool is_token_data(const std::string& type) { return type == "text" || type == "synthetic_tokens" || type == "cifar10_bytes"; }
+bool is_token_data(const std::string& type) {
+  return type == "text" || type == "synthetic_tokens" || type == "cifar10_bytes";
+}
 
 void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
   const auto* transformer = std::get_if<TransformerConfig>(&c.model);
@@ -37,7 +40,8 @@ void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
     return;
   }
   const bool own_length = c.data.type == "cifar10_bytes";  // an image's bytes, whatever data.sequence_length says
-  if (transformer != nullptr && !own_length && transformer->sequence_length != 0 && transformer->sequence_length != c.data.sequence_length) {
+  if (transformer != nullptr && !own_length && transformer->sequence_length != 0 &&
+      transformer->sequence_length != c.data.sequence_length) {
     problem("model.sequence_length", fmt::format("must equal 'data.sequence_length' ({}), or be 0 to follow it, got {}",
                                                  c.data.sequence_length, transformer->sequence_length));
   }
@@ -47,22 +51,30 @@ void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
 void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
   const std::int64_t steps = c.training.steps;
   if (steps == 0) return;
-  if (const auto* cosine = std::get_if<CosineScheduleConfig>(&c.schedule); cosine != nullptr && cosine->warmup_steps >= steps) {
-    problem("schedule.warmup_steps", fmt::format("must be below 'training.steps' ({}), got {}", steps, cosine->warmup_steps));
+  if (const auto* cosine = std::get_if<CosineScheduleConfig>(&c.schedule);
+      cosine != nullptr && cosine->warmup_steps >= steps) {
+    problem("schedule.warmup_steps",
+            fmt::format("must be below 'training.steps' ({}), got {}", steps, cosine->warmup_steps));
   }
   if (c.pruning.method == "none") return;
   if (c.pruning.begin_step >= steps) {
-    problem("pruning.begin_step", fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}", steps, c.pruning.begin_step));
+    problem("pruning.begin_step", fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}",
+                                              steps, c.pruning.begin_step));
   } else if (c.pruning.schedule == "cubic" && c.pruning.end_step > steps) {
-    problem("pruning.end_step", fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}",
-                                            steps, c.pruning.end_step));
+    problem("pruning.end_step",
+            fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}", steps,
+                        c.pruning.end_step));
   }
 }
 
 }  // namespace
 
 void validate(const RunConfig& c, const ReportProblem& problem) {
-  if (!is_name(c.name)) problem("name", fmt::format("must be at most 100 letters, digits, '_', '.', '-', and begin with a letter, digit or '_', got '{}'", c.name));
+  if (!is_name(c.name))
+    problem("name",
+            fmt::format(
+                "must be at most 100 letters, digits, '_', '.', '-', and begin with a letter, digit or '_', got '{}'",
+                c.name));
   if (!is_device(c.device)) problem("device", fmt::format("must be auto, cpu, cuda or cuda:N, got '{}'", c.device));
   validate_model_and_data(c, problem);
   validate_lengths(c, problem);
@@ -72,7 +84,8 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
   return config::load_config<RunConfig>(path, overrides);
 }
 
-RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides) {
+RunConfig parse_run_config(const std::string& text, const std::string& name,
+                           const std::vector<std::string>& overrides) {
   return config::parse_config<RunConfig>(text, name, overrides);
 }
 

@@ -35,8 +35,8 @@ void describe(RunConfig& c, V&& v) {
   v("name", c.name, "Names the run and its directory; letters, digits, '_', '.', '-'", required(), non_empty());
   v("seed", c.seed, "Seed of initial weights, order of the data, augmentation, dropout and random patterns");
   v("device", c.device, "auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N");
-  v("matmul_precision", c.matmul_precision, "f32 products on CUDA: highest, or tf32 (operands rounded to 10 mantissa bits)",
-    one_of({"highest", "tf32"}));
+  v("matmul_precision", c.matmul_precision,
+    "f32 products on CUDA: highest, or tf32 (operands rounded to 10 mantissa bits)", one_of({"highest", "tf32"}));
   v("threads", c.threads, "CPU threads; 0 = all", range(0, 1024));
   v("output_dir", c.output_dir, "Directory that receives <name>/<timestamp>-<id>/", non_empty());
   v("model", c.model, "The network", required());
@@ -56,9 +56,11 @@ void validate(const RunConfig& config, const ReportProblem& problem);
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The same from text, which messages call `name`.
-RunConfig parse_run_config(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {});
+RunConfig parse_run_config(const std::string& text, const std::string& name,
+                           const std::vector<std::string>& overrides = {});
 
-/// Complete YAML: every key and its value; reading it gives the same config. With `comments`, each key's meaning beside it.
+/// Complete YAML: every key and its value; reading it gives the same config. With `comments`, each key's meaning beside
+/// it.
 std::string write_run_config(const RunConfig& config, bool comments = false);
 
 /// Meaning, type, default and limits of a dotted key, or of all keys. Throws ConfigError for an unknown one.

@@ -97,7 +97,8 @@ TEST(RunConfig, Good) {
 }
 
 TEST(RunConfig, ResolvedConfigReadsBackIdentical) {
-  const RunConfig c = parse_run_config(kGood, "good.yaml", {"model={type: mlp, hidden: [3, 4]}", "data.type=idx", "threads=3"});
+  const RunConfig c =
+      parse_run_config(kGood, "good.yaml", {"model={type: mlp, hidden: [3, 4]}", "data.type=idx", "threads=3"});
   for (const bool comments : {false, true}) {
     const std::string yaml = write_run_config(c, comments);
     EXPECT_EQ(write_run_config(parse_run_config(yaml, "resolved.yaml"), comments), yaml);
@@ -107,8 +108,8 @@ TEST(RunConfig, ResolvedConfigReadsBackIdentical) {
 
 TEST(RunConfig, EveryTypeExplainsAndWritesItself) {
   const std::string all = explain_run_config();
-  for (const char* key : {"seed: ", "model.layers: ", "model.attention.band: ", "data.path: ", "optimizer.momentum: ", "schedule.gamma: ",
-                          "pruning.sparsity: ", "training.batch_size: "}) {
+  for (const char* key : {"seed: ", "model.layers: ", "model.attention.band: ", "data.path: ", "optimizer.momentum: ",
+                          "schedule.gamma: ", "pruning.sparsity: ", "training.batch_size: "}) {
     EXPECT_NE(all.find(std::string("\n") + key), std::string::npos) << key;
   }
   EXPECT_THROW(explain_run_config("pruning.sparsty"), ConfigError);
@@ -183,14 +184,17 @@ TEST(RunConfig, EveryMutationLoadsOrIsRefused) {
 }
 
 TEST(RunConfig, Overrides) {
-  const RunConfig c = parse_run_config(kGood, "good.yaml", {"optimizer.lr=0.5", "schedule.milestones.0=30", "training.steps=90"});
+  const RunConfig c =
+      parse_run_config(kGood, "good.yaml", {"optimizer.lr=0.5", "schedule.milestones.0=30", "training.steps=90"});
   EXPECT_EQ(std::get<SgdConfig>(c.optimizer).lr, 0.5);
   EXPECT_EQ(std::get<StepScheduleConfig>(c.schedule).milestones, (std::vector<std::int64_t>{30, 80}));
   EXPECT_EQ(c.training.steps, 90);
-  EXPECT_EQ(error(kGood, {"training.step=1"}), "override 'training.step=1': unknown key 'step' in 'training' (did you mean 'steps'?)");
+  EXPECT_EQ(error(kGood, {"training.step=1"}),
+            "override 'training.step=1': unknown key 'step' in 'training' (did you mean 'steps'?)");
   // The file's value, or the override that clashes with it: the place is that of the key the message is about.
   EXPECT_EQ(error(kGood, {"pruning.end_step=500"}),
-            "override 'pruning.end_step=500': 'pruning.end_step' must be at most 'training.steps' (100), or the final sparsity is never reached, got 500");
+            "override 'pruning.end_step=500': 'pruning.end_step' must be at most 'training.steps' (100), or the final "
+            "sparsity is never reached, got 500");
 }
 
 }  // namespace

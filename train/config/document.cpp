@@ -39,21 +39,25 @@ class TreeBuilder final : public YAML::EventHandler {
     add({Node::Kind::null, has_key ? open_.back()->entries.back().place : place_of(mark)});
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse_anchor(mark, 1); }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
     check(mark, tag, anchor);
     const bool quoted = tag == "!";
     if (quoted) check_closed(mark);
     if (!awaits_key()) return add({Node::Kind::scalar, place_of(mark), text, quoted});
     if (text == "<<" && !quoted) {
-      throw Refusal{{place_of(mark), "merge keys ('<<') are not supported: a config inherits nothing, write the values out"}};
+      throw Refusal{
+          {place_of(mark), "merge keys ('<<') are not supported: a config inherits nothing, write the values out"}};
     }
     open_.back()->entries.push_back({text, place_of(mark), {}});
     key_given_.back() = true;
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     begin(mark, tag, anchor, Node::Kind::list);
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     begin(mark, tag, anchor, Node::Kind::section);
   }
   void OnSequenceEnd() override { end(); }
@@ -62,10 +66,13 @@ class TreeBuilder final : public YAML::EventHandler {
  private:
   bool awaits_key() const { return !open_.empty() && open_.back()->kind == Node::Kind::section && !key_given_.back(); }
 
-  [[noreturn]] static void refuse_key(const YAML::Mark& mark) { throw Refusal{{place_of(mark), "a key must be a word (is a bracket left open?)"}}; }
+  [[noreturn]] static void refuse_key(const YAML::Mark& mark) {
+    throw Refusal{{place_of(mark), "a key must be a word (is a bracket left open?)"}};
+  }
   static void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
     if (anchor == 0) return;
-    throw Refusal{{place_of(mark), "anchors and aliases are not supported: a config inherits nothing, write the value out"}};
+    throw Refusal{
+        {place_of(mark), "anchors and aliases are not supported: a config inherits nothing, write the value out"}};
   }
   static void check(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     refuse_anchor(mark, anchor);
@@ -120,7 +127,11 @@ class TreeBuilder final : public YAML::EventHandler {
 std::size_t utf8_length(const std::string& text, std::size_t i) {
   const auto byte = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
   const unsigned lead = byte(i);
-  const std::size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  const std::size_t length = lead < 0x80                   ? 1
+                             : lead >= 0xC2 && lead < 0xE0 ? 2
+                             : (lead & 0xF0) == 0xE0       ? 3
+                             : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                           : 0;
   for (std::size_t k = 1; k < length; ++k) {
     if ((byte(i + k) & 0xC0) != 0x80) return 0;
   }
@@ -133,7 +144,8 @@ void check_text(const std::string& text, const std::string& file) {
   for (std::size_t i = 0; i < text.size();) {
     const auto byte = static_cast<unsigned char>(text[i]);
     const std::size_t length = utf8_length(text, i);
-    if (length == 0) throw_problems({{place, fmt::format("byte 0x{:02x} is not UTF-8: this is not a text file", byte)}}, file);
+    if (length == 0)
+      throw_problems({{place, fmt::format("byte 0x{:02x} is not UTF-8: this is not a text file", byte)}}, file);
     if ((byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t') || byte == 0x7F) {
       throw_problems({{place, fmt::format("control character 0x{:02x}: this is not a text file", byte)}}, file);
     }
@@ -185,7 +197,8 @@ std::string read_text(const std::string& file) {
 }
 
 Node parse(const std::string& given_text, const std::string& file) {
-  const std::string text = given_text.starts_with("\xEF\xBB\xBF") ? given_text.substr(3) : given_text;  // byte order mark
+  const std::string text =
+      given_text.starts_with("\xEF\xBB\xBF") ? given_text.substr(3) : given_text;  // byte order mark
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) throw ConfigError(file + ": is empty");
   check_text(text, file);
   Node root;
@@ -200,12 +213,15 @@ bool try_parse(const std::string& text, Node& root, Problem& problem) {
     YAML::Parser parser(stream);
     TreeBuilder builder(text), second(text);
     parser.HandleNextDocument(builder);
-    if (parser.HandleNextDocument(second)) throw Refusal{{second.root.place, "a second YAML document begins; one is expected"}};
+    if (parser.HandleNextDocument(second))
+      throw Refusal{{second.root.place, "a second YAML document begins; one is expected"}};
     root = std::move(builder.root);
     return true;
   } catch (const YAML::Exception& error) {
     const bool vague = error.msg == "illegal map value";
-    problem = {place_of(error.mark), "not valid YAML: " + error.msg + (vague ? " (check the indentation here and for a space after ':' in the line above)" : "")};
+    problem = {place_of(error.mark),
+               "not valid YAML: " + error.msg +
+                   (vague ? " (check the indentation here and for a space after ':' in the line above)" : "")};
   } catch (const Refusal& refusal) {
     problem = refusal.problem;
   }

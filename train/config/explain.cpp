@@ -8,7 +8,6 @@
 
 #include "core/errors.h"
 #include "train/config/document.h"
-#include "train/config/read.h"
 #include "train/config/suggest.h"
 #include "train/config/write.h"
 

@@ -2,7 +2,8 @@
 
 namespace lacuna::config {
 
-void load_into(const Value& value, const std::string& text, const std::string& file, const std::vector<std::string>& overrides) {
+void load_into(const Value& value, const std::string& text, const std::string& file,
+               const std::vector<std::string>& overrides) {
   Node root = parse(text, file);
   std::vector<Problem> problems;
   apply_overrides(root, overrides, problems);

@@ -13,7 +13,8 @@ namespace lacuna::config {
 
 /// Fills `value` from YAML text with overrides laid over it. `file` is only named. Throws ConfigError whose what() has
 /// one problem per line, `file:line:column: ...` or `override 'a.b=c': ...`.
-void load_into(const Value& value, const std::string& text, const std::string& file, const std::vector<std::string>& overrides);
+void load_into(const Value& value, const std::string& text, const std::string& file,
+               const std::vector<std::string>& overrides);
 
 /// T from text; what the text does not say keeps T's defaults.
 template <class T>

@@ -17,7 +17,8 @@ class Reader {
  public:
   Reader(const Value& root, std::vector<Problem>& problems) : root_(root), problems_(problems) {}
 
-  /// `node` is null where the file leaves the key out: then only what is required inside is looked for, and missed at `place`.
+  /// `node` is null where the file leaves the key out: then only what is required inside is looked for, and missed at
+  /// `place`.
   void read(const Value& value, const FieldRule& rule, const Node* node, const Place& place, const std::string& path);
 
  private:
@@ -33,14 +34,22 @@ class Reader {
   void read_scalar(bool& x, const Node& node, const FieldRule& rule, const std::string& path);
   void read_scalar(double& x, const Node& node, const FieldRule& rule, const std::string& path);
   void read_scalar(std::string& x, const Node& node, const FieldRule& rule, const std::string& path);
-  void read_scalar(int& x, const Node& node, const FieldRule& rule, const std::string& path) { read_integer(x, node, rule, path); }
-  void read_scalar(std::int64_t& x, const Node& node, const FieldRule& rule, const std::string& path) { read_integer(x, node, rule, path); }
-  void read_scalar(std::uint64_t& x, const Node& node, const FieldRule& rule, const std::string& path) { read_integer(x, node, rule, path); }
+  void read_scalar(int& x, const Node& node, const FieldRule& rule, const std::string& path) {
+    read_integer(x, node, rule, path);
+  }
+  void read_scalar(std::int64_t& x, const Node& node, const FieldRule& rule, const std::string& path) {
+    read_integer(x, node, rule, path);
+  }
+  void read_scalar(std::uint64_t& x, const Node& node, const FieldRule& rule, const std::string& path) {
+    read_integer(x, node, rule, path);
+  }
 
   void read_choice(Choice& choice, const Node& node, const std::string& path);
   void read_container(Container& container, FieldRule rule, const Node& node, const std::string& path);
-  void read_union(Union& alternatives, const FieldRule& rule, const Node* node, const Place& place, const std::string& path);
-  void read_record(const Record& record, const Node* node, const Place& place, const std::string& path, const Union* alternatives = nullptr);
+  void read_union(Union& alternatives, const FieldRule& rule, const Node* node, const Place& place,
+                  const std::string& path);
+  void read_record(const Record& record, const Node* node, const Place& place, const std::string& path,
+                   const Union* alternatives = nullptr);
   void find_duplicates(const Node& node, const std::string& path);
   void unknown_key(const Entry& entry, const Record& record, const std::string& path, const Union* alternatives);
   void run_validate(const Record& record, const Node* node, const Place& place, const std::string& path);
@@ -90,15 +99,20 @@ void Reader::read_integer(Int& x, const Node& node, const FieldRule& rule, const
   const auto [end, error] = std::from_chars(first, last, x);
   const std::size_t digits = node.text.starts_with('-') ? 1 : 0;
   if (error == std::errc::result_out_of_range && end == last) {
-    return wrong(node, path, fmt::format("an integer from {} to {}", std::numeric_limits<Int>::min(), std::numeric_limits<Int>::max()));
+    return wrong(
+        node, path,
+        fmt::format("an integer from {} to {}", std::numeric_limits<Int>::min(), std::numeric_limits<Int>::max()));
   }
   if (error != std::errc{} || end != last) {
     double real = 0;  // 1e6 is a real number to YAML; say how to write what was meant
     const auto parsed = std::from_chars(first, last, real);
-    const bool whole = parsed.ec == std::errc{} && parsed.ptr == last && std::floor(real) == real && std::abs(real) < 1e15;
-    return wrong(node, path, must_be, whole && (real >= 0 || std::is_signed_v<Int>) ? fmt::format(" (write {:.0f})", real) : "");
+    const bool whole =
+        parsed.ec == std::errc{} && parsed.ptr == last && std::floor(real) == real && std::abs(real) < 1e15;
+    return wrong(node, path, must_be,
+                 whole && (real >= 0 || std::is_signed_v<Int>) ? fmt::format(" (write {:.0f})", real) : "");
   }
-  if (node.text.size() > digits + 1 && node.text[digits] == '0') return wrong(node, path, must_be + " without leading zeros");
+  if (node.text.size() > digits + 1 && node.text[digits] == '0')
+    return wrong(node, path, must_be + " without leading zeros");
   in_range(static_cast<double>(x), node, rule, path);
 }
 
@@ -145,7 +159,8 @@ void Reader::read_container(Container& container, FieldRule rule, const Node& no
     return;
   }
   if (container.kind() == Container::Kind::list) {
-    if (node.kind != Kind::list) return wrong(node, path, "a list", node.kind == Kind::scalar ? " (write [" + node.text + "])" : "");
+    if (node.kind != Kind::list)
+      return wrong(node, path, "a list", node.kind == Kind::scalar ? " (write [" + node.text + "])" : "");
     if (non_empty && node.items.empty()) problem(node.place, fmt::format("'{}' must not be empty", path));
     container.clear();
     for (std::size_t i = 0; i < node.items.size(); ++i) {
@@ -164,7 +179,8 @@ void Reader::read_container(Container& container, FieldRule rule, const Node& no
   }
 }
 
-void Reader::read_union(Union& alternatives, const FieldRule& rule, const Node* node, const Place& place, const std::string& path) {
+void Reader::read_union(Union& alternatives, const FieldRule& rule, const Node* node, const Place& place,
+                        const std::string& path) {
   const std::vector<std::string> types = alternatives.types();
   if (node == nullptr) return read(alternatives.get(), {}, nullptr, place, path);
   if (node->kind != Kind::section) return wrong(*node, path, "a section with a 'type' (" + join(types) + ")");
@@ -173,7 +189,8 @@ void Reader::read_union(Union& alternatives, const FieldRule& rule, const Node* 
   if (type != nullptr) {
     const auto found = std::find(types.begin(), types.end(), type->node.kind == Kind::scalar ? type->node.text : "");
     const std::string type_path = join_path(path, "type");
-    if (found == types.end()) return wrong(type->node, type_path, "one of " + join(types), did_you_mean(type->node.text, types));
+    if (found == types.end())
+      return wrong(type->node, type_path, "one of " + join(types), did_you_mean(type->node.text, types));
     active = static_cast<std::size_t>(found - types.begin());
   } else if (rule.required) {
     return problem(node->place, fmt::format("missing required key 'type'{} (one of {})", in(path), join(types)));
@@ -186,7 +203,8 @@ void Reader::find_duplicates(const Node& node, const std::string& path) {
   for (const Entry& entry : node.entries) {
     const Entry* first = node.find(entry.key);
     if (first == &entry) continue;
-    problem(entry.place, fmt::format("duplicate key '{}'{} (first given in line {})", entry.key, in(path), first->place.line));
+    problem(entry.place,
+            fmt::format("duplicate key '{}'{} (first given in line {})", entry.key, in(path), first->place.line));
   }
 }
 
@@ -212,7 +230,8 @@ void Reader::unknown_key(const Entry& entry, const Record& record, const std::st
   problem(entry.place, message + hint);
 }
 
-void Reader::read_record(const Record& record, const Node* node, const Place& place, const std::string& path, const Union* alternatives) {
+void Reader::read_record(const Record& record, const Node* node, const Place& place, const std::string& path,
+                         const Union* alternatives) {
   const std::size_t before = problems_.size();
   if (node != nullptr && node->kind != Kind::section) {
     return wrong(*node, path, "a section of keys", node->kind == Kind::null ? "; leave it out for its defaults" : "");
@@ -247,7 +266,8 @@ void Reader::run_validate(const Record& record, const Node* node, const Place& p
     for (const std::string& part : key.empty() ? std::vector<std::string>{} : split_path(key)) {
       full = join_path(full, part);
       const Entry* entry = at != nullptr && at->kind == Kind::section ? at->find(part) : nullptr;
-      const std::size_t index = at != nullptr && at->kind == Kind::list ? static_cast<std::size_t>(std::atoll(part.c_str())) : 0;
+      const std::size_t index =
+          at != nullptr && at->kind == Kind::list ? static_cast<std::size_t>(std::atoll(part.c_str())) : 0;
       at = entry != nullptr ? &entry->node : at != nullptr && index < at->items.size() ? &at->items[index] : nullptr;
       if (at != nullptr) where = at->place;
     }
@@ -255,7 +275,8 @@ void Reader::run_validate(const Record& record, const Node* node, const Place& p
   });
 }
 
-void Reader::read(const Value& value, const FieldRule& rule, const Node* node, const Place& place, const std::string& path) {
+void Reader::read(const Value& value, const FieldRule& rule, const Node* node, const Place& place,
+                  const std::string& path) {
   if (const auto* record = value.as<Record>()) return read_record(*record, node, place, path);
   if (auto* alternatives = value.as<Union>()) return read_union(*alternatives, rule, node, place, path);
   if (node == nullptr) return;
@@ -272,19 +293,11 @@ void Reader::read(const Value& value, const FieldRule& rule, const Node* node, c
 
 void read(const Value& value, const Node& root, std::vector<Problem>& problems) {
   if (root.kind != Kind::section) {
-    problems.push_back({root.place, fmt::format("must be a section of keys ('key: value' lines), got {}", given(root))});
+    problems.push_back(
+        {root.place, fmt::format("must be a section of keys ('key: value' lines), got {}", given(root))});
     return;
   }
   Reader(value, problems).read(value, {}, &root, root.place, "");
-}
-
-std::string constraint(const FieldRule& rule) {
-  if (!rule.allowed.empty()) return "one of " + join(rule.allowed);
-  const bool low = std::isfinite(rule.low), high = std::isfinite(rule.high);
-  if (low && high) return fmt::format("in {}{}, {}{}", rule.low_open ? '(' : '[', rule.low, rule.high, rule.high_open ? ')' : ']');
-  if (low) return fmt::format("{} {}", rule.low_open ? ">" : ">=", rule.low);
-  if (high) return fmt::format("{} {}", rule.high_open ? "<" : "<=", rule.high);
-  return rule.non_empty ? "not empty" : "";
 }
 
 }  // namespace lacuna::config

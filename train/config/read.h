@@ -13,7 +13,4 @@ namespace lacuna::config {
 /// duplicate keys, wrong types, values out of range, missing required keys, and what `validate` finds.
 void read(const Value& value, const Node& root, std::vector<Problem>& problems);
 
-/// "> 0", "in [0, 1)", "one of a, b"; "" when anything goes.
-std::string constraint(const FieldRule& rule);
-
 }  // namespace lacuna::config

@@ -50,6 +50,9 @@ struct Field {
   Value value;
 };
 
+/// "> 0", "in [0, 1)", "one of a, b"; "" when anything goes.
+std::string constraint(const FieldRule& rule);
+
 /// A described struct: a section.
 struct Record {
   std::vector<Field> fields;
@@ -76,7 +79,7 @@ class Container {
   virtual Value append(const std::string& key) = 0;  ///< `key` is for maps; invalidates earlier elements
   virtual Value at(std::size_t index) = 0;
   virtual std::string key(std::size_t index) const = 0;
-  virtual Value prototype() const = 0;               ///< a default element of its own
+  virtual Value prototype() const = 0;  ///< a default element of its own
 };
 
 /// std::variant of described structs that each name themselves by kType.
@@ -95,14 +98,24 @@ Value value_of(T& x);
 
 namespace detail {
 
-template <class T> struct IsVector : std::false_type {};
-template <class T> struct IsVector<std::vector<T>> : std::true_type {};
-template <class T> struct IsMap : std::false_type {};
-template <class T> struct IsMap<std::vector<std::pair<std::string, T>>> : std::true_type { using Element = T; };
-template <class T> struct IsOptional : std::false_type {};
-template <class T> struct IsOptional<std::optional<T>> : std::true_type {};
-template <class T> struct IsVariant : std::false_type {};
-template <class... T> struct IsVariant<std::variant<T...>> : std::true_type {};
+template <class T>
+struct IsVector : std::false_type {};
+template <class T>
+struct IsVector<std::vector<T>> : std::true_type {};
+template <class T>
+struct IsMap : std::false_type {};
+template <class T>
+struct IsMap<std::vector<std::pair<std::string, T>>> : std::true_type {
+  using Element = T;
+};
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+template <class T>
+struct IsVariant : std::false_type {};
+template <class... T>
+struct IsVariant<std::variant<T...>> : std::true_type {};
 
 template <class T>
 Value owned(T x) {
@@ -192,13 +205,16 @@ class UnionOf<std::variant<T...>> final : public Union {
   explicit UnionOf(std::variant<T...>& x) : x_(x) {}
   std::vector<std::string> types() const override { return {T::kType...}; }
   std::size_t active() const override { return x_.index(); }
-  Value get() override { return std::visit([](auto& alternative) { return value_of(alternative); }, x_); }
+  Value get() override {
+    return std::visit([](auto& alternative) { return value_of(alternative); }, x_);
+  }
   Value select(std::size_t type) override {
     if (type != x_.index()) x_ = fresh(type);
     return get();
   }
   Value prototype(std::size_t type) const override {
-    return std::visit([](auto alternative) { return owned(std::move(alternative)); }, type == x_.index() ? x_ : fresh(type));
+    return std::visit([](auto alternative) { return owned(std::move(alternative)); },
+                      type == x_.index() ? x_ : fresh(type));
   }
 
  private:

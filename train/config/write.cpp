@@ -57,9 +57,11 @@ struct Section {
 Section section_of(const Value& value) {
   if (const auto* record = std::get_if<std::shared_ptr<Record>>(&value.target)) return {*record};
   if (auto* alternatives = value.as<Union>()) {
-    return {std::get<std::shared_ptr<Record>>(alternatives->get().target), alternatives->types()[alternatives->active()]};
+    return {std::get<std::shared_ptr<Record>>(alternatives->get().target),
+            alternatives->types()[alternatives->active()]};
   }
-  if (auto* container = value.as<Container>(); container != nullptr && container->kind() == Container::Kind::optional && container->size() == 1) {
+  if (auto* container = value.as<Container>();
+      container != nullptr && container->kind() == Container::Kind::optional && container->size() == 1) {
     return section_of(container->at(0));
   }
   return {};
@@ -129,7 +131,8 @@ std::string write_inline(const Value& value) {
   }
   if (auto* choice = value.as<Choice>()) return quoted(choice->names()[choice->get()]);
   if (auto* container = value.as<Container>()) {
-    if (container->kind() == Container::Kind::optional) return container->size() == 0 ? "null" : write_inline(container->at(0));
+    if (container->kind() == Container::Kind::optional)
+      return container->size() == 0 ? "null" : write_inline(container->at(0));
     const bool map = container->kind() == Container::Kind::map;
     std::string inner;
     for (std::size_t i = 0; i < container->size(); ++i) {
