@@ -171,7 +171,10 @@ void throw_problems(std::vector<Problem> problems, const std::string& file) {
     return order(a.place) < order(b.place);
   });
   std::string text;
-  for (const Problem& problem : problems) text += (text.empty() ? "" : "\n") + to_string(problem, file);
+  for (const Problem& problem : problems) {
+    if (!text.empty()) text += '\n';
+    text += to_string(problem, file);
+  }
   throw ConfigError(text);
 }
 
