@@ -18,7 +18,11 @@ Tensor scratch_of(std::size_t bytes, Device device) {
 }  // namespace
 
 Topology::Topology(std::int64_t rows, std::int64_t cols, Tensor row_offsets, Tensor col_indices)
-    : rows_(rows), cols_(cols), nnz_(col_indices.numel()), row_offsets_(std::move(row_offsets)), col_indices_(std::move(col_indices)) {}
+    : rows_(rows),
+      cols_(cols),
+      nnz_(col_indices.numel()),
+      row_offsets_(std::move(row_offsets)),
+      col_indices_(std::move(col_indices)) {}
 
 double Topology::sparsity() const {
   const double total = static_cast<double>(rows_) * static_cast<double>(cols_);
@@ -61,9 +65,9 @@ const TransposedTopology& Topology::transposed() const {
     Tensor permutation = Tensor::empty({nnz_}, DType::i32, device());
     visit_device("transpose_pattern", device(), [&](auto stream) {
       Tensor scratch = scratch_of(kernels::transpose_scratch_bytes(stream, rows_, cols_, nnz_), device());
-      kernels::transpose_pattern(stream, rows_, cols_, nnz_, row_offsets_.data<std::int32_t>(), col_indices_.data<std::int32_t>(),
-                                 offsets.data<std::int32_t>(), columns.data<std::int32_t>(), permutation.data<std::int32_t>(),
-                                 scratch.raw());
+      kernels::transpose_pattern(stream, rows_, cols_, nnz_, row_offsets_.data<std::int32_t>(),
+                                 col_indices_.data<std::int32_t>(), offsets.data<std::int32_t>(),
+                                 columns.data<std::int32_t>(), permutation.data<std::int32_t>(), scratch.raw());
     });
     auto topology = std::make_shared<const Topology>(cols_, rows_, std::move(offsets), std::move(columns));
     transposed_ = std::make_unique<TransposedTopology>(TransposedTopology{std::move(topology), std::move(permutation)});
@@ -76,7 +80,8 @@ std::int64_t Topology::max_row_length() const {
   if (max_row_length_ < 0) {
     const std::vector<std::int32_t> offsets = row_offsets_.to_vector<std::int32_t>();
     std::int64_t longest = 0;
-    for (std::size_t r = 0; r + 1 < offsets.size(); ++r) longest = std::max<std::int64_t>(longest, offsets[r + 1] - offsets[r]);
+    for (std::size_t r = 0; r + 1 < offsets.size(); ++r)
+      longest = std::max<std::int64_t>(longest, offsets[r + 1] - offsets[r]);
     max_row_length_ = longest;
   }
   return max_row_length_;

@@ -18,16 +18,19 @@ constexpr std::int64_t kMaxCount = std::numeric_limits<std::int32_t>::max();
 
 void check_extents(const char* where, std::int64_t rows, std::int64_t cols) {
   if (rows < 0 || cols < 0) {
-    throw ShapeError(where, fmt::format("a pattern of {} rows and {} columns; extents must not be negative", rows, cols));
+    throw ShapeError(where,
+                     fmt::format("a pattern of {} rows and {} columns; extents must not be negative", rows, cols));
   }
   if (rows > kMaxCount - 1 || cols > kMaxCount) {
-    throw IndexError(where, fmt::format("a pattern of {} rows and {} columns; 32-bit indices reach 2^31 - 1", rows, cols));
+    throw IndexError(where,
+                     fmt::format("a pattern of {} rows and {} columns; 32-bit indices reach 2^31 - 1", rows, cols));
   }
 }
 
 void check_nnz(const char* where, std::int64_t rows, std::int64_t cols, std::int64_t nnz) {
   if (nnz > kMaxCount) {
-    throw IndexError(where, fmt::format("{} entries in a [{}, {}] pattern; 32-bit indices reach 2^31 - 1", nnz, rows, cols));
+    throw IndexError(where,
+                     fmt::format("{} entries in a [{}, {}] pattern; 32-bit indices reach 2^31 - 1", nnz, rows, cols));
   }
 }
 
@@ -43,20 +46,24 @@ void check_offsets(const std::vector<std::int32_t>& offsets, std::int64_t rows, 
     }
   }
   if (offsets.back() != nnz) {
-    throw IndexError("from_csr", fmt::format("row_offsets[{}] is {}; must be the number of entries, {}", rows, offsets.back(), nnz));
+    throw IndexError(
+        "from_csr", fmt::format("row_offsets[{}] is {}; must be the number of entries, {}", rows, offsets.back(), nnz));
   }
 }
 
-void check_columns(const std::vector<std::int32_t>& offsets, const std::vector<std::int32_t>& columns, std::int64_t cols) {
+void check_columns(const std::vector<std::int32_t>& offsets, const std::vector<std::int32_t>& columns,
+                   std::int64_t cols) {
   for (std::size_t r = 0; r + 1 < offsets.size(); ++r) {
     for (std::int32_t i = offsets[r]; i < offsets[r + 1]; ++i) {
       const std::int32_t column = columns[static_cast<std::size_t>(i)];
       if (column < 0 || column >= cols) {
-        throw IndexError("from_csr", fmt::format("column {} in row {} (entry {}); must be in [0, {})", column, r, i, cols));
+        throw IndexError("from_csr",
+                         fmt::format("column {} in row {} (entry {}); must be in [0, {})", column, r, i, cols));
       }
       if (i > offsets[r] && columns[static_cast<std::size_t>(i) - 1] >= column) {
-        throw IndexError("from_csr", fmt::format("columns {} then {} in row {} (entry {}); must ascend strictly within a row",
-                                                 columns[static_cast<std::size_t>(i) - 1], column, r, i));
+        throw IndexError("from_csr",
+                         fmt::format("columns {} then {} in row {} (entry {}); must ascend strictly within a row",
+                                     columns[static_cast<std::size_t>(i) - 1], column, r, i));
       }
     }
   }
@@ -72,16 +79,16 @@ TopologyPtr Topology::from_csr(std::int64_t rows, std::int64_t cols, Tensor row_
   OpScope scope("from_csr");
   check_extents("from_csr", rows, cols);
   if (row_offsets.dtype() != DType::i32 || col_indices.dtype() != DType::i32) {
-    throw DtypeError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; both must be i32", describe(row_offsets),
-                                             describe(col_indices)));
+    throw DtypeError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; both must be i32",
+                                             describe(row_offsets), describe(col_indices)));
   }
   if (row_offsets.shape() != Shape{rows + 1} || col_indices.rank() != 1) {
-    throw ShapeError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; must be [{}] and [nnz]", describe(row_offsets),
-                                             describe(col_indices), rows + 1));
+    throw ShapeError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; must be [{}] and [nnz]",
+                                             describe(row_offsets), describe(col_indices), rows + 1));
   }
   if (row_offsets.device() != col_indices.device()) {
-    throw DeviceError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; must be on one device", describe(row_offsets),
-                                              describe(col_indices)));
+    throw DeviceError("from_csr", fmt::format("row_offsets is {}, col_indices is {}; must be on one device",
+                                              describe(row_offsets), describe(col_indices)));
   }
   check_nnz("from_csr", rows, cols, col_indices.numel());
   const std::vector<std::int32_t> offsets = row_offsets.to_vector<std::int32_t>();
@@ -135,7 +142,8 @@ TopologyPtr Topology::subset(const Tensor& keep) const {
     throw ShapeError("subset", fmt::format("keep is {}; must be [{}], one byte per entry", describe(keep), nnz_));
   }
   if (keep.device() != device()) {
-    throw DeviceError("subset", fmt::format("keep is {}; must be on the pattern's {}", describe(keep), to_string(device())));
+    throw DeviceError("subset",
+                      fmt::format("keep is {}; must be on the pattern's {}", describe(keep), to_string(device())));
   }
   Tensor offsets = Tensor::empty({rows_ + 1}, DType::i32, device());
   Tensor columns;
@@ -145,11 +153,12 @@ TopologyPtr Topology::subset(const Tensor& keep) const {
     std::int64_t nnz = 0;
     {
       Tensor scratch = scratch_of(kernels::subset_offsets_scratch_bytes(stream, rows_, nnz_), device());
-      nnz = kernels::subset_offsets(stream, bytes, rows_, nnz_, old_offsets, offsets.data<std::int32_t>(), scratch.raw());
+      nnz =
+          kernels::subset_offsets(stream, bytes, rows_, nnz_, old_offsets, offsets.data<std::int32_t>(), scratch.raw());
     }
     columns = Tensor::empty({nnz}, DType::i32, device());
-    kernels::subset_columns(stream, bytes, rows_, old_offsets, col_indices_.data<std::int32_t>(), offsets.data<std::int32_t>(),
-                            columns.data<std::int32_t>());
+    kernels::subset_columns(stream, bytes, rows_, old_offsets, col_indices_.data<std::int32_t>(),
+                            offsets.data<std::int32_t>(), columns.data<std::int32_t>());
   });
   return std::make_shared<const Topology>(rows_, cols_, std::move(offsets), std::move(columns));
 }

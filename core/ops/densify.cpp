@@ -34,8 +34,9 @@ SparseTensor sample(const Tensor& dense, const TopologyPtr& pattern) {
   require_pattern("sample", pattern, dense);
   const int rank = dense.rank();
   if ((rank != 2 && rank != 3) || dense.dim(-2) != pattern->rows() || dense.dim(-1) != pattern->cols()) {
-    throw ShapeError("sample", fmt::format("dense is {}, the pattern is [{}, {}]; they must agree, but for a batch in front",
-                                           describe(dense), pattern->rows(), pattern->cols()));
+    throw ShapeError("sample",
+                     fmt::format("dense is {}, the pattern is [{}, {}]; they must agree, but for a batch in front",
+                                 describe(dense), pattern->rows(), pattern->cols()));
   }
   const Shape shape = rank == 3 ? Shape{dense.dim(0), pattern->nnz()} : Shape{pattern->nnz()};
   const Tensor values = Tensor::empty(shape, dense.dtype(), dense.device());

@@ -9,8 +9,8 @@ namespace lacuna {
 Tensor densify(const SparseTensor& a);
 Var densify(const SparseVar& a);
 
-/// The entries of `dense`, [rows, cols] or [batch, rows, cols], at a pattern: values [nnz] or [batch, nnz]. Entries beside
-/// the pattern are never read. Throws ShapeError, DtypeError, DeviceError. Gradient: densify.
+/// The entries of `dense`, [rows, cols] or [batch, rows, cols], at a pattern: values [nnz] or [batch, nnz]. Entries
+/// beside the pattern are never read. Throws ShapeError, DtypeError, DeviceError. Gradient: densify.
 SparseTensor sample(const Tensor& dense, const TopologyPtr& pattern);
 SparseVar sample(const Var& dense, const TopologyPtr& pattern);
 

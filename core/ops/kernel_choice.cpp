@@ -14,13 +14,13 @@ namespace {
 // Both routes' times are sums of terms linear in the work: multiply-adds, elements moved, kernel starts.
 
 /// One core, f32. Fitted on an AMD EPYC (Zen 3, AVX2) to this project's kernels and oneDNN 2.6's sgemm, shapes from
-/// 256 x 256 x 64 to 2048^3 and sparsities from 0.5 to 0.98, within about 20 %. All terms scale with the cores alike, and
-/// AVX-512 lifts both routes, so the break-even (about 0.65 for spmm, 0.70 for sddmm) carries over.
+/// 256 x 256 x 64 to 2048^3 and sparsities from 0.5 to 0.98, within about 20 %. All terms scale with the cores alike,
+/// and AVX-512 lifts both routes, so the break-even (about 0.65 for spmm, 0.70 for sddmm) carries over.
 struct CpuModel {
-  double dense_rate = 92e9;          // flop/s of the dense product
-  double spmm_rate = 38e9;           // flop/s of the inner loop while B's panel (32 columns) fits L2
-  double spmm_rate_large = 31e9;     // ... and when it does not
-  double sddmm_rate = 32e9;          // the same for B's panel of 64 columns
+  double dense_rate = 92e9;       // flop/s of the dense product
+  double spmm_rate = 38e9;        // flop/s of the inner loop while B's panel (32 columns) fits L2
+  double spmm_rate_large = 31e9;  // ... and when it does not
+  double sddmm_rate = 32e9;       // the same for B's panel of 64 columns
   double sddmm_rate_large = 26e9;
   double sddmm_rate_larger = 20e9;
   double panel_bytes_small = 384e3;  // of 512 KB L2
@@ -34,16 +34,16 @@ struct CpuModel {
 /// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time kernels, which this project's follow;
 /// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98.
 struct CudaModel {
-  double start = 6e-6;            // of one sparse kernel
-  double dense_start = 8e-6;      // of a product and, below, its second kernel
+  double start = 6e-6;        // of one sparse kernel
+  double dense_start = 8e-6;  // of a product and, below, its second kernel
   double second_start = 4e-6;
-  double dense_rate = 52.5e12;    // cuBLAS f32
-  double tf32_rate = 430e12;      // cuBLAS TF32
-  double spmm_rate = 10.3e12;     // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
-  double spmm_bandwidth = 0.8e12; // of B and C, re-reads of B included
+  double dense_rate = 52.5e12;     // cuBLAS f32
+  double tf32_rate = 430e12;       // cuBLAS TF32
+  double spmm_rate = 10.3e12;      // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
+  double spmm_bandwidth = 0.8e12;  // of B and C, re-reads of B included
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
-  double bandwidth = 2.5e12;      // of densify and sample
+  double bandwidth = 2.5e12;  // of densify and sample
 };
 
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
@@ -78,10 +78,12 @@ Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, doubl
   } else if (p.shared_values && p.batch > 1) {
     choice.reason = "one set of values for a whole batch always runs on the sparse kernel";
   } else if (w.scratch_bytes > kMaxScratchBytes) {
-    choice.reason = fmt::format("a dense scratch would take {:.0f} MiB, more than {:.0f}", w.scratch_bytes / 1048576, kMaxScratchBytes / 1048576);
+    choice.reason = fmt::format("a dense scratch would take {:.0f} MiB, more than {:.0f}", w.scratch_bytes / 1048576,
+                                kMaxScratchBytes / 1048576);
   } else {
     if (dense_seconds < sparse_seconds) choice.route = Route::dense;
-    choice.reason = fmt::format("predicted {:.3g} us sparse, {:.3g} us dense", sparse_seconds * 1e6, dense_seconds * 1e6);
+    choice.reason =
+        fmt::format("predicted {:.3g} us sparse, {:.3g} us dense", sparse_seconds * 1e6, dense_seconds * 1e6);
   }
   return choice;
 }
@@ -100,9 +102,11 @@ Choice choose_spmm(const ProductShape& p) {
     return decide(p, w, sparse, w.flops_dense / model.dense_rate + densify);
   }
   constexpr CudaModel model;
-  const double sparse = model.start + w.flops_sparse / model.spmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.spmm_bandwidth;
+  const double sparse =
+      model.start + w.flops_sparse / model.spmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.spmm_bandwidth;
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
-  const double dense = model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
+  const double dense =
+      model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
   return decide(p, w, sparse, dense);
 }
 
@@ -121,19 +125,24 @@ Choice choose_sddmm(const ProductShape& p) {
     return decide(p, w, sparse, dense);
   }
   constexpr CudaModel model;
-  const double sparse = model.start + w.flops_sparse / model.sddmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth;
+  const double sparse = model.start + w.flops_sparse / model.sddmm_rate +
+                        4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth;
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
-  const double dense = model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
+  const double dense =
+      model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
   return decide(p, w, sparse, dense);
 }
 
 std::string explain_choice(const char* op, const ProductShape& problem) {
   const std::string name = op;
-  if (name != "spmm" && name != "sddmm") throw ValueError("explain_choice", fmt::format("op is '{}'; must be spmm or sddmm", name));
+  if (name != "spmm" && name != "sddmm")
+    throw ValueError("explain_choice", fmt::format("op is '{}'; must be spmm or sddmm", name));
   const Choice choice = name == "spmm" ? choose_spmm(problem) : choose_sddmm(problem);
   const double total = static_cast<double>(problem.rows) * static_cast<double>(problem.cols);
   const double sparsity = total == 0 ? 0 : 1 - static_cast<double>(problem.nnz) / total;
-  const char* how = choice.route == Route::sparse ? "sparse kernel" : name == "spmm" ? "densify + matmul" : "matmul + sample";
+  const char* how = choice.route == Route::sparse ? "sparse kernel"
+                    : name == "spmm"              ? "densify + matmul"
+                                                  : "matmul + sample";
   return fmt::format("{}: sparsity {:.3f}, {}", how, sparsity, choice.reason);
 }
 

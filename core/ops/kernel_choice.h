@@ -22,8 +22,8 @@ struct ProductShape {
   Device device;
   DType dtype = DType::f32;
   MatmulPrecision precision = MatmulPrecision::highest;  ///< of the device
-  std::int64_t rows = 0;   ///< m of spmm, m of sddmm
-  std::int64_t cols = 0;   ///< k of spmm, n of sddmm
+  std::int64_t rows = 0;                                 ///< m of spmm, m of sddmm
+  std::int64_t cols = 0;                                 ///< k of spmm, n of sddmm
   std::int64_t nnz = 0;
   std::int64_t other = 0;  ///< n of spmm (columns of B), k of sddmm (the sum's length)
   std::int64_t batch = 1;

@@ -41,7 +41,9 @@ void sddmm_dense(const Tensor& values, const Tensor& a, const Tensor& b, const T
   });
 }
 
-Shape result_shape(const ProductShape& p, const Tensor& a) { return a.rank() == 3 ? Shape{p.batch, p.nnz} : Shape{p.nnz}; }
+Shape result_shape(const ProductShape& p, const Tensor& a) {
+  return a.rank() == 3 ? Shape{p.batch, p.nnz} : Shape{p.nnz};
+}
 
 }  // namespace
 
@@ -50,9 +52,10 @@ ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& 
   require_pattern("sddmm", pattern, a);
   const bool ranks_fit = a.rank() == b.rank() && (a.rank() == 2 || (a.rank() == 3 && a.dim(0) == b.dim(0)));
   if (!ranks_fit || a.dim(-1) != b.dim(-1) || a.dim(-2) != pattern->rows() || b.dim(-2) != pattern->cols()) {
-    throw ShapeError("sddmm", fmt::format("{}, the pattern is [{}, {}]; must be [{}, k] and [{}, k], or both with a batch in front",
-                                          describe_pair("a", a, "b", b), pattern->rows(), pattern->cols(), pattern->rows(),
-                                          pattern->cols()));
+    throw ShapeError(
+        "sddmm",
+        fmt::format("{}, the pattern is [{}, {}]; must be [{}, k] and [{}, k], or both with a batch in front",
+                    describe_pair("a", a, "b", b), pattern->rows(), pattern->cols(), pattern->rows(), pattern->cols()));
   }
   return {.device = a.device(),
           .dtype = a.dtype(),
@@ -64,17 +67,20 @@ ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& 
           .batch = a.rank() == 3 ? a.dim(0) : 1};
 }
 
-void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor, Route route) {
+void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
+                Route route) {
   OpScope scope("sddmm");
   const ProductShape problem = sddmm_problem(a, b, pattern);
   require_same_device_and_dtype("sddmm", "values", values, "a", a);
   if (!(values.shape() == result_shape(problem, a))) {
-    throw ShapeError("sddmm", fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
+    throw ShapeError("sddmm",
+                     fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
   if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true), static_cast<T>(factor));
+    run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
+                  static_cast<T>(factor));
   });
 }
 

@@ -17,7 +17,8 @@ SparseTensor sddmm(const Tensor& a, const Tensor& b, const TopologyPtr& pattern,
 SparseVar sddmm(const Var& a, const Var& b, const TopologyPtr& pattern, double scale = 1);
 
 /// The same, overwriting `values` [nnz] or [batch, nnz] (which may be a slice), by the route given. Not on the tape.
-void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale, Route route);
+void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale,
+                Route route);
 
 /// The problem as the choice between kernels sees it. Checks shapes; throws as sddmm does.
 ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& pattern);

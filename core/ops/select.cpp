@@ -12,11 +12,13 @@ Tensor top_k_mask(const Tensor& scores, std::int64_t k) {
   OpScope scope("top_k_mask");
   require_rank("top_k_mask", "scores", scores, 1);
   const std::int64_t n = scores.numel();
-  if (k < 0 || k > n) throw ValueError("top_k_mask", fmt::format("k is {}, scores are {}; k must be in [0, {}]", k, describe(scores), n));
+  if (k < 0 || k > n)
+    throw ValueError("top_k_mask", fmt::format("k is {}, scores are {}; k must be in [0, {}]", k, describe(scores), n));
   const Tensor keep = Tensor::empty({n}, DType::u8, scores.device());
   visit_float("top_k_mask", scores, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(kernels::top_k_scratch_bytes<T>(stream, n))}, DType::u8, scores.device());
+    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(kernels::top_k_scratch_bytes<T>(stream, n))},
+                                         DType::u8, scores.device());
     kernels::top_k_mask<T>(stream, scores.data<T>(), n, k, keep.data<std::uint8_t>(), scratch.raw());
   });
   return keep;

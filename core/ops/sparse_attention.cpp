@@ -38,10 +38,12 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& a
   require_same_shape(op, "q", q, "k", k);
   require_same_shape(op, "q", q, "v", v);
   if (heads < 1 || q.dim(0) % heads != 0) {
-    throw ShapeError(op, fmt::format("q is {} with {} heads; its first extent must be heads * batch", describe(q), heads));
+    throw ShapeError(op,
+                     fmt::format("q is {} with {} heads; its first extent must be heads * batch", describe(q), heads));
   }
   if (attention.patterns.size() != 1 && static_cast<std::int64_t>(attention.patterns.size()) != heads) {
-    throw ValueError(op, fmt::format("{} patterns for {} heads; must be one, or one per head", attention.patterns.size(), heads));
+    throw ValueError(
+        op, fmt::format("{} patterns for {} heads; must be one, or one per head", attention.patterns.size(), heads));
   }
   for (const TopologyPtr& pattern : attention.patterns) {
     require_pattern(op, pattern, q);
@@ -63,7 +65,8 @@ void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
 }
 
 /// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout.
-Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention, std::vector<Tensor>* probabilities) {
+Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention,
+               std::vector<Tensor>* probabilities) {
   OpScope scope("sparse_attention");
   const Tensor out = Tensor::empty_like(q);
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
@@ -93,7 +96,8 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
     const TopologyPtr& pattern = attention.patterns[g];
     const SparseTensor p{saved.probabilities[g], pattern};
     const Tensor d = attention.group(dout, g);
-    if (wants_v) multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
+    if (wants_v)
+      multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
     if (!wants_q && !wants_k) continue;
     const Tensor dp = attention.drop(scores_over(d, attention.group(saved.v, g), pattern), g);
     sparse_softmax_backward_into(dp, p, dp, attention.scale);  // dp is now the gradient of the unscaled scores
@@ -115,8 +119,8 @@ Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
   return forward(q, k, v, attention, nullptr);
 }
 
-Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns, std::int64_t heads,
-                     double scale, double dropout_p, RandomKey key) {
+Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns,
+                     std::int64_t heads, double scale, double dropout_p, RandomKey key) {
   Saved saved{{patterns, scale, dropout_p, key}, q.data(), k.data(), v.data(), {}};
   check(saved.q, saved.k, saved.v, saved.attention, heads);
   const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();

@@ -14,12 +14,12 @@ namespace lacuna {
 ///   patterns  [t, t] on that device: one that all heads share, or one per head
 ///   dropout_p in [0, 1), on the probabilities; `key` names its random numbers
 ///   returns   [heads * batch, t, d]
-/// One op on the tape: it keeps the probabilities ([batch, nnz] a head) and nothing of size t * t; the gradient re-draws
-/// the dropout mask from `key` and uses the patterns' cached transposes.
-/// Throws ShapeError, DtypeError, DeviceError, ValueError.
+/// One op on the tape: it keeps the probabilities ([batch, nnz] a head) and nothing of size t * t; the gradient
+/// re-draws the dropout mask from `key` and uses the patterns' cached transposes. Throws ShapeError, DtypeError,
+/// DeviceError, ValueError.
 Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
                         std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});
-Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns, std::int64_t heads,
-                     double scale, double dropout_p = 0, RandomKey key = {});
+Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns,
+                     std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});
 
 }  // namespace lacuna

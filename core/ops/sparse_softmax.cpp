@@ -13,7 +13,8 @@ void sparse_softmax_into(const Tensor& p, const SparseTensor& s, double scale) {
   require_same_shape("sparse_softmax", "p", p, "s", s.values);
   visit_float("sparse_softmax", s.values, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::sparse_softmax<T>(stream, csr_view<const T>(s.values, *s.topology, true), static_cast<T>(scale), p.data<T>());
+    kernels::sparse_softmax<T>(stream, csr_view<const T>(s.values, *s.topology, true), static_cast<T>(scale),
+                               p.data<T>());
   });
 }
 
@@ -32,8 +33,8 @@ void sparse_softmax_backward_into(const Tensor& ds, const SparseTensor& p, const
   require_same_shape("sparse_softmax_backward", "ds", ds, "dp", dp);
   visit_float("sparse_softmax_backward", dp, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::sparse_softmax_backward<T>(stream, csr_view<const T>(p.values, *p.topology, true), dp.data<T>(), static_cast<T>(scale),
-                                        ds.data<T>());
+    kernels::sparse_softmax_backward<T>(stream, csr_view<const T>(p.values, *p.topology, true), dp.data<T>(),
+                                        static_cast<T>(scale), ds.data<T>());
   });
 }
 

@@ -8,8 +8,8 @@
 namespace lacuna {
 
 std::string describe(const SparseTensor& a) {
-  return fmt::format("{} over a [{}, {}] pattern with {} entries", describe(a.values), a.topology->rows(), a.topology->cols(),
-                     a.topology->nnz());
+  return fmt::format("{} over a [{}, {}] pattern with {} entries", describe(a.values), a.topology->rows(),
+                     a.topology->cols(), a.topology->nnz());
 }
 
 void require_pattern(const char* op, const TopologyPtr& pattern, const Tensor& like) {

@@ -8,7 +8,8 @@
 
 namespace lacuna {
 
-/// values [nnz], shared by any batch, or [batch, nnz]. `T` may be const. With the row order where kernels use one (CUDA).
+/// values [nnz], shared by any batch, or [batch, nnz]. `T` may be const. With the row order where kernels use one
+/// (CUDA).
 template <class T>
 Csr<T> csr_view(const Tensor& values, const Topology& topology, bool with_order = false) {
   const bool batched = values.rank() == 2;

@@ -63,8 +63,8 @@ ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
   require_same_device_and_dtype("spmm", "a", a.values, "b", b);
   const Topology& topology = *a.topology;
   if ((b.rank() != 2 && b.rank() != 3) || b.dim(-2) != topology.cols()) {
-    throw ShapeError("spmm", fmt::format("a is {}, b is {}; b must be [{}, n] or [batch, {}, n]", describe(a), describe(b),
-                                         topology.cols(), topology.cols()));
+    throw ShapeError("spmm", fmt::format("a is {}, b is {}; b must be [{}, n] or [batch, {}, n]", describe(a),
+                                         describe(b), topology.cols(), topology.cols()));
   }
   if (a.values.rank() == 2 && (b.rank() != 3 || b.dim(0) != a.values.dim(0))) {
     throw ShapeError("spmm", fmt::format("a is {}, b is {}; a's batch must be b's", describe(a), describe(b)));
@@ -80,7 +80,8 @@ ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
           .shared_values = a.values.rank() == 1};
 }
 
-void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias, Activation activation) {
+void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias,
+               Activation activation) {
   OpScope scope("spmm");
   const ProductShape problem = spmm_problem(a, b);
   require_same_device_and_dtype("spmm", "out", out, "b", b);
@@ -106,7 +107,8 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
 }
 
 Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind) {
-  const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(), grad_bias = bias.defined() && bias.requires_grad();
+  const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
+             grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
   if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) return gelu(spmm(a, b, bias, Activation::none));
 

@@ -12,11 +12,11 @@ namespace lacuna {
 ///   b     [k, n] or [batch, k, n], dtype and device of a's values
 ///   bias  [m], added along each row; undefined = none
 ///   returns [m, n] or [batch, m, n]
-/// Runs on the sparse kernel or as a transient densify + dense product, whichever core/ops/kernel_choice.h predicts to be
-/// faster. A NaN or infinity in b reaches the rows of C that use it, and on the dense route its whole column of C.
+/// Runs on the sparse kernel or as a transient densify + dense product, whichever core/ops/kernel_choice.h predicts to
+/// be faster. A NaN or infinity in b reaches the rows of C that use it, and on the dense route its whole column of C.
 /// Throws ShapeError, DtypeError, DeviceError.
-/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias [m].
-/// With relu, dc is masked by output > 0; with gelu the pre-activation is kept.
+/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias
+/// [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);
 Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none);
 

@@ -24,16 +24,18 @@ Tensor remap(const TopologyPtr& from, const TopologyPtr& to) {
   if (!to) throw ValueError("remap", "`to` is null; it must be a Topology");
   if (from) {
     if (from->rows() != to->rows() || from->cols() != to->cols()) {
-      throw ShapeError("remap", fmt::format("from is [{}, {}], to is [{}, {}]; they must agree", from->rows(), from->cols(),
-                                            to->rows(), to->cols()));
+      throw ShapeError("remap", fmt::format("from is [{}, {}], to is [{}, {}]; they must agree", from->rows(),
+                                            from->cols(), to->rows(), to->cols()));
     }
     if (!(from->device() == to->device())) {
-      throw DeviceError("remap", fmt::format("from is on {}, to is on {}; they must be on one device", to_string(from->device()),
-                                             to_string(to->device())));
+      throw DeviceError("remap", fmt::format("from is on {}, to is on {}; they must be on one device",
+                                             to_string(from->device()), to_string(to->device())));
     }
   } else if (to->rows() * to->cols() > std::numeric_limits<std::int32_t>::max()) {
-    throw IndexError("remap", fmt::format("the full [{}, {}] matrix has more than 2^31 - 1 entries; 32-bit positions cannot name them",
-                                          to->rows(), to->cols()));
+    throw IndexError(
+        "remap",
+        fmt::format("the full [{}, {}] matrix has more than 2^31 - 1 entries; 32-bit positions cannot name them",
+                    to->rows(), to->cols()));
   }
   Tensor map = Tensor::empty({to->nnz()}, DType::i32, to->device());
   visit_device("remap", to->device(), [&](auto stream) {
@@ -49,10 +51,12 @@ Tensor gather_or_zero(const Tensor& values, const Tensor& map) {
   require_dtype("gather_or_zero", "map", map, DType::i32);
   require_rank("gather_or_zero", "map", map, 1);
   if (values.rank() != 1 && values.rank() != 2) {
-    throw ShapeError("gather_or_zero", describe_pair("values", values, "map", map) + "; values must be [num_values] or [batch, num_values]");
+    throw ShapeError("gather_or_zero", describe_pair("values", values, "map", map) +
+                                           "; values must be [num_values] or [batch, num_values]");
   }
   const bool batched = values.rank() == 2;
-  Tensor out = Tensor::empty(batched ? Shape{values.dim(0), map.numel()} : Shape{map.numel()}, values.dtype(), values.device());
+  Tensor out =
+      Tensor::empty(batched ? Shape{values.dim(0), map.numel()} : Shape{map.numel()}, values.dtype(), values.device());
   visit_float("gather_or_zero", values, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::gather_or_zero<T>(stream, values.data<T>(), values.dim(-1), map.data<std::int32_t>(), map.numel(),

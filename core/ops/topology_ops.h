@@ -5,8 +5,9 @@
 
 namespace lacuna {
 
-/// i32 [to.nnz]: where entry i of `to` lies in `from`, or -1 where `from` lacks it. A null `from` is the full matrix, whose
-/// values lie row-major. Both on one device. Throws ShapeError, DeviceError, IndexError (full matrix past 2^31 - 1).
+/// i32 [to.nnz]: where entry i of `to` lies in `from`, or -1 where `from` lacks it. A null `from` is the full matrix,
+/// whose values lie row-major. Both on one device. Throws ShapeError, DeviceError, IndexError (full matrix past 2^31 -
+/// 1).
 Tensor remap(const TopologyPtr& from, const TopologyPtr& to);
 
 /// out[..., i] = map[i] < 0 ? 0 : values[..., map[i]].

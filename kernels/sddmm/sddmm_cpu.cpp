@@ -1,5 +1,5 @@
-// SDDMM on the CPU. The summed dimension is cut into chunks; for each, B's columns are packed into a panel that stays in
-// cache while the pattern's rows pass, and the values gather the chunks' partial sums in order.
+// SDDMM on the CPU. The summed dimension is cut into chunks; for each, B's columns are packed into a panel that stays
+// in cache while the pattern's rows pass, and the values gather the chunks' partial sums in order.
 #include "kernels/sddmm/sddmm.h"
 
 #include <algorithm>
@@ -24,20 +24,23 @@ template <class T>
 Build<T> pick() {
 #if defined(__x86_64__)
   switch (best_isa()) {
-    case Isa::avx512: return {64 / sizeof(T), isa_avx512::sddmm_rows<T>};
-    case Isa::avx2: return {32 / sizeof(T), isa_avx2::sddmm_rows<T>};
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return {64 / sizeof(T), isa_avx512::sddmm_rows<T>};
+    case Isa::avx2:
+      return {32 / sizeof(T), isa_avx2::sddmm_rows<T>};
+    case Isa::baseline:
+      break;
   }
 #endif
   return {16 / sizeof(T), isa_baseline::sddmm_rows<T>};
 }
 
 struct Plan {
-  std::int64_t chunk = 0;    // columns of a full chunk
+  std::int64_t chunk = 0;  // columns of a full chunk
   std::int64_t chunks = 0;
   std::int64_t batch = 0;
   std::int64_t threads = 0;
-  std::int64_t round = 0;    // matrices of the batch at once, one panel each
+  std::int64_t round = 0;  // matrices of the batch at once, one panel each
   bool pack = false;
 };
 
@@ -70,7 +73,8 @@ void sddmm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Cs
   T* panels = static_cast<T*>(scratch);
   const std::int64_t panel_size = b.rows * plan.chunk;
 
-#pragma omp parallel
+  const std::int64_t work = (c.nnz + a.rows + b.rows) * b.cols * c.batch;
+#pragma omp parallel if (work >= kLeastParallelWork)
   for (std::int64_t step = 0; step < (plan.batch + plan.round - 1) / plan.round * plan.chunks; ++step) {
     const std::int64_t first = step / plan.chunks * plan.round;  // matrix
     const std::int64_t count = std::min(plan.round, plan.batch - first);
@@ -84,7 +88,8 @@ void sddmm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Cs
 #pragma omp for schedule(static)
       for (std::int64_t i = 0; i < count * parts; ++i) {
         const std::int64_t u = i / parts, part = i % parts;
-        pack_panel(source(first + u), b.ld, b.rows * part / parts, b.rows * (part + 1) / parts, width, padded, panels + u * panel_size);
+        pack_panel(source(first + u), b.ld, b.rows * part / parts, b.rows * (part + 1) / parts, width, padded,
+                   panels + u * panel_size);
       }
     }
 #pragma omp for schedule(static)
@@ -109,8 +114,8 @@ void sddmm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Cs
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                               \
-  template std::size_t sddmm_scratch_bytes<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const Csr<T>&);     \
+#define LACUNA_INSTANTIATE(T)                                                                                          \
+  template std::size_t sddmm_scratch_bytes<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const Csr<T>&); \
   template void sddmm<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const Csr<T>&, T, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

@@ -1,5 +1,5 @@
-// The inner loop of SDDMM on the CPU: a piece of a row of A stays in registers and meets the same piece of those rows of
-// B that the pattern names, four at a time. Compiled once per instruction set; see kernels/simd/simd.h.
+// The inner loop of SDDMM on the CPU: a piece of a row of A stays in registers and meets the same piece of those rows
+// of B that the pattern names, four at a time. Compiled once per instruction set; see kernels/simd/simd.h.
 #pragma once
 
 #include "kernels/sddmm/sddmm_cpu_tasks.h"
@@ -45,14 +45,22 @@ void sddmm_rows_of(const SddmmTask<T>& t) {
 template <class T>
 void sddmm_rows(const SddmmTask<T>& task) {
   switch (task.vectors) {
-    case 1: return sddmm_rows_of<T, 1>(task);
-    case 2: return sddmm_rows_of<T, 2>(task);
-    case 3: return sddmm_rows_of<T, 3>(task);
-    case 4: return sddmm_rows_of<T, 4>(task);
-    case 5: return sddmm_rows_of<T, 5>(task);
-    case 6: return sddmm_rows_of<T, 6>(task);
-    case 7: return sddmm_rows_of<T, 7>(task);
-    default: return sddmm_rows_of<T, kChunkVectors>(task);
+    case 1:
+      return sddmm_rows_of<T, 1>(task);
+    case 2:
+      return sddmm_rows_of<T, 2>(task);
+    case 3:
+      return sddmm_rows_of<T, 3>(task);
+    case 4:
+      return sddmm_rows_of<T, 4>(task);
+    case 5:
+      return sddmm_rows_of<T, 5>(task);
+    case 6:
+      return sddmm_rows_of<T, 6>(task);
+    case 7:
+      return sddmm_rows_of<T, 7>(task);
+    default:
+      return sddmm_rows_of<T, kChunkVectors>(task);
   }
 }
 

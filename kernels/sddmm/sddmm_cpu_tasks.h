@@ -13,14 +13,14 @@ struct SddmmTask {
   T* values = nullptr;
   std::int64_t row_begin = 0;
   std::int64_t row_end = 0;
-  const T* a = nullptr;      ///< row 0 of A, first column of the chunk
+  const T* a = nullptr;  ///< row 0 of A, first column of the chunk
   std::int64_t lda = 0;
   std::int64_t width = 0;    ///< columns of the chunk that A has
   int vectors = 0;           ///< in the chunk, 1 to kChunkVectors
   const T* panel = nullptr;  ///< [n, vectors * lanes] of B at the chunk, zeros past `width`
   std::int64_t panel_stride = 0;
-  bool first = false;        ///< overwrite values; else add to them
-  T factor = T(1);           ///< applied to the sum: the scale, in the last chunk
+  bool first = false;  ///< overwrite values; else add to them
+  T factor = T(1);     ///< applied to the sum: the scale, in the last chunk
 };
 
 inline constexpr int kChunkVectors = 8;  ///< a row of A, as wide as a chunk, stays in registers

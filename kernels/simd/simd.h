@@ -31,9 +31,11 @@ typedef double DoubleVector __attribute__((vector_size(kVectorBytes)));
 typedef float UnalignedFloatVector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef double UnalignedDoubleVector __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
 
-template <class T> struct Simd;
+template <class T>
+struct Simd;
 
-template <> struct Simd<float> {
+template <>
+struct Simd<float> {
   using Vector = FloatVector;
   using Unaligned = UnalignedFloatVector;
   static constexpr int kLanes = kVectorBytes / 4;
@@ -49,7 +51,8 @@ template <> struct Simd<float> {
   }
 };
 
-template <> struct Simd<double> {
+template <>
+struct Simd<double> {
   using Vector = DoubleVector;
   using Unaligned = UnalignedDoubleVector;
   static constexpr int kLanes = kVectorBytes / 8;
@@ -93,14 +96,16 @@ inline __attribute__((always_inline)) void sum_lanes_of_four(const typename Simd
   for (int i = 0; i < 4; ++i) out[i] = sum_lanes<T>(v[i]);
 }
 #if defined(__AVX2__) && defined(__FMA__)
-inline __attribute__((always_inline)) void sum_lanes_of_four_halves(__m256 a, __m256 b, __m256 c, __m256 d, float* out) {
+inline __attribute__((always_inline)) void sum_lanes_of_four_halves(__m256 a, __m256 b, __m256 c, __m256 d,
+                                                                    float* out) {
   const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));  // each half: a, b, c, d
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
 }
 #if defined(__AVX512F__)
 inline __attribute__((always_inline)) __m256 fold(__m512 v) {
   // Shuffles, because the extract intrinsics of GCC 12 warn of their own undefined pass-through operand.
-  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+         __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 template <>
 inline __attribute__((always_inline)) void sum_lanes_of_four<float>(const FloatVector* v, float* out) {

@@ -25,16 +25,19 @@ template <class T>
 Build<T> pick() {
 #if defined(__x86_64__)
   switch (best_isa()) {
-    case Isa::avx512: return {64 / sizeof(T), isa_avx512::spmm_rows<T>};
-    case Isa::avx2: return {32 / sizeof(T), isa_avx2::spmm_rows<T>};
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return {64 / sizeof(T), isa_avx512::spmm_rows<T>};
+    case Isa::avx2:
+      return {32 / sizeof(T), isa_avx2::spmm_rows<T>};
+    case Isa::baseline:
+      break;
   }
 #endif
   return {16 / sizeof(T), isa_baseline::spmm_rows<T>};
 }
 
-/// How the work is cut. A unit is one slab of one matrix of the batch; a round is the units whose panels are in scratch at
-/// once; in a round each unit's rows are cut into chunks. No element of C depends on the cut.
+/// How the work is cut. A unit is one slab of one matrix of the batch; a round is the units whose panels are in scratch
+/// at once; in a round each unit's rows are cut into chunks. No element of C depends on the cut.
 struct Plan {
   std::int64_t slab = 0;   // columns of a full slab
   std::int64_t slabs = 0;  // of one matrix
@@ -72,8 +75,8 @@ std::size_t spmm_scratch_bytes(CpuStream, const Csr<const T>& a, const Dense<con
 }
 
 template <class T>
-void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c, const Epilogue<const T>& epilogue,
-          void* scratch) {
+void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+          const Epilogue<const T>& epilogue, void* scratch) {
   if (c.rows == 0 || c.cols == 0) return;
   const Build<T> build = pick<T>();
   const Plan plan = make_plan(build.lanes, a, b);
@@ -106,7 +109,8 @@ void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense
     if (epilogue.activation == Activation::gelu) apply_gelu(task);
   };
 
-#pragma omp parallel
+  const std::int64_t work = (a.nnz + a.cols + a.rows) * b.cols * std::max(a.batch, b.batch);
+#pragma omp parallel if (work >= kLeastParallelWork)
   for (std::int64_t first = 0; first < plan.units; first += plan.round) {
     const std::int64_t count = std::min(plan.round, plan.units - first);
     const std::int64_t chunks = (threads + count - 1) / count;  // fewer units than threads: share their rows
@@ -114,8 +118,8 @@ void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense
 #pragma omp for schedule(static)
       for (std::int64_t i = 0; i < count * chunks; ++i) {
         const std::int64_t u = i / chunks, part = i % chunks;
-        pack_panel(source_of(first + u), b.ld, a.cols * part / chunks, a.cols * (part + 1) / chunks, width_of(first + u),
-                   vectors_of(first + u) * build.lanes, panels + u * panel_size);
+        pack_panel(source_of(first + u), b.ld, a.cols * part / chunks, a.cols * (part + 1) / chunks,
+                   width_of(first + u), vectors_of(first + u) * build.lanes, panels + u * panel_size);
       }
     }
 #pragma omp for schedule(static)
@@ -126,9 +130,9 @@ void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                           \
-  template std::size_t spmm_scratch_bytes<T>(CpuStream, const Csr<const T>&, const Dense<const T>&);   \
-  template void spmm<T>(CpuStream, const Csr<const T>&, const Dense<const T>&, const Dense<T>&,        \
+#define LACUNA_INSTANTIATE(T)                                                                        \
+  template std::size_t spmm_scratch_bytes<T>(CpuStream, const Csr<const T>&, const Dense<const T>&); \
+  template void spmm<T>(CpuStream, const Csr<const T>&, const Dense<const T>&, const Dense<T>&,      \
                         const Epilogue<const T>&, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

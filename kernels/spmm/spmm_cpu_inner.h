@@ -50,10 +50,14 @@ void spmm_rows_of(const SpmmTask<T>& t) {
 template <class T>
 void spmm_rows(const SpmmTask<T>& task) {
   switch (task.vectors) {
-    case 1: return spmm_rows_of<T, 1>(task);
-    case 2: return spmm_rows_of<T, 2>(task);
-    case 3: return spmm_rows_of<T, 3>(task);
-    default: return spmm_rows_of<T, kSlabVectors>(task);
+    case 1:
+      return spmm_rows_of<T, 1>(task);
+    case 2:
+      return spmm_rows_of<T, 2>(task);
+    case 3:
+      return spmm_rows_of<T, 3>(task);
+    default:
+      return spmm_rows_of<T, kSlabVectors>(task);
   }
 }
 

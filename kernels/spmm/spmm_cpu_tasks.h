@@ -13,21 +13,21 @@ struct SpmmTask {
   const T* values = nullptr;
   std::int64_t row_begin = 0;
   std::int64_t row_end = 0;
-  const T* slab = nullptr;      ///< [k, vectors * lanes], row j at slab + j * slab_stride; columns past `width` are padding
+  const T* slab = nullptr;  ///< [k, vectors * lanes], row j at slab + j * slab_stride; columns past `width` are padding
   std::int64_t slab_stride = 0;
-  int vectors = 0;              ///< in a slab's row, 1 to kSlabVectors
-  std::int64_t width = 0;       ///< columns of the slab that C has
-  T* c = nullptr;               ///< first row of C, first column of the slab
+  int vectors = 0;         ///< in a slab's row, 1 to kSlabVectors
+  std::int64_t width = 0;  ///< columns of the slab that C has
+  T* c = nullptr;          ///< first row of C, first column of the slab
   std::int64_t ldc = 0;
-  const T* bias = nullptr;      ///< [m] or null
+  const T* bias = nullptr;  ///< [m] or null
   bool relu = false;
 };
 
 inline constexpr int kSlabVectors = 4;  ///< with two or four chains each (spmm_cpu_inner.h), half of the registers
 
-#define LACUNA_DECLARE(isa)      \
-  namespace isa {                \
-  template <class T>             \
+#define LACUNA_DECLARE(isa)                \
+  namespace isa {                          \
+  template <class T>                       \
   void spmm_rows(const SpmmTask<T>& task); \
   }
 LACUNA_DECLARE(isa_baseline)

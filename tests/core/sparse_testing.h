@@ -18,7 +18,8 @@ inline TopologyPtr random_topology(std::int64_t rows, std::int64_t cols, double 
     }
     offsets.push_back(static_cast<std::int32_t>(columns.size()));
   }
-  return Topology::from_csr(rows, cols, Tensor::from(offsets, {rows + 1}), Tensor::from(columns, {static_cast<std::int64_t>(columns.size())}));
+  return Topology::from_csr(rows, cols, Tensor::from(offsets, {rows + 1}),
+                            Tensor::from(columns, {static_cast<std::int64_t>(columns.size())}));
 }
 
 /// Row 0 empty, row 1 full, the last row empty, the others random: needs 3 rows at least.
@@ -36,7 +37,8 @@ inline TopologyPtr awkward_topology(std::int64_t rows, std::int64_t cols, unsign
     }
     offsets.push_back(static_cast<std::int32_t>(columns.size()));
   }
-  return Topology::from_csr(rows, cols, Tensor::from(offsets, {rows + 1}), Tensor::from(columns, {static_cast<std::int64_t>(columns.size())}));
+  return Topology::from_csr(rows, cols, Tensor::from(offsets, {rows + 1}),
+                            Tensor::from(columns, {static_cast<std::int64_t>(columns.size())}));
 }
 
 /// Dense f64 copy of values over a pattern, by plain loops: [rows, cols] or [batch, rows, cols].
@@ -59,6 +61,8 @@ inline Tensor naive_dense(const Tensor& values, const Topology& topology) {
 }
 
 /// The pattern on the device of an operand.
-inline TopologyPtr beside(const TopologyPtr& topology, const Var& operand) { return topology->to(operand.data().device()); }
+inline TopologyPtr beside(const TopologyPtr& topology, const Var& operand) {
+  return topology->to(operand.data().device());
+}
 
 }  // namespace lacuna

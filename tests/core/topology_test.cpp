@@ -32,17 +32,17 @@ TEST(Topology, KeepsWhatItIsGiven) {
 }
 
 TEST(Topology, RefusesWhatIsNotCsr) {
-  EXPECT_THROW(csr(2, 3, {0, 1}, {0}), ShapeError);                   // an offset short
-  EXPECT_THROW(csr(2, 3, {1, 1, 1}, {0}), IndexError);                // does not start at 0
-  EXPECT_THROW(csr(2, 3, {0, 2, 1}, {0, 1}), IndexError);             // falls
-  EXPECT_THROW(csr(2, 3, {0, 1, 1}, {0, 1}), IndexError);             // does not end at nnz
-  EXPECT_THROW(csr(2, 3, {0, 5, 2}, {0, 1}), IndexError);             // past nnz on the way
-  EXPECT_THROW(csr(2, 3, {0, 1, 2}, {0, 3}), IndexError);             // column out of range
-  EXPECT_THROW(csr(2, 3, {0, 1, 2}, {0, -1}), IndexError);            // negative
-  EXPECT_THROW(csr(2, 3, {0, 2, 2}, {1, 0}), IndexError);             // unsorted
-  EXPECT_THROW(csr(2, 3, {0, 2, 2}, {1, 1}), IndexError);             // twice
+  EXPECT_THROW(csr(2, 3, {0, 1}, {0}), ShapeError);         // an offset short
+  EXPECT_THROW(csr(2, 3, {1, 1, 1}, {0}), IndexError);      // does not start at 0
+  EXPECT_THROW(csr(2, 3, {0, 2, 1}, {0, 1}), IndexError);   // falls
+  EXPECT_THROW(csr(2, 3, {0, 1, 1}, {0, 1}), IndexError);   // does not end at nnz
+  EXPECT_THROW(csr(2, 3, {0, 5, 2}, {0, 1}), IndexError);   // past nnz on the way
+  EXPECT_THROW(csr(2, 3, {0, 1, 2}, {0, 3}), IndexError);   // column out of range
+  EXPECT_THROW(csr(2, 3, {0, 1, 2}, {0, -1}), IndexError);  // negative
+  EXPECT_THROW(csr(2, 3, {0, 2, 2}, {1, 0}), IndexError);   // unsorted
+  EXPECT_THROW(csr(2, 3, {0, 2, 2}, {1, 1}), IndexError);   // twice
   EXPECT_THROW(csr(-1, 3, {0}, {}), ShapeError);
-  EXPECT_NO_THROW(csr(2, 3, {0, 1, 2}, {2, 0}));                      // columns may fall from row to row
+  EXPECT_NO_THROW(csr(2, 3, {0, 1, 2}, {2, 0}));  // columns may fall from row to row
   EXPECT_THROW(Topology::from_csr(1, 1, Tensor::zeros({2}, DType::i64), ints({})), DtypeError);
   EXPECT_THROW(Topology::from_csr(1, 1, ints({0, 0}), Tensor::zeros({0}, DType::f32)), DtypeError);
 }
@@ -107,10 +107,12 @@ TEST(Topology, EveryDeviceBuildsWhatTheCpuBuilds) {
       const TopologyPtr t = Topology::from_mask(Tensor::from(mask, {rows, cols}, device));
       EXPECT_TRUE(t->same_pattern(*cpu));
       EXPECT_TRUE(t->transposed().topology->same_pattern(*cpu->transposed().topology));
-      EXPECT_EQ(t->transposed().permutation.to_vector<std::int32_t>(), cpu->transposed().permutation.to_vector<std::int32_t>());
+      EXPECT_EQ(t->transposed().permutation.to_vector<std::int32_t>(),
+                cpu->transposed().permutation.to_vector<std::int32_t>());
       EXPECT_EQ(t->row_order().to_vector<std::int32_t>(), cpu->row_order().to_vector<std::int32_t>());
       EXPECT_EQ(t->row_indices().to_vector<std::int32_t>(), cpu->row_indices().to_vector<std::int32_t>());
-      EXPECT_TRUE(t->subset(Tensor::from(keep, {cpu->nnz()}, device))->same_pattern(*cpu->subset(Tensor::from(keep, {cpu->nnz()}))));
+      EXPECT_TRUE(t->subset(Tensor::from(keep, {cpu->nnz()}, device))
+                      ->same_pattern(*cpu->subset(Tensor::from(keep, {cpu->nnz()}))));
       EXPECT_TRUE(cpu->to(device)->same_pattern(*cpu));
     }
   }
@@ -123,7 +125,8 @@ TEST(Topology, TransposeTwiceIsTheSamePattern) {
   EXPECT_TRUE(turned.topology->transposed().topology->same_pattern(*t));
   EXPECT_FALSE(turned.topology->same_pattern(*t));
   const Ints rows = t->row_indices().to_vector<std::int32_t>(), columns = columns_of(*t);
-  const Ints turned_rows = turned.topology->row_indices().to_vector<std::int32_t>(), turned_columns = columns_of(*turned.topology);
+  const Ints turned_rows = turned.topology->row_indices().to_vector<std::int32_t>(),
+             turned_columns = columns_of(*turned.topology);
   const Ints permutation = turned.permutation.to_vector<std::int32_t>();
   for (std::size_t i = 0; i < permutation.size(); ++i) {
     EXPECT_EQ(turned_rows[i], columns[static_cast<std::size_t>(permutation[i])]);

@@ -32,19 +32,32 @@ void check_spmm(void (*rows)(const SpmmTask<T>&), int lanes) {
       const std::vector<T> values = random_values<T>(kColumns.size(), 1), bias = random_values<T>(kRows, 3);
       const std::vector<T> slab = random_values<T>(static_cast<std::size_t>(kCols * padded), 2);
       std::vector<T> c(static_cast<std::size_t>(kRows * (width + 3)), T(99));
-      rows({.row_offsets = kOffsets.data(), .col_indices = kColumns.data(), .values = values.data(), .row_begin = 0, .row_end = kRows,
-            .slab = slab.data(), .slab_stride = padded, .vectors = vectors, .width = width, .c = c.data(), .ldc = width + 3,
-            .bias = bias.data(), .relu = true});
+      rows({.row_offsets = kOffsets.data(),
+            .col_indices = kColumns.data(),
+            .values = values.data(),
+            .row_begin = 0,
+            .row_end = kRows,
+            .slab = slab.data(),
+            .slab_stride = padded,
+            .vectors = vectors,
+            .width = width,
+            .c = c.data(),
+            .ldc = width + 3,
+            .bias = bias.data(),
+            .relu = true});
       for (std::int64_t r = 0; r < kRows; ++r) {
         for (std::int64_t j = 0; j < width; ++j) {
           double sum = static_cast<double>(bias[static_cast<std::size_t>(r)]);
-          for (std::int32_t i = kOffsets[static_cast<std::size_t>(r)]; i < kOffsets[static_cast<std::size_t>(r) + 1]; ++i) {
-            sum += static_cast<double>(values[static_cast<std::size_t>(i)]) *
-                   static_cast<double>(slab[static_cast<std::size_t>(kColumns[static_cast<std::size_t>(i)] * padded + j)]);
+          for (std::int32_t i = kOffsets[static_cast<std::size_t>(r)]; i < kOffsets[static_cast<std::size_t>(r) + 1];
+               ++i) {
+            sum +=
+                static_cast<double>(values[static_cast<std::size_t>(i)]) *
+                static_cast<double>(slab[static_cast<std::size_t>(kColumns[static_cast<std::size_t>(i)] * padded + j)]);
           }
           EXPECT_NEAR(static_cast<double>(c[static_cast<std::size_t>(r * (width + 3) + j)]), std::max(sum, 0.0), 2e-6);
         }
-        for (std::int64_t j = width; j < width + 3; ++j) EXPECT_EQ(c[static_cast<std::size_t>(r * (width + 3) + j)], T(99));
+        for (std::int64_t j = width; j < width + 3; ++j)
+          EXPECT_EQ(c[static_cast<std::size_t>(r * (width + 3) + j)], T(99));
       }
     }
   }
@@ -58,15 +71,26 @@ void check_sddmm(void (*rows)(const SddmmTask<T>&), int lanes) {
     std::vector<T> panel = random_values<T>(static_cast<std::size_t>(kCols * padded), 2);
     for (std::int64_t j = 0; j < kCols; ++j) panel[static_cast<std::size_t>(j * padded + width)] = 0;
     std::vector<T> values(kColumns.size(), T(1));
-    rows({.row_offsets = kOffsets.data(), .col_indices = kColumns.data(), .values = values.data(), .row_begin = 0, .row_end = kRows,
-          .a = a.data(), .lda = width, .width = width, .vectors = vectors, .panel = panel.data(), .panel_stride = padded, .first = false,
+    rows({.row_offsets = kOffsets.data(),
+          .col_indices = kColumns.data(),
+          .values = values.data(),
+          .row_begin = 0,
+          .row_end = kRows,
+          .a = a.data(),
+          .lda = width,
+          .width = width,
+          .vectors = vectors,
+          .panel = panel.data(),
+          .panel_stride = padded,
+          .first = false,
           .factor = T(2)});
     for (std::int64_t r = 0; r < kRows; ++r) {
       for (std::int32_t i = kOffsets[static_cast<std::size_t>(r)]; i < kOffsets[static_cast<std::size_t>(r) + 1]; ++i) {
         double sum = 1;
         for (std::int64_t x = 0; x < width; ++x) {
-          sum += static_cast<double>(a[static_cast<std::size_t>(r * width + x)]) *
-                 static_cast<double>(panel[static_cast<std::size_t>(kColumns[static_cast<std::size_t>(i)] * padded + x)]);
+          sum +=
+              static_cast<double>(a[static_cast<std::size_t>(r * width + x)]) *
+              static_cast<double>(panel[static_cast<std::size_t>(kColumns[static_cast<std::size_t>(i)] * padded + x)]);
         }
         EXPECT_NEAR(static_cast<double>(values[static_cast<std::size_t>(i)]), 2 * sum, 2e-5);
       }

@@ -7,7 +7,8 @@
 namespace lacuna {
 namespace {
 
-ProductShape square(Device device, std::int64_t size, double sparsity, MatmulPrecision precision = MatmulPrecision::highest) {
+ProductShape square(Device device, std::int64_t size, double sparsity,
+                    MatmulPrecision precision = MatmulPrecision::highest) {
   ProductShape p;
   p.device = device;
   p.precision = precision;
@@ -49,7 +50,8 @@ TEST(KernelChoice, TakesEdgesAndExplains) {
   ProductShape f64 = square(kCpu, 512, 0.0);
   f64.dtype = DType::f64;
   EXPECT_EQ(choose_spmm(f64).route, Route::sparse);
-  EXPECT_NE(explain_choice("spmm", square(kCpu, 1024, 0.5)).find("densify + matmul: sparsity 0.500"), std::string::npos);
+  EXPECT_NE(explain_choice("spmm", square(kCpu, 1024, 0.5)).find("densify + matmul: sparsity 0.500"),
+            std::string::npos);
   EXPECT_NE(explain_choice("sddmm", square(kCpu, 1024, 0.95)).find("sparse kernel: sparsity 0.950"), std::string::npos);
   EXPECT_THROW(explain_choice("gemm", ProductShape{}), ValueError);
 }

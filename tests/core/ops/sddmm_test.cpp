@@ -14,8 +14,10 @@ namespace {
 OpCase sddmm_case(const TopologyPtr& topology, std::int64_t k, std::int64_t batch = 0, double scale = 1) {
   const std::int64_t m = topology->rows(), n = topology->cols();
   OpCase c;
-  c.name = "sddmm [" + std::to_string(m) + ", " + std::to_string(n) + "] k " + std::to_string(k) + " batch " + std::to_string(batch);
-  c.inputs = {random_input(batch > 0 ? Shape{batch, m, k} : Shape{m, k}, 1), random_input(batch > 0 ? Shape{batch, n, k} : Shape{n, k}, 2)};
+  c.name = "sddmm [" + std::to_string(m) + ", " + std::to_string(n) + "] k " + std::to_string(k) + " batch " +
+           std::to_string(batch);
+  c.inputs = {random_input(batch > 0 ? Shape{batch, m, k} : Shape{m, k}, 1),
+              random_input(batch > 0 ? Shape{batch, n, k} : Shape{n, k}, 2)};
   c.run = [=](const std::vector<Var>& v) { return sddmm(v[0], v[1], beside(topology, v[0]), scale).values; };
   c.reference = [=](const std::vector<Tensor>& t) {
     const std::int64_t matrices = batch > 0 ? batch : 1;
@@ -62,11 +64,19 @@ TEST(Sddmm, TakesABatch) {
 
 TEST(Sddmm, TakesZeroExtents) {
   for (const Device device : devices()) {
-    EXPECT_EQ(sddmm(Tensor::zeros({0, 4}, DType::f32, device), Tensor::zeros({5, 4}, DType::f32, device), Topology::full(0, 5, device)).values.numel(), 0);
-    EXPECT_EQ(sddmm(Tensor::zeros({3, 4}, DType::f32, device), Tensor::zeros({5, 4}, DType::f32, device), random_topology(3, 5, 1, 1)->to(device)).values.numel(), 0);
+    EXPECT_EQ(sddmm(Tensor::zeros({0, 4}, DType::f32, device), Tensor::zeros({5, 4}, DType::f32, device),
+                    Topology::full(0, 5, device))
+                  .values.numel(),
+              0);
+    EXPECT_EQ(sddmm(Tensor::zeros({3, 4}, DType::f32, device), Tensor::zeros({5, 4}, DType::f32, device),
+                    random_topology(3, 5, 1, 1)->to(device))
+                  .values.numel(),
+              0);
     // A sum over nothing is 0, and is written.
     poison_free_memory(device, {4 * 6});
-    for (const float x : sddmm(Tensor::zeros({2, 0}, DType::f32, device), Tensor::zeros({3, 0}, DType::f32, device), Topology::full(2, 3, device)).values.to_vector<float>()) {
+    for (const float x : sddmm(Tensor::zeros({2, 0}, DType::f32, device), Tensor::zeros({3, 0}, DType::f32, device),
+                               Topology::full(2, 3, device))
+                             .values.to_vector<float>()) {
       EXPECT_EQ(x, 0);
     }
   }
@@ -75,8 +85,9 @@ TEST(Sddmm, TakesZeroExtents) {
 TEST(Sddmm, NeverReadsRowsBesideThePattern) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const Device device : devices()) {
-    const TopologyPtr topology =
-        Topology::from_csr(2, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 1}, {3}), Tensor::from(std::vector<std::int32_t>{1}, {1}))->to(device);
+    const TopologyPtr topology = Topology::from_csr(2, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 1}, {3}),
+                                                    Tensor::from(std::vector<std::int32_t>{1}, {1}))
+                                     ->to(device);
     const Tensor a = Tensor::from(std::vector<float>{1, 2, nan, nan}, {2, 2}, device);
     const Tensor b = Tensor::from(std::vector<float>{nan, nan, 3, 4, nan, nan}, {3, 2}, device);
     EXPECT_EQ(sddmm(a, b, topology).values.to_vector<float>(), std::vector<float>{11});

@@ -12,7 +12,8 @@
 namespace lacuna {
 namespace {
 
-Tensor naive_attention(const std::vector<Tensor>& in, const std::vector<TopologyPtr>& patterns, std::int64_t heads, double scale) {
+Tensor naive_attention(const std::vector<Tensor>& in, const std::vector<TopologyPtr>& patterns, std::int64_t heads,
+                       double scale) {
   const std::int64_t matrices = in[0].dim(0), t = in[0].dim(1), d = in[0].dim(2);
   Tensor out = Tensor::zeros(in[0].shape(), DType::f64);
   for (std::int64_t x = 0; x < matrices; ++x) {
@@ -33,7 +34,8 @@ Tensor naive_attention(const std::vector<Tensor>& in, const std::vector<Topology
         sum += weight;
         for (std::int64_t f = 0; f < d; ++f) row[static_cast<std::size_t>(f)] += weight * v[j * d + f];
       }
-      for (std::int64_t f = 0; f < d && sum > 0; ++f) out.data<double>()[(x * t + i) * d + f] = row[static_cast<std::size_t>(f)] / sum;
+      for (std::int64_t f = 0; f < d && sum > 0; ++f)
+        out.data<double>()[(x * t + i) * d + f] = row[static_cast<std::size_t>(f)] / sum;
     }
   }
   return out;
@@ -45,13 +47,17 @@ std::vector<TopologyPtr> moved(const std::vector<TopologyPtr>& patterns, const V
   return out;
 }
 
-OpCase attention_case(const std::vector<TopologyPtr>& patterns, std::int64_t heads, std::int64_t batch, std::int64_t d) {
+OpCase attention_case(const std::vector<TopologyPtr>& patterns, std::int64_t heads, std::int64_t batch,
+                      std::int64_t d) {
   const std::int64_t t = patterns[0]->rows();
   const double scale = 1 / std::sqrt(static_cast<double>(d));
   OpCase c;
-  c.name = "sparse_attention heads " + std::to_string(heads) + " batch " + std::to_string(batch) + " t " + std::to_string(t);
+  c.name =
+      "sparse_attention heads " + std::to_string(heads) + " batch " + std::to_string(batch) + " t " + std::to_string(t);
   for (std::uint64_t i = 0; i < 3; ++i) c.inputs.push_back(random_input({heads * batch, t, d}, i + 1));
-  c.run = [=](const std::vector<Var>& v) { return sparse_attention(v[0], v[1], v[2], moved(patterns, v[0]), heads, scale); };
+  c.run = [=](const std::vector<Var>& v) {
+    return sparse_attention(v[0], v[1], v[2], moved(patterns, v[0]), heads, scale);
+  };
   c.reference = [=](const std::vector<Tensor>& in) { return naive_attention(in, patterns, heads, scale); };
   c.tf32_tolerance = 5e-3;
   return c;
@@ -73,15 +79,20 @@ TEST(SparseAttention, DropoutDropsTheSameInTheGradient) {
   const std::vector<TopologyPtr> patterns{random_topology(8, 8, 0.3, 1), random_topology(8, 8, 0.4, 2)};
   OpCase c = attention_case(patterns, 2, 2, 3);
   const RandomKey key{7, 3};
-  c.run = [=](const std::vector<Var>& v) { return sparse_attention(v[0], v[1], v[2], moved(patterns, v[0]), 2, 0.5, 0.3, key); };
+  c.run = [=](const std::vector<Var>& v) {
+    return sparse_attention(v[0], v[1], v[2], moved(patterns, v[0]), 2, 0.5, 0.3, key);
+  };
   // The reference is the op on f64 tensors: that the tape's form and each backend drop alike, and that the gradient is
   // the derivative of that very dropping, is what this case adds.
-  c.reference = [=](const std::vector<Tensor>& in) { return sparse_attention(in[0], in[1], in[2], patterns, 2, 0.5, 0.3, key); };
+  c.reference = [=](const std::vector<Tensor>& in) {
+    return sparse_attention(in[0], in[1], in[2], patterns, 2, 0.5, 0.3, key);
+  };
   check(c);
   const Tensor with = c.reference(c.inputs);
   const Tensor without = sparse_attention(c.inputs[0], c.inputs[1], c.inputs[2], patterns, 2, 0.5);
   EXPECT_GT(relative_error(with, without), 0.05);
-  const Tensor other_key = sparse_attention(c.inputs[0], c.inputs[1], c.inputs[2], patterns, 2, 0.5, 0.3, RandomKey{7, 4});
+  const Tensor other_key =
+      sparse_attention(c.inputs[0], c.inputs[1], c.inputs[2], patterns, 2, 0.5, 0.3, RandomKey{7, 4});
   EXPECT_GT(relative_error(with, other_key), 0.05);
 }
 
@@ -107,7 +118,8 @@ TEST(SparseAttention, KeepsNothingQuadratic) {
 
 TEST(SparseAttention, TakesEmptyInputsAndRefusesWhatDoesNotFit) {
   const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape, DType::f32); };
-  EXPECT_EQ(sparse_attention(zeros({2, 0, 4}), zeros({2, 0, 4}), zeros({2, 0, 4}), {Topology::full(0, 0)}, 2, 1).numel(), 0);
+  EXPECT_EQ(
+      sparse_attention(zeros({2, 0, 4}), zeros({2, 0, 4}), zeros({2, 0, 4}), {Topology::full(0, 0)}, 2, 1).numel(), 0);
   const Tensor x = zeros({4, 3, 2});
   const TopologyPtr pattern = Topology::full(3, 3);
   EXPECT_THROW(sparse_attention(x, x, zeros({4, 3, 3}), {pattern}, 2, 1), ShapeError);

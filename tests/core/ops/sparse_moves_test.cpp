@@ -13,11 +13,14 @@
 namespace lacuna {
 namespace {
 
-Shape values_shape(const TopologyPtr& t, std::int64_t batch) { return batch > 0 ? Shape{batch, t->nnz()} : Shape{t->nnz()}; }
+Shape values_shape(const TopologyPtr& t, std::int64_t batch) {
+  return batch > 0 ? Shape{batch, t->nnz()} : Shape{t->nnz()};
+}
 
 TEST(Densify, AgreesWithItsDefinition) {
   for (const std::int64_t batch : {0, 3}) {
-    for (const TopologyPtr& topology : {random_topology(1, 1, 0, 1), awkward_topology(9, 14, 2), random_topology(31, 65, 0.4, 3)}) {
+    for (const TopologyPtr& topology :
+         {random_topology(1, 1, 0, 1), awkward_topology(9, 14, 2), random_topology(31, 65, 0.4, 3)}) {
       OpCase c;
       c.name = "densify nnz " + std::to_string(topology->nnz());
       c.inputs = {random_input(values_shape(topology, batch), 1)};
@@ -42,7 +45,8 @@ TEST(Sample, IsTheInverseOfDensify) {
       Tensor out = Tensor::empty(values_shape(topology, batch), DType::f64);
       for (std::int64_t b = 0; b < std::max<std::int64_t>(batch, 1); ++b) {
         for (std::size_t i = 0; i < rows.size(); ++i) {
-          out.data<double>()[b * topology->nnz() + static_cast<std::int64_t>(i)] = t[0].data<double>()[(b * 9 + rows[i]) * 14 + columns[i]];
+          out.data<double>()[b * topology->nnz() + static_cast<std::int64_t>(i)] =
+              t[0].data<double>()[(b * 9 + rows[i]) * 14 + columns[i]];
         }
       }
       return out;
@@ -65,7 +69,8 @@ TEST(SparseTranspose, AgreesWithTheDenseTranspose) {
       Tensor out = Tensor::empty(batch > 0 ? Shape{batch, 14, 9} : Shape{14, 9}, DType::f64);
       for (std::int64_t b = 0; b < std::max<std::int64_t>(batch, 1); ++b) {
         for (std::int64_t i = 0; i < 9; ++i) {
-          for (std::int64_t j = 0; j < 14; ++j) out.data<double>()[(b * 14 + j) * 9 + i] = dense.data<double>()[(b * 9 + i) * 14 + j];
+          for (std::int64_t j = 0; j < 14; ++j)
+            out.data<double>()[(b * 14 + j) * 9 + i] = dense.data<double>()[(b * 9 + i) * 14 + j];
         }
       }
       return out;
@@ -79,10 +84,14 @@ TEST(Remap, FindsEntriesOfOnePatternInAnother) {
   const TopologyPtr from = awkward_topology(30, 40, 1), to = random_topology(30, 40, 0.5, 9);
   const std::vector<std::int32_t> expected = [&] {
     std::vector<std::int32_t> positions(30 * 40, -1), map;
-    const auto rows = from->row_indices().to_vector<std::int32_t>(), columns = from->col_indices().to_vector<std::int32_t>();
-    for (std::size_t i = 0; i < rows.size(); ++i) positions[static_cast<std::size_t>(rows[i] * 40 + columns[i])] = static_cast<std::int32_t>(i);
-    const auto to_rows = to->row_indices().to_vector<std::int32_t>(), to_columns = to->col_indices().to_vector<std::int32_t>();
-    for (std::size_t i = 0; i < to_rows.size(); ++i) map.push_back(positions[static_cast<std::size_t>(to_rows[i] * 40 + to_columns[i])]);
+    const auto rows = from->row_indices().to_vector<std::int32_t>(),
+               columns = from->col_indices().to_vector<std::int32_t>();
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      positions[static_cast<std::size_t>(rows[i] * 40 + columns[i])] = static_cast<std::int32_t>(i);
+    const auto to_rows = to->row_indices().to_vector<std::int32_t>(),
+               to_columns = to->col_indices().to_vector<std::int32_t>();
+    for (std::size_t i = 0; i < to_rows.size(); ++i)
+      map.push_back(positions[static_cast<std::size_t>(to_rows[i] * 40 + to_columns[i])]);
     return map;
   }();
   for (const Device device : devices()) {
@@ -104,7 +113,8 @@ TEST(Remap, FindsEntriesOfOnePatternInAnother) {
 }
 
 TEST(Remap, RefusesPositionsPast32Bits) {
-  const TopologyPtr wide = Topology::from_csr(2, 2000000000, Tensor::zeros({3}, DType::i32), Tensor::zeros({0}, DType::i32));
+  const TopologyPtr wide =
+      Topology::from_csr(2, 2000000000, Tensor::zeros({3}, DType::i32), Tensor::zeros({0}, DType::i32));
   EXPECT_THROW(remap(nullptr, wide), IndexError);
 }
 
@@ -115,7 +125,9 @@ TEST(GatherOrZero, TakesABatchAndChecksItsMap) {
     const Tensor out = gather_or_zero(values, map);
     EXPECT_EQ(out.shape(), (Shape{2, 4}));
     EXPECT_EQ(out.to_vector<float>(), (std::vector<float>{3, 0, 1, 1, 6, 0, 4, 4}));
-    EXPECT_EQ(gather_or_zero(Tensor::zeros({0}, DType::f32, device), Tensor::from(std::vector<std::int32_t>{-1, -1}, {2}, device)).to_vector<float>(),
+    EXPECT_EQ(gather_or_zero(Tensor::zeros({0}, DType::f32, device),
+                             Tensor::from(std::vector<std::int32_t>{-1, -1}, {2}, device))
+                  .to_vector<float>(),
               (std::vector<float>{0, 0}));
     EXPECT_THROW(gather_or_zero(values, Tensor::zeros({4}, DType::f32, device)), DtypeError);
   }

@@ -16,7 +16,9 @@ OpCase softmax_case(const TopologyPtr& topology, double scale, std::int64_t batc
   OpCase c;
   c.name = "sparse_softmax nnz " + std::to_string(topology->nnz()) + " scale " + std::to_string(scale);
   c.inputs = {random_input(batch > 0 ? Shape{batch, topology->nnz()} : Shape{topology->nnz()}, 1, -range, range)};
-  c.run = [=](const std::vector<Var>& v) { return sparse_softmax(SparseVar{v[0], beside(topology, v[0])}, scale).values; };
+  c.run = [=](const std::vector<Var>& v) {
+    return sparse_softmax(SparseVar{v[0], beside(topology, v[0])}, scale).values;
+  };
   c.reference = [=](const std::vector<Tensor>& t) {
     const std::vector<std::int32_t> offsets = topology->row_offsets().to_vector<std::int32_t>();
     Tensor out = Tensor::empty_like(t[0]);
@@ -53,8 +55,9 @@ TEST(SparseSoftmax, StaysFiniteForLargeScores) {
 
 TEST(SparseSoftmax, AloneInItsRowIsOne) {
   for (const Device device : devices()) {
-    const TopologyPtr topology =
-        Topology::from_csr(3, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 1, 2}, {4}), Tensor::from(std::vector<std::int32_t>{0, 2}, {2}))->to(device);
+    const TopologyPtr topology = Topology::from_csr(3, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 1, 2}, {4}),
+                                                    Tensor::from(std::vector<std::int32_t>{0, 2}, {2}))
+                                     ->to(device);
     const Tensor s = Tensor::from(std::vector<float>{-1e30f, 3e38f}, {2}, device);
     EXPECT_EQ(sparse_softmax(SparseTensor{s, topology}).values.to_vector<float>(), (std::vector<float>{1, 1}));
   }
@@ -64,7 +67,9 @@ TEST(SparseSoftmax, NanReachesItsRowAlone) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   for (const Device device : devices()) {
     const TopologyPtr topology = Topology::full(2, 2, device);
-    const std::vector<float> p = sparse_softmax(SparseTensor{Tensor::from(std::vector<float>{nan, 1, 1, 1}, {4}, device), topology}).values.to_vector<float>();
+    const std::vector<float> p =
+        sparse_softmax(SparseTensor{Tensor::from(std::vector<float>{nan, 1, 1, 1}, {4}, device), topology})
+            .values.to_vector<float>();
     EXPECT_TRUE(std::isnan(p[0]) && std::isnan(p[1]));
     EXPECT_EQ(p[2], 0.5f);
   }
@@ -72,12 +77,17 @@ TEST(SparseSoftmax, NanReachesItsRowAlone) {
 
 TEST(SparseSoftmax, TakesNoEntriesAndRefusesWrongCounts) {
   for (const Device device : devices()) {
-    EXPECT_EQ(sparse_softmax(SparseTensor{Tensor::zeros({0}, DType::f32, device), random_topology(3, 4, 1, 1)->to(device)}).values.numel(), 0);
+    EXPECT_EQ(
+        sparse_softmax(SparseTensor{Tensor::zeros({0}, DType::f32, device), random_topology(3, 4, 1, 1)->to(device)})
+            .values.numel(),
+        0);
   }
   const TopologyPtr topology = Topology::full(2, 2);
   EXPECT_THROW(sparse_softmax(SparseTensor{Tensor::zeros({3}, DType::f32), topology}), ShapeError);
   EXPECT_THROW(sparse_softmax(SparseTensor{Tensor::zeros({4}, DType::i32), topology}), DtypeError);
-  EXPECT_THROW(sparse_softmax_backward(SparseTensor{Tensor::zeros({4}, DType::f32), topology}, Tensor::zeros({3}, DType::f32)), ShapeError);
+  EXPECT_THROW(
+      sparse_softmax_backward(SparseTensor{Tensor::zeros({4}, DType::f32), topology}, Tensor::zeros({3}, DType::f32)),
+      ShapeError);
 }
 
 }  // namespace

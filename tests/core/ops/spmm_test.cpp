@@ -38,11 +38,11 @@ Tensor naive_spmm(const std::vector<Tensor>& in, const Topology& topology, Activ
   return out;
 }
 
-OpCase spmm_case(const TopologyPtr& topology, std::int64_t n, std::int64_t batch = 0, bool shared = false, bool with_bias = false,
-                 Activation kind = Activation::none) {
+OpCase spmm_case(const TopologyPtr& topology, std::int64_t n, std::int64_t batch = 0, bool shared = false,
+                 bool with_bias = false, Activation kind = Activation::none) {
   OpCase c;
-  c.name = "spmm [" + std::to_string(topology->rows()) + ", " + std::to_string(topology->cols()) + "] n " + std::to_string(n) +
-           " batch " + std::to_string(batch);
+  c.name = "spmm [" + std::to_string(topology->rows()) + ", " + std::to_string(topology->cols()) + "] n " +
+           std::to_string(n) + " batch " + std::to_string(batch);
   c.inputs.push_back(random_input(batch > 0 && !shared ? Shape{batch, topology->nnz()} : Shape{topology->nnz()}, 1));
   c.inputs.push_back(random_input(batch > 0 ? Shape{batch, topology->cols(), n} : Shape{topology->cols(), n}, 2));
   if (with_bias) c.inputs.push_back(random_input({topology->rows()}, 3));
@@ -96,7 +96,8 @@ TEST(Spmm, TakesZeroExtents) {
     for (const Device device : devices()) {
       const Tensor bias = Tensor::full({m}, 0.5, DType::f32, device);
       const SparseTensor a{Tensor::empty({0}, DType::f32, device), topology->to(device)};
-      const Tensor c = spmm(a, Tensor::full({k, n}, std::numeric_limits<double>::quiet_NaN(), DType::f32, device), bias);
+      const Tensor c =
+          spmm(a, Tensor::full({k, n}, std::numeric_limits<double>::quiet_NaN(), DType::f32, device), bias);
       EXPECT_EQ(c.shape(), (Shape{m, n}));
       for (const float x : c.to_vector<float>()) EXPECT_EQ(x, 0.5f);  // absent entries never touch B
     }
@@ -110,9 +111,12 @@ TEST(Spmm, TakesZeroExtents) {
 TEST(Spmm, LetsNanThroughWhereItIsUsedAndOnlyThere) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const Device device : devices()) {
-    const TopologyPtr topology =
-        Topology::from_csr(2, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 2}, {3}), Tensor::from(std::vector<std::int32_t>{0, 2}, {2}))->to(device);
-    Tensor b = Tensor::from(std::vector<float>{1, 2, static_cast<float>(nan), static_cast<float>(nan), static_cast<float>(nan), 3}, {3, 2}, device);
+    const TopologyPtr topology = Topology::from_csr(2, 3, Tensor::from(std::vector<std::int32_t>{0, 1, 2}, {3}),
+                                                    Tensor::from(std::vector<std::int32_t>{0, 2}, {2}))
+                                     ->to(device);
+    Tensor b = Tensor::from(
+        std::vector<float>{1, 2, static_cast<float>(nan), static_cast<float>(nan), static_cast<float>(nan), 3}, {3, 2},
+        device);
     const Tensor a = Tensor::from(std::vector<float>{2, 4}, {2}, device);
     const Tensor out = Tensor::empty({2, 2}, DType::f32, device);
     spmm_into(out, SparseTensor{a, topology}, b, Route::sparse, {}, Activation::relu);
@@ -128,7 +132,8 @@ TEST(Spmm, BothRoutesAgree) {
   for (const Device device : devices()) {
     const TopologyPtr topology = awkward_topology(45, 67, 2)->to(device);
     for (const bool batched : {false, true}) {
-      const Tensor values = random_input(batched ? Shape{3, topology->nnz()} : Shape{topology->nnz()}, 1).to(DType::f32).to(device);
+      const Tensor values =
+          random_input(batched ? Shape{3, topology->nnz()} : Shape{topology->nnz()}, 1).to(DType::f32).to(device);
       const Tensor b = random_input(batched ? Shape{3, 67, 29} : Shape{67, 29}, 2).to(DType::f32).to(device);
       const Tensor bias = batched ? Tensor{} : random_input({45}, 3).to(DType::f32).to(device);
       const Activation kind = batched ? Activation::none : Activation::gelu;
@@ -165,9 +170,15 @@ TEST(Spmm, RefusesWhatDoesNotFit) {
   EXPECT_THROW(spmm(a, Tensor::zeros({6}, DType::f32)), ShapeError);
   EXPECT_THROW(spmm(a, Tensor::zeros({6, 2}, DType::f64)), DtypeError);
   EXPECT_THROW(spmm(a, Tensor::zeros({6, 2}, DType::f32), Tensor::zeros({3}, DType::f32)), ShapeError);
-  EXPECT_THROW(spmm(SparseTensor{Tensor::zeros({topology->nnz() + 1}, DType::f32), topology}, Tensor::zeros({6, 2}, DType::f32)), ShapeError);
-  EXPECT_THROW(spmm(SparseTensor{Tensor::zeros({2, topology->nnz()}, DType::f32), topology}, Tensor::zeros({6, 2}, DType::f32)), ShapeError);
-  EXPECT_THROW(spmm(SparseTensor{Tensor::zeros({2, topology->nnz()}, DType::f32), topology}, Tensor::zeros({3, 6, 2}, DType::f32)), ShapeError);
+  EXPECT_THROW(
+      spmm(SparseTensor{Tensor::zeros({topology->nnz() + 1}, DType::f32), topology}, Tensor::zeros({6, 2}, DType::f32)),
+      ShapeError);
+  EXPECT_THROW(
+      spmm(SparseTensor{Tensor::zeros({2, topology->nnz()}, DType::f32), topology}, Tensor::zeros({6, 2}, DType::f32)),
+      ShapeError);
+  EXPECT_THROW(spmm(SparseTensor{Tensor::zeros({2, topology->nnz()}, DType::f32), topology},
+                    Tensor::zeros({3, 6, 2}, DType::f32)),
+               ShapeError);
   EXPECT_THROW(spmm(SparseTensor{a.values, nullptr}, Tensor::zeros({6, 2}, DType::f32)), ValueError);
   const SparseTensor integers{Tensor::zeros({topology->nnz()}, DType::i32), topology};
   EXPECT_THROW(spmm(integers, Tensor::zeros({6, 2}, DType::i32)), DtypeError);
