@@ -20,7 +20,8 @@ constexpr std::size_t kMaxMarkers = 60;    // longer series are lines without ma
 constexpr std::size_t kSmoothFrom = 120;   // shorter series are not smoothed
 constexpr std::array<const char*, 6> kColors{"#2563b8", "#d9590f", "#2b8a3e", "#8a3fa0", "#b8860b", "#5c6670"};
 
-bool drawable(const Point& p) { return std::isfinite(p.first) && std::isfinite(p.second); }
+/// Finite, with room for arithmetic on it.
+bool drawable(const Point& p) { return std::abs(p.first) < 1e300 && std::abs(p.second) < 1e300; }
 
 /// Of each stretch of points the lowest and the highest, in order. Gaps (not finite) are kept.
 std::vector<Point> thin(const std::vector<Point>& points) {
@@ -194,9 +195,10 @@ std::string render_chart(const Chart& chart) {
 }
 
 Ticks nice_ticks(double low, double high, int target) {
-  if (!(high > low)) {  // one value only: room above and below
-    const double room = low == 0 ? 1 : 0.1 * std::abs(low);
-    if (low != 0) low -= room;
+  const double size = std::max(std::abs(low), std::abs(high));
+  if (!(high - low > std::max(1e-12 * size, 1e-280))) {  // one value only, as far as digits go: room above and below
+    const double room = size < 1e-270 ? 1 : 0.1 * size;
+    if (size >= 1e-270) low -= room;
     high += room;
   }
   const double raw = (high - low) / target;

@@ -64,7 +64,8 @@ TEST(Chart, DrawsEverySeriesAndBreaksAtGaps) {
 TEST(Chart, SurvivesDegenerateInput) {
   const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   const std::vector<std::vector<std::pair<double, double>>> inputs{
-      {}, {{5, 1}}, {{5, nan}}, {{5, inf}, {6, -inf}}, {{0, 0}, {1, 0}}, {{0, 1e308}, {1, 1e307}}, {{0, 1e-300}, {1, 2e-300}}, {{0, -5}, {1, -5}}};
+      {}, {{5, 1}}, {{5, nan}}, {{5, inf}, {6, -inf}}, {{0, 0}, {1, 0}}, {{0, 1e308}, {1, 1e307}}, {{0, 1e-300}, {1, 2e-300}}, {{0, -5}, {1, -5}},
+      {{0, -1e308}, {1, 1e308}}, {{0, 5e-324}, {1, 0}}, {{0, 1e15}, {1, 1e15 + 0.125}}, {{0, 1e6}, {1, 1e6 + 1e-9}}, {{-1e308, 1}, {1e308, 2}}};
   for (const auto& points : inputs) {
     for (bool flag : {false, true}) {
       Chart chart{.title = "t", .from_zero = flag, .percent = flag, .hide_outliers = flag, .smooth = flag};

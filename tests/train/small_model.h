@@ -90,6 +90,7 @@ inline std::string slurp(const std::filesystem::path& path) {
 }
 
 inline void spill(const std::filesystem::path& path, const std::string& bytes) {
+  std::filesystem::remove(path);  // truncating instead makes some file systems flush at each close
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
