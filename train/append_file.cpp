@@ -19,7 +19,8 @@ AppendFile::AppendFile(std::filesystem::path path, bool must_be_new) : path_(std
   if (file_ < 0) throw Error("append", fmt::format("cannot open '{}': {}", path_.string(), std::strerror(errno)));
 }
 
-AppendFile::AppendFile(AppendFile&& other) noexcept : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
 
 AppendFile::~AppendFile() {
   if (file_ >= 0) ::close(file_);
@@ -32,7 +33,7 @@ void AppendFile::append(std::string_view bytes) {
   } while (written < 0 && errno == EINTR);
   if (written == static_cast<ssize_t>(bytes.size())) return;
   const std::string why = written < 0 ? std::strerror(errno) : "the disk is full";
-  struct stat status{};
+  struct stat status {};
   if (written > 0 && ::fstat(file_, &status) == 0 && ::ftruncate(file_, status.st_size - written) != 0) {
     throw Error("append", fmt::format("'{}' ends in half a record: {}", path_.string(), why));
   }

@@ -15,9 +15,9 @@ using Point = std::pair<double, double>;
 
 constexpr double kWidth = 680, kHeight = 300;  // of the picture, in its own units
 constexpr double kLeft = 62, kRight = 24, kTop = 46, kBottom = 46;
-constexpr std::size_t kMaxPoints = 1200;   // drawn per series
-constexpr std::size_t kMaxMarkers = 60;    // longer series are lines without markers
-constexpr std::size_t kSmoothFrom = 120;   // shorter series are not smoothed
+constexpr std::size_t kMaxPoints = 1200;  // drawn per series
+constexpr std::size_t kMaxMarkers = 60;   // longer series are lines without markers
+constexpr std::size_t kSmoothFrom = 120;  // shorter series are not smoothed
 constexpr std::array<const char*, 6> kColors{"#2563b8", "#d9590f", "#2b8a3e", "#8a3fa0", "#b8860b", "#5c6670"};
 
 /// Finite, with room for arithmetic on it.
@@ -36,7 +36,8 @@ std::vector<Point> thin(const std::vector<Point>& points) {
       kept.push_back(*gap);
       continue;
     }
-    auto [low, high] = std::minmax_element(first, last, [](const Point& a, const Point& b) { return a.second < b.second; });
+    auto [low, high] =
+        std::minmax_element(first, last, [](const Point& a, const Point& b) { return a.second < b.second; });
     if (low > high) std::swap(low, high);
     kept.push_back(*low);
     if (low != high) kept.push_back(*high);
@@ -46,7 +47,8 @@ std::vector<Point> thin(const std::vector<Point>& points) {
 
 /// Centred running median over 1/25 of the series, at up to 400 places: shows the trend, whatever single points do.
 std::vector<Point> running_median(const std::vector<Point>& points) {
-  const std::size_t n = points.size(), reach = std::max<std::size_t>(1, n / 50), stride = std::max<std::size_t>(1, n / 400);
+  const std::size_t n = points.size(), reach = std::max<std::size_t>(1, n / 50),
+                    stride = std::max<std::size_t>(1, n / 400);
   std::vector<Point> medians;
   std::vector<double> window;
   for (std::size_t i = 0;; i = std::min(i + stride, n - 1)) {
@@ -73,7 +75,9 @@ struct Axes {
   std::size_t num_hidden = 0;  // points above y_high
 
   double x(double value) const { return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight); }
-  double y(double value) const { return kHeight - kBottom - (value - y_low) / (y_high - y_low) * (kHeight - kTop - kBottom); }
+  double y(double value) const {
+    return kHeight - kBottom - (value - y_low) / (y_high - y_low) * (kHeight - kTop - kBottom);
+  }
 };
 
 Axes fit_axes(const Chart& chart) {
@@ -97,15 +101,18 @@ Axes fit_axes(const Chart& chart) {
   axes.y_ticks = nice_ticks(y_low, y_high, 5);
   axes.y_low = axes.y_ticks.first;
   axes.y_high = axes.y_ticks.last();
-  axes.num_hidden = static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
+  axes.num_hidden =
+      static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
   axes.x_low = *x_low > 0 && *x_low < 0.1 * *x_high ? 0 : *x_low;  // a first record at step 10 of 1000 begins at 0
-  axes.x_high = *x_high > *x_low ? *x_high : *x_low + 1;  // the x axis ends with the data, ticks lie inside
+  axes.x_high = *x_high > *x_low ? *x_high : *x_low + 1;           // the x axis ends with the data, ticks lie inside
   axes.x_ticks = nice_ticks(axes.x_low, axes.x_high, 7);
   return axes;
 }
 
 std::string text(double x, double y, const char* anchor, const char* css, const std::string& content) {
-  return fmt::format(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>)", x, y, anchor, css, escape_html(content)) + "\n";
+  return fmt::format(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>)", x, y, anchor, css,
+                     escape_html(content)) +
+         "\n";
 }
 
 std::string draw_axes(const Chart& chart, const Axes& axes) {
@@ -114,16 +121,22 @@ std::string draw_axes(const Chart& chart, const Axes& axes) {
   const double scale = chart.percent ? 100 : 1;
   for (int i = 0; i < axes.y_ticks.count; ++i) {
     const double value = axes.y_ticks.first + axes.y_ticks.step * i, y = axes.y(value);
-    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="grid"/>)", kLeft, y, right, y) + "\n";
-    svg += text(kLeft - 8, y + 4, "end", "tick", tick_label(value * scale, axes.y_ticks.step * scale, axes.y_ticks.last() * scale));
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="grid"/>)", kLeft, y, right, y) +
+           "\n";
+    svg += text(kLeft - 8, y + 4, "end", "tick",
+                tick_label(value * scale, axes.y_ticks.step * scale, axes.y_ticks.last() * scale));
   }
   for (int i = 0; i < axes.x_ticks.count; ++i) {
     const double value = axes.x_ticks.first + axes.x_ticks.step * i, x = axes.x(value);
     if (value < axes.x_low || value > axes.x_high * (1 + 1e-12)) continue;
-    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", x, bottom, x, bottom + 5) + "\n";
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", x, bottom, x,
+                       bottom + 5) +
+           "\n";
     svg += text(x, bottom + 18, "middle", "tick", tick_label(value, axes.x_ticks.step, axes.x_high));
   }
-  svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", kLeft, bottom, right, bottom) + "\n";
+  svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", kLeft, bottom, right,
+                     bottom) +
+         "\n";
   svg += text((kLeft + right) / 2, kHeight - 8, "middle", "label", chart.x_label);
   return svg;
 }
@@ -133,7 +146,9 @@ std::string path_of(const std::vector<Point>& points, const Axes& axes) {
   std::string path;
   bool pen_down = false;
   for (const Point& p : points) {
-    if (drawable(p)) fmt::format_to(std::back_inserter(path), "{}{:.1f} {:.1f}", pen_down ? "L" : "M", axes.x(p.first), axes.y(p.second));
+    if (drawable(p))
+      fmt::format_to(std::back_inserter(path), "{}{:.1f} {:.1f}", pen_down ? "L" : "M", axes.x(p.first),
+                     axes.y(p.second));
     pen_down = drawable(p);
   }
   return path;
@@ -142,23 +157,28 @@ std::string path_of(const std::vector<Point>& points, const Axes& axes) {
 std::string draw_series(const Chart& chart, const ChartSeries& series, const char* color, const Axes& axes) {
   const bool smoothed = chart.smooth && series.points.size() >= kSmoothFrom;
   const auto line = [&](const std::vector<Point>& points, double width, double opacity) {
-    return fmt::format(R"(<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-opacity="{}" stroke-linejoin="round"/>)",
-                       path_of(thin(points), axes), color, width, opacity) + "\n";
+    return fmt::format(
+               R"(<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-opacity="{}" stroke-linejoin="round"/>)",
+               path_of(thin(points), axes), color, width, opacity) +
+           "\n";
   };
   std::string svg = line(series.points, smoothed ? 1 : 1.8, smoothed ? 0.3 : 1);
   if (smoothed) svg += line(running_median(series.points), 1.8, 1);
   if (series.points.size() > kMaxMarkers) return svg;
   for (const Point& p : series.points) {
     if (!drawable(p)) continue;
-    svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}"><title>{}</title></circle>)", axes.x(p.first), axes.y(p.second), color,
+    svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}"><title>{}</title></circle>)",
+                       axes.x(p.first), axes.y(p.second), color,
                        escape_html(fmt::format("{}, {} {}: {:.6g}{}", series.name, chart.x_label, p.first,
-                                               chart.percent ? 100 * p.second : p.second, chart.percent ? " %" : ""))) + "\n";
+                                               chart.percent ? 100 * p.second : p.second, chart.percent ? " %" : ""))) +
+           "\n";
   }
   return svg;
 }
 
 bool says_the_same(const std::string& a, const std::string& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
 }
 
 /// At the right, above the plot: a coloured stroke and the name of each series, unless there is nothing to tell apart.
@@ -169,7 +189,9 @@ std::string draw_legend(const Chart& chart) {
   for (std::size_t i = chart.series.size(); i-- > 0;) {
     x -= 6.6 * static_cast<double>(chart.series[i].name.size());  // about the width of the text
     svg += text(x, 21, "start", "label", chart.series[i].name);
-    svg += fmt::format(R"(<line x1="{:.1f}" y1="17" x2="{:.1f}" y2="17" stroke="{}" stroke-width="3"/>)", x - 22, x - 6, kColors[i % kColors.size()]) + "\n";
+    svg += fmt::format(R"(<line x1="{:.1f}" y1="17" x2="{:.1f}" y2="17" stroke="{}" stroke-width="3"/>)", x - 22, x - 6,
+                       kColors[i % kColors.size()]) +
+           "\n";
     x -= 38;
   }
   return svg;
@@ -179,17 +201,24 @@ std::string draw_legend(const Chart& chart) {
 
 std::string render_chart(const Chart& chart) {
   const Axes axes = fit_axes(chart);
-  std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth, kHeight, escape_html(chart.title)) + "\n";
-  svg += fmt::format(R"(<text x="18" y="21"><tspan class="title">{}</tspan><tspan dx="10" class="label">{}</tspan></text>)", escape_html(chart.title),
-                     escape_html(chart.y_label)) + "\n";
+  std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth,
+                                kHeight, escape_html(chart.title)) +
+                    "\n";
+  svg += fmt::format(
+             R"(<text x="18" y="21"><tspan class="title">{}</tspan><tspan dx="10" class="label">{}</tspan></text>)",
+             escape_html(chart.title), escape_html(chart.y_label)) +
+         "\n";
   svg += draw_legend(chart) + draw_axes(chart, axes);
   // An inner <svg> clips what lies outside of it.
-  svg += fmt::format(R"(<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">)", kLeft - 4, kTop - 4, kWidth - kLeft - kRight + 8,
-                     kHeight - kTop - kBottom + 8) + "\n";
-  for (std::size_t i = 0; i < chart.series.size(); ++i) svg += draw_series(chart, chart.series[i], kColors[i % kColors.size()], axes);
+  svg += fmt::format(R"(<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">)", kLeft - 4, kTop - 4,
+                     kWidth - kLeft - kRight + 8, kHeight - kTop - kBottom + 8) +
+         "\n";
+  for (std::size_t i = 0; i < chart.series.size(); ++i)
+    svg += draw_series(chart, chart.series[i], kColors[i % kColors.size()], axes);
   svg += "</svg>\n";
   if (axes.num_hidden > 0) {
-    svg += text(kWidth - kRight, kTop - 8, "end", "tick", fmt::format("{} point{} above the axis", axes.num_hidden, axes.num_hidden == 1 ? "" : "s"));
+    svg += text(kWidth - kRight, kTop - 8, "end", "tick",
+                fmt::format("{} point{} above the axis", axes.num_hidden, axes.num_hidden == 1 ? "" : "s"));
   }
   return svg + "</svg>\n";
 }
@@ -213,7 +242,11 @@ std::string tick_label(double value, double step, double largest) {
   const double size = std::max(std::abs(largest), step);
   if (size >= 1e4 && std::isfinite(size)) {
     const double unit = size >= 1e9 ? 1e9 : size >= 1e6 ? 1e6 : 1e3;
-    if (size < 1e13) return tick_label(value / unit, step / unit, 0) + (std::abs(value) < 1e-9 * step ? "" : unit == 1e9 ? " G" : unit == 1e6 ? " M" : " k");
+    if (size < 1e13)
+      return tick_label(value / unit, step / unit, 0) + (std::abs(value) < 1e-9 * step ? ""
+                                                         : unit == 1e9                 ? " G"
+                                                         : unit == 1e6                 ? " M"
+                                                                                       : " k");
     return fmt::format("{:.3g}", value);
   }
   if (std::abs(value) < 1e-9 * step) return "0";

@@ -50,7 +50,8 @@ bool holds_nan(const Tensor& tensor) {
   }
 }
 
-// ---- saving ----------------------------------------------------------------------------------------------------------
+// ---- saving
+// ----------------------------------------------------------------------------------------------------------
 
 Json shape_to_json(const Shape& shape) {
   Json json = Json::array();
@@ -87,8 +88,10 @@ class Contents {
       add(name + ".slot." + slot, tensor, false);
       slots.push_back(slot);
     }
-    return {{"name", name}, {"shape", shape_to_json(parameter.shape())},
-            {"layout", parameter.is_sparse() ? "csr" : "dense"}, {"slots", std::move(slots)}};
+    return {{"name", name},
+            {"shape", shape_to_json(parameter.shape())},
+            {"layout", parameter.is_sparse() ? "csr" : "dense"},
+            {"slots", std::move(slots)}};
   }
 
   SafetensorsFile file;
@@ -97,7 +100,8 @@ class Contents {
   const std::filesystem::path& path_;
 };
 
-// ---- loading ---------------------------------------------------------------------------------------------------------
+// ---- loading
+// ---------------------------------------------------------------------------------------------------------
 
 /// One parameter as the file has it, on the host.
 struct StoredParameter {
@@ -121,7 +125,8 @@ class Decoder {
 
   StoredCheckpoint decode() {
     if (metadata(kVersionKey) != kVersion) {
-      throw fault(path_, fmt::format("format version '{}' is not the '{}' this build reads", metadata(kVersionKey), kVersion));
+      throw fault(path_,
+                  fmt::format("format version '{}' is not the '{}' this build reads", metadata(kVersionKey), kVersion));
     }
     StoredCheckpoint stored;
     try {
@@ -152,7 +157,8 @@ class Decoder {
  private:
   const std::string& metadata(const std::string& key) const {
     const auto it = file_.metadata.find(key);
-    if (it == file_.metadata.end()) throw fault(path_, fmt::format("metadata '{}' is missing; this is no Lacuna checkpoint", key));
+    if (it == file_.metadata.end())
+      throw fault(path_, fmt::format("metadata '{}' is missing; this is no Lacuna checkpoint", key));
     return it->second;
   }
 
@@ -189,7 +195,8 @@ class Decoder {
     }
     const Shape expected = stored.topology ? Shape{stored.topology->nnz()} : stored.shape;
     if (stored.value.shape() != expected) {
-      throw fault(path_, fmt::format("parameter '{}': values are {}; they must be {}", name, to_string(stored.value.shape()), to_string(expected)));
+      throw fault(path_, fmt::format("parameter '{}': values are {}; they must be {}", name,
+                                     to_string(stored.value.shape()), to_string(expected)));
     }
     for (const Json& slot : entry.at("slots")) {
       const std::string tensor_name = name + ".slot." + slot.get<std::string>();
@@ -207,7 +214,8 @@ class Decoder {
   TopologyPtr topology(const std::string& name, const Shape& shape) {
     Tensor row_offsets = take(name + ".crow_indices", false);
     Tensor col_indices = take(name + ".col_indices", false);
-    if (shape.rank() != 2) throw fault(path_, fmt::format("parameter '{}': shape {} is sparse, but not a matrix", name, to_string(shape)));
+    if (shape.rank() != 2)
+      throw fault(path_, fmt::format("parameter '{}': shape {} is sparse, but not a matrix", name, to_string(shape)));
     try {
       return Topology::from_csr(shape[0], shape[1], std::move(row_offsets), std::move(col_indices));
     } catch (const Error& error) {
@@ -224,10 +232,12 @@ void check_against_model(const std::filesystem::path& path, const StoredCheckpoi
   std::set<std::string> known;
   for (const Parameter* parameter : parameters) {
     const auto it = stored.parameters.find(parameter->name());
-    if (it == stored.parameters.end()) throw fault(path, fmt::format("the model's parameter '{}' is missing", parameter->name()));
+    if (it == stored.parameters.end())
+      throw fault(path, fmt::format("the model's parameter '{}' is missing", parameter->name()));
     if (it->second.shape != parameter->shape() || it->second.value.dtype() != parameter->value().dtype()) {
-      throw fault(path, fmt::format("parameter '{}' is {}{}; the model's is {}{}", parameter->name(), to_string(it->second.value.dtype()),
-                                    to_string(it->second.shape), to_string(parameter->value().dtype()), to_string(parameter->shape())));
+      throw fault(path, fmt::format("parameter '{}' is {}{}; the model's is {}{}", parameter->name(),
+                                    to_string(it->second.value.dtype()), to_string(it->second.shape),
+                                    to_string(parameter->value().dtype()), to_string(parameter->shape())));
     }
     known.insert(parameter->name());
   }
@@ -239,7 +249,8 @@ void check_against_model(const std::filesystem::path& path, const StoredCheckpoi
     const auto it = stored.buffers.find(buffer.name);
     if (it == stored.buffers.end()) throw fault(path, fmt::format("the model's buffer '{}' is missing", buffer.name));
     if (it->second.shape() != buffer.tensor->shape() || it->second.dtype() != buffer.tensor->dtype()) {
-      throw fault(path, fmt::format("buffer '{}' is {}; the model's is {}", buffer.name, describe(it->second), describe(*buffer.tensor)));
+      throw fault(path, fmt::format("buffer '{}' is {}; the model's is {}", buffer.name, describe(it->second),
+                                    describe(*buffer.tensor)));
     }
     known.insert(buffer.name);
   }
@@ -262,8 +273,10 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
       buffer_list.push_back(buffer.name);
     }
     const Json training_state{{"step", state.step}, {"seed", state.seed}, {"extra", state.extra}};
-    contents.file.metadata = {{kVersionKey, kVersion}, {"parameters", parameter_list.dump()},
-                              {"buffers", buffer_list.dump()}, {"training_state", training_state.dump()}};
+    contents.file.metadata = {{kVersionKey, kVersion},
+                              {"parameters", parameter_list.dump()},
+                              {"buffers", buffer_list.dump()},
+                              {"training_state", training_state.dump()}};
     write_safetensors(path, contents.file, calls);
   } catch (const CheckpointError& error) {
     throw CheckpointError(fmt::format("{}; earlier checkpoints are untouched and valid", error.what()));

@@ -70,9 +70,11 @@ LatestCheckpoint find_latest(const std::filesystem::path& directory) {
 }
 
 std::vector<std::filesystem::path> prune_checkpoints(const std::filesystem::path& directory, int keep_last) {
-  if (keep_last < 1) throw ValueError("prune_checkpoints", fmt::format("keep_last is {}; it must be at least 1", keep_last));
+  if (keep_last < 1)
+    throw ValueError("prune_checkpoints", fmt::format("keep_last is {}; it must be at least 1", keep_last));
   const std::vector<CheckpointFile> files = list_checkpoints(directory);
-  const auto newest = std::find_if(files.begin(), files.end(), [](const auto& file) { return problem_of(file).empty(); });
+  const auto newest =
+      std::find_if(files.begin(), files.end(), [](const auto& file) { return problem_of(file).empty(); });
   std::vector<std::filesystem::path> deleted;
   if (files.end() - newest <= keep_last) return deleted;
   for (auto file = newest + keep_last; file != files.end(); ++file) {

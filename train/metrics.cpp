@@ -32,7 +32,8 @@ std::optional<MetricsRecord> parse_line(std::string_view line) {
   return record;
 }
 
-const std::filesystem::path& without_later_records(const std::filesystem::path& jsonl, std::optional<std::int64_t> resume_step) {
+const std::filesystem::path& without_later_records(const std::filesystem::path& jsonl,
+                                                   std::optional<std::int64_t> resume_step) {
   if (!resume_step || !std::filesystem::exists(jsonl)) return jsonl;
   std::string kept;
   for (const MetricsRecord& record : read_metrics(jsonl)) {

@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds kRedrawInterval{100};
 
 /// Columns of the terminal; 0 when unknown. A line longer than that would wrap and could not be redrawn.
 std::size_t terminal_width(std::FILE* out) {
-  struct winsize size{};
+  struct winsize size {};
   return ::ioctl(::fileno(out), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
@@ -37,7 +37,8 @@ std::string progress_line(const ProgressState& state, const std::string& items, 
 }
 
 Progress::Progress(std::FILE* out, std::string items, Mode mode)
-    : out_(out), items_(std::move(items)),
+    : out_(out),
+      items_(std::move(items)),
       live_(mode == Mode::live || (mode == Mode::automatic && ::isatty(::fileno(out)) == 1)) {}
 
 Progress::~Progress() { finish(); }

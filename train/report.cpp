@@ -60,24 +60,37 @@ struct ChartPlan {
 std::vector<ChartPlan> known_charts() {
   return {
       {{.title = "Loss", .y_label = "cross entropy, nats", .smooth = true},
-       {{"train_loss_nats", "training"}, {"eval_loss_nats", "evaluation"}, {"valid_loss_nats", "validation"}, {"test_loss_nats", "test"}}},
+       {{"train_loss_nats", "training"},
+        {"eval_loss_nats", "evaluation"},
+        {"valid_loss_nats", "validation"},
+        {"test_loss_nats", "test"}}},
       {{.title = "Bits per byte", .y_label = ""},
-       {{"train_bits_per_byte", "training"}, {"eval_bits_per_byte", "evaluation"}, {"valid_bits_per_byte", "validation"}, {"test_bits_per_byte", "test"}}},
+       {{"train_bits_per_byte", "training"},
+        {"eval_bits_per_byte", "evaluation"},
+        {"valid_bits_per_byte", "validation"},
+        {"test_bits_per_byte", "test"}}},
       {{.title = "Accuracy", .y_label = "% correct", .percent = true, .smooth = true},
-       {{"train_accuracy", "training"}, {"eval_accuracy", "evaluation"}, {"valid_accuracy", "validation"}, {"test_accuracy", "test"}}},
+       {{"train_accuracy", "training"},
+        {"eval_accuracy", "evaluation"},
+        {"valid_accuracy", "validation"},
+        {"test_accuracy", "test"}}},
       {{.title = "Learning rate", .y_label = "", .from_zero = true}, {{"learning_rate", "learning rate"}}},
       {{.title = "Sparsity", .y_label = "% zeros in prunable weights", .from_zero = true, .percent = true},
        {{"sparsity", "reached"}, {"target_sparsity", "scheduled"}}},
-      {{.title = "Gradient norm", .y_label = "L2 norm", .from_zero = true, .hide_outliers = true, .smooth = true}, {{"gradient_norm", "gradient norm"}}},
+      {{.title = "Gradient norm", .y_label = "L2 norm", .from_zero = true, .hide_outliers = true, .smooth = true},
+       {{"gradient_norm", "gradient norm"}}},
       {{.title = "Step time", .y_label = "milliseconds", .from_zero = true, .hide_outliers = true, .smooth = true},
        {{"step_time_ms", "whole step"}, {"data_wait_ms", "of it waiting for data"}}},
       {{.title = "Throughput", .y_label = "per second", .from_zero = true, .hide_outliers = true, .smooth = true},
        {{"tokens_per_second", "tokens"}, {"images_per_second", "images"}}},
-      {{.title = "Memory", .y_label = "MiB", .from_zero = true}, {{"memory_peak_bytes", "peak"}, {"memory_live_bytes", "live"}}, 1.0 / 1048576},
+      {{.title = "Memory", .y_label = "MiB", .from_zero = true},
+       {{"memory_peak_bytes", "peak"}, {"memory_live_bytes", "live"}},
+       1.0 / 1048576},
   };
 }
 
-std::vector<std::pair<double, double>> points_of(const std::vector<MetricsRecord>& metrics, const std::string& key, double scale) {
+std::vector<std::pair<double, double>> points_of(const std::vector<MetricsRecord>& metrics, const std::string& key,
+                                                 double scale) {
   std::vector<std::pair<double, double>> points;
   for (const MetricsRecord& record : metrics) {
     for (const auto& [name, value] : record.values) {
@@ -96,7 +109,8 @@ std::string charts_html(const std::vector<MetricsRecord>& metrics) {
     }
     if (!plan.look.series.empty()) html += render_chart(plan.look);
   }
-  return html.empty() ? "<p class=\"none\">No metrics were recorded.</p>\n" : "<div class=\"charts\">\n" + html + "</div>\n";
+  return html.empty() ? "<p class=\"none\">No metrics were recorded.</p>\n"
+                      : "<div class=\"charts\">\n" + html + "</div>\n";
 }
 
 LayerRow total_of(const std::vector<LayerRow>& rows) {
@@ -112,16 +126,22 @@ LayerRow total_of(const std::vector<LayerRow>& rows) {
 
 std::string row_html(const LayerRow& row, bool is_total) {
   const double percent = 100 * row.sparsity();
-  return fmt::format("<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
-                     "<td><span class=\"bar\"><i style=\"width:{:.1f}%\"></i></span>{:.2f} %</td><td class=\"n\">{}</td></tr>\n",
-                     escape_html(row.name), escape_html(row.shape), is_total ? "" : row.is_sparse ? "CSR" : "dense", format_count(row.size),
-                     format_count(row.nnz), percent, percent, format_bytes(static_cast<double>(row.bytes)));
+  return fmt::format(
+      "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>"
+      "<td><span class=\"bar\"><i style=\"width:{:.1f}%\"></i></span>{:.2f} %</td><td class=\"n\">{}</td></tr>\n",
+      escape_html(row.name), escape_html(row.shape),
+      is_total        ? ""
+      : row.is_sparse ? "CSR"
+                      : "dense",
+      format_count(row.size), format_count(row.nnz), percent, percent, format_bytes(static_cast<double>(row.bytes)));
 }
 
 std::string layers_html(const std::vector<LayerRow>& rows) {
   if (rows.empty()) return "";
-  std::string html = "<h2>Layers</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>parameter</th><th>shape</th><th>stored</th><th class=\"n\">entries</th>"
-                     "<th class=\"n\">nnz</th><th>sparsity</th><th class=\"n\">bytes with state</th></tr></thead>\n<tbody>\n";
+  std::string html =
+      "<h2>Layers</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>parameter</th><th>shape</th><th>stored</th><th "
+      "class=\"n\">entries</th>"
+      "<th class=\"n\">nnz</th><th>sparsity</th><th class=\"n\">bytes with state</th></tr></thead>\n<tbody>\n";
   for (const LayerRow& row : rows) html += row_html(row, false);
   return html + "</tbody>\n<tfoot>" + row_html(total_of(rows), true) + "</tfoot>\n</table></div>\n";
 }
@@ -131,16 +151,23 @@ std::string layers_html(const std::vector<LayerRow>& rows) {
 std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters) {
   std::vector<LayerRow> rows;
   for (const Parameter* p : parameters) {
-    rows.push_back({p->name(), to_string(p->shape()), p->shape().numel(), p->nnz(), p->is_sparse(), p->state_bytes() + p->topology_bytes()});
+    rows.push_back({p->name(), to_string(p->shape()), p->shape().numel(), p->nnz(), p->is_sparse(),
+                    p->state_bytes() + p->topology_bytes()});
   }
   return rows;
 }
 
 std::string layer_table(const std::vector<LayerRow>& rows) {
-  Table table({{"parameter"}, {"shape"}, {"stored"}, {"entries", Align::right}, {"nnz", Align::right}, {"sparsity", Align::right}, {"bytes with state", Align::right}});
+  Table table({{"parameter"},
+               {"shape"},
+               {"stored"},
+               {"entries", Align::right},
+               {"nnz", Align::right},
+               {"sparsity", Align::right},
+               {"bytes with state", Align::right}});
   const auto add = [&](const LayerRow& row, const char* stored) {
-    table.add_row({row.name, row.shape, stored, format_count(row.size), format_count(row.nnz), format_percent(row.sparsity(), 2),
-                   format_bytes(static_cast<double>(row.bytes))});
+    table.add_row({row.name, row.shape, stored, format_count(row.size), format_count(row.nnz),
+                   format_percent(row.sparsity(), 2), format_bytes(static_cast<double>(row.bytes))});
   };
   for (const LayerRow& row : rows) add(row, row.is_sparse ? "CSR" : "dense");
   table.add_rule();
@@ -150,19 +177,23 @@ std::string layer_table(const std::vector<LayerRow>& rows) {
 
 std::string render_report(const Report& report) {
   const std::string title = escape_html(report.title);
-  std::string html = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n<title>" +
-                     title + " - Lacuna</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + title + "</h1>\n<p class=\"subtitle\">" +
-                     escape_html(report.subtitle) + "</p>\n";
+  std::string html =
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>" +
+      title + " - Lacuna</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + title +
+      "</h1>\n<p class=\"subtitle\">" + escape_html(report.subtitle) + "</p>\n";
   if (!report.results.empty()) {
     html += "<div class=\"results\">\n";
     for (const auto& [label, value] : report.results) {
-      html += fmt::format("<div class=\"result\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
+      html +=
+          fmt::format("<div class=\"result\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
     }
     html += "</div>\n";
   }
   if (!report.facts.empty()) {
     html += "<dl>\n";
-    for (const auto& [label, value] : report.facts) html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(label), escape_html(value));
+    for (const auto& [label, value] : report.facts)
+      html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(label), escape_html(value));
     html += "</dl>\n";
   }
   html += "<h2>Curves</h2>\n" + charts_html(report.metrics) + layers_html(report.layers);
@@ -172,6 +203,8 @@ std::string render_report(const Report& report) {
   return html + "</body>\n</html>\n";
 }
 
-void write_report(const std::filesystem::path& path, const Report& report) { write_file_atomically(path, render_report(report)); }
+void write_report(const std::filesystem::path& path, const Report& report) {
+  write_file_atomically(path, render_report(report));
+}
 
 }  // namespace lacuna

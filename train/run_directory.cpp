@@ -16,7 +16,9 @@ void check_name(const std::string& name) {
   bool plain = !name.empty() && name.front() != '.' && name.size() <= 200;
   for (char c : name) plain = plain && c != '/' && static_cast<unsigned char>(c) >= 0x20 && c != 0x7F;
   if (!plain) {
-    throw ValueError("run_directory", fmt::format("'{}' cannot name a run; it must be a plain file name that does not begin with '.'", name));
+    throw ValueError(
+        "run_directory",
+        fmt::format("'{}' cannot name a run; it must be a plain file name that does not begin with '.'", name));
   }
 }
 

@@ -30,7 +30,7 @@ class Reader {
     // Non-blocking, so that a FIFO is refused below instead of waited for.
     file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file_ < 0) throw fault(name_, fmt::format("cannot open: {}", std::strerror(errno)));
-    struct stat status{};
+    struct stat status {};
     if (::fstat(file_, &status) != 0 || !S_ISREG(status.st_mode)) {
       ::close(file_);
       throw fault(name_, "is not a regular file");
@@ -64,16 +64,18 @@ class Reader {
 
 std::string read_header_text(Reader& reader, std::uint64_t& header_bytes) {
   if (reader.size() < 8) {
-    throw fault(reader.name(), fmt::format("the file is {} bytes long; a header's length alone takes 8", reader.size()));
+    throw fault(reader.name(),
+                fmt::format("the file is {} bytes long; a header's length alone takes 8", reader.size()));
   }
   reader.read(&header_bytes, 8, "the header's length");
   if (header_bytes > safetensors::kMaxHeaderBytes) {
-    throw fault(reader.name(), fmt::format("the header would be {} bytes long, past the format's limit of {}", header_bytes,
-                                           safetensors::kMaxHeaderBytes));
+    throw fault(reader.name(), fmt::format("the header would be {} bytes long, past the format's limit of {}",
+                                           header_bytes, safetensors::kMaxHeaderBytes));
   }
   if (header_bytes > reader.size() - 8) {
-    throw fault(reader.name(), fmt::format("the header would be {} bytes long, but {} bytes follow (is the file truncated?)",
-                                           header_bytes, reader.size() - 8));
+    throw fault(reader.name(),
+                fmt::format("the header would be {} bytes long, but {} bytes follow (is the file truncated?)",
+                            header_bytes, reader.size() - 8));
   }
   std::string text(header_bytes, '\0');
   reader.read(text.data(), text.size(), "the header");
@@ -158,7 +160,8 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum che
     const std::string stored = text.substr(kChecksumPrefixBytes, kChecksumDigits);
     const std::string found = hex64(hash.digest());
     if (stored != found) {
-      throw fault(reader.name(), fmt::format("checksum {} is stored, but the bytes give {}: the file is damaged", stored, found));
+      throw fault(reader.name(),
+                  fmt::format("checksum {} is stored, but the bytes give {}: the file is damaged", stored, found));
     }
     header.metadata.erase("checksum");
   }

@@ -44,7 +44,8 @@ Json parse_json(const std::string& file, const std::string& text) {
     if (event == Event::object_start) open_objects.emplace_back();
     if (event == Event::object_end) open_objects.pop_back();
     if (event == Event::key && !open_objects.back().insert(parsed.get<std::string>()).second) {
-      throw fault(file, fmt::format("the header names {} twice; names must be unique", quoted(parsed.get<std::string>())));
+      throw fault(file,
+                  fmt::format("the header names {} twice; names must be unique", quoted(parsed.get<std::string>())));
     }
     return true;
   };
@@ -71,8 +72,9 @@ DType parse_dtype(const std::string& file, const std::string& name, const Json& 
       if (json.get<std::string>() == format_name(dtype)) return dtype;
     }
   }
-  throw tensor_fault(file, name, fmt::format("dtype {} is none of F32, F64, BF16, I32, I64, U8",
-                                             quoted(json.is_string() ? json.get<std::string>() : json.dump())));
+  throw tensor_fault(file, name,
+                     fmt::format("dtype {} is none of F32, F64, BF16, I32, I64, U8",
+                                 quoted(json.is_string() ? json.get<std::string>() : json.dump())));
 }
 
 Shape parse_shape(const std::string& file, const std::string& name, const Json& json) {
@@ -101,22 +103,27 @@ Entry parse_entry(const std::string& file, const std::string& name, const Json& 
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
     if (!json.contains(key)) throw tensor_fault(file, name, fmt::format("its header entry lacks '{}'", key));
   }
-  if (json.size() != 3) throw tensor_fault(file, name, "its header entry has keys beside dtype, shape and data_offsets");
+  if (json.size() != 3)
+    throw tensor_fault(file, name, "its header entry has keys beside dtype, shape and data_offsets");
   Entry entry{name, parse_dtype(file, name, json["dtype"]), parse_shape(file, name, json["shape"])};
   const Json& offsets = json["data_offsets"];
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned()) {
     throw tensor_fault(file, name, fmt::format("data_offsets {} are not two counts", offsets.dump()));
   }
   entry.begin = offsets[0].get<std::uint64_t>();
   entry.end = offsets[1].get<std::uint64_t>();
   if (entry.begin > entry.end || entry.end > data_bytes) {
-    throw tensor_fault(file, name, fmt::format("data_offsets [{}, {}] are outside of the file's {} bytes of data (is it truncated?)",
-                                               entry.begin, entry.end, data_bytes));
+    throw tensor_fault(
+        file, name,
+        fmt::format("data_offsets [{}, {}] are outside of the file's {} bytes of data (is it truncated?)", entry.begin,
+                    entry.end, data_bytes));
   }
   const std::uint64_t expected = static_cast<std::uint64_t>(entry.shape.numel()) * size_of(entry.dtype);
   if (entry.end - entry.begin != expected) {
-    throw tensor_fault(file, name, fmt::format("{}{} takes {} bytes, but data_offsets [{}, {}] hold {}", to_string(entry.dtype),
-                                               to_string(entry.shape), expected, entry.begin, entry.end, entry.end - entry.begin));
+    throw tensor_fault(file, name,
+                       fmt::format("{}{} takes {} bytes, but data_offsets [{}, {}] hold {}", to_string(entry.dtype),
+                                   to_string(entry.shape), expected, entry.begin, entry.end, entry.end - entry.begin));
   }
   return entry;
 }
@@ -125,12 +132,19 @@ Entry parse_entry(const std::string& file, const std::string& name, const Json& 
 void check_tiling(const std::string& file, const std::vector<Entry>& entries, std::uint64_t data_bytes) {
   std::uint64_t covered = 0;
   for (const Entry& entry : entries) {
-    if (entry.begin < covered) throw tensor_fault(file, entry.name, fmt::format("its data begins at {}, inside of the tensor before it, which ends at {}", entry.begin, covered));
-    if (entry.begin > covered) throw tensor_fault(file, entry.name, fmt::format("its data begins at {}, but the tensor before it ends at {}: a hole", entry.begin, covered));
+    if (entry.begin < covered)
+      throw tensor_fault(
+          file, entry.name,
+          fmt::format("its data begins at {}, inside of the tensor before it, which ends at {}", entry.begin, covered));
+    if (entry.begin > covered)
+      throw tensor_fault(
+          file, entry.name,
+          fmt::format("its data begins at {}, but the tensor before it ends at {}: a hole", entry.begin, covered));
     covered = entry.end;
   }
   if (covered != data_bytes) {
-    throw fault(file, fmt::format("{} bytes follow the last tensor's end at {}; nothing may", data_bytes - covered, covered));
+    throw fault(file,
+                fmt::format("{} bytes follow the last tensor's end at {}; nothing may", data_bytes - covered, covered));
   }
 }
 
@@ -145,7 +159,10 @@ std::string format_header(const Header& header) {
   for (const Entry& entry : header.entries) {
     OrderedJson shape = OrderedJson::array();
     for (std::int64_t extent : entry.shape) shape.push_back(extent);
-    json.push_back({entry.name, {{"dtype", format_name(entry.dtype)}, {"shape", std::move(shape)}, {"data_offsets", {entry.begin, entry.end}}}});
+    json.push_back({entry.name,
+                    {{"dtype", format_name(entry.dtype)},
+                     {"shape", std::move(shape)},
+                     {"data_offsets", {entry.begin, entry.end}}}});
   }
   std::string text = json.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -153,7 +170,8 @@ std::string format_header(const Header& header) {
 }
 
 Header parse_header(const std::string& file, const std::string& text, std::uint64_t data_bytes) {
-  if (text.empty() || text.front() != '{') throw fault(file, "the header does not begin with '{'; this is not a safetensors file");
+  if (text.empty() || text.front() != '{')
+    throw fault(file, "the header does not begin with '{'; this is not a safetensors file");
   const Json json = parse_json(file, text);
   if (!json.is_object()) throw fault(file, "the header is not a JSON object");
   Header header;

@@ -26,7 +26,8 @@ std::string finish(std::string line) {
 
 void Table::add_row(std::vector<std::string> cells) {
   if (cells.size() != columns_.size()) {
-    throw ValueError("table", fmt::format("a row has {} cells; the table has {} columns", cells.size(), columns_.size()));
+    throw ValueError("table",
+                     fmt::format("a row has {} cells; the table has {} columns", cells.size(), columns_.size()));
   }
   rows_.push_back(std::move(cells));
 }
