@@ -11,9 +11,8 @@ namespace detail {
 
 struct Node {
   const char* op = "leaf";
-  Tensor value;
+  Shape shape;  // of the value, which the Var holds
   Tensor grad;
-  bool requires_grad = false;
   bool is_leaf = true;
   std::vector<std::shared_ptr<Node>> inputs;
   Vjp vjp;
@@ -34,34 +33,38 @@ struct Node {
 
 using detail::Node;
 
-Var::Var(Tensor value, bool requires_grad) : node_(std::make_shared<Node>()) {
-  node_->value = std::move(value);
-  node_->requires_grad = requires_grad;
+Var::Var(Tensor value, bool requires_grad) : value_(std::move(value)) {
+  if (!requires_grad) return;
+  node_ = std::make_shared<Node>();
+  node_->shape = value_.shape();
 }
 
 const Tensor& Var::data() const {
-  if (!node_) throw ValueError("var", "data of an undefined Var; must be defined");
-  return node_->value;
+  if (!defined()) throw ValueError("var", "data of an undefined Var; must be defined");
+  return value_;
 }
 
-bool Var::requires_grad() const { return node_ && node_->requires_grad; }
+bool Var::requires_grad() const { return node_ != nullptr; }
 
 const Tensor& Var::grad() const {
-  if (!node_) throw ValueError("var", "gradient of an undefined Var; must be defined");
-  return node_->grad;
+  static const Tensor kNone;
+  return node_ ? node_->grad : kNone;
 }
 
 void Var::set_grad(Tensor grad) const {
+  if (!node_) throw ValueError("set_grad", "a Var without requires_grad; must be a leaf that requires a gradient");
   if (grad.defined() && !(grad.shape() == shape()))
     throw ShapeError("set_grad", describe(grad) + " for " + describe(data()) + "; shapes must agree");
   node_->grad = std::move(grad);
 }
 
-void Var::clear_grad() const { node_->grad = Tensor(); }
+void Var::clear_grad() const {
+  if (node_) node_->grad = Tensor();
+}
 
-Var Var::detach() const { return node_ && node_->requires_grad ? Var(node_->value) : *this; }
+Var Var::detach() const { return node_ ? Var(value_) : *this; }
 
-bool Grads::wants(std::size_t input) const { return node_.inputs.at(input) && node_.inputs[input]->requires_grad; }
+bool Grads::wants(std::size_t input) const { return node_.inputs.at(input) != nullptr; }
 
 void Grads::add(std::size_t input, const std::function<Tensor()>& gradient) {
   if (wants(input)) add(input, gradient());
@@ -70,9 +73,9 @@ void Grads::add(std::size_t input, const std::function<Tensor()>& gradient) {
 void Grads::add(std::size_t input, Tensor gradient) {
   if (!wants(input)) return;
   Node& target = *node_.inputs[input];
-  if (!(gradient.shape() == target.value.shape()))
-    throw ShapeError(node_.op, "gradient " + describe(gradient) + " for input " + std::to_string(input) + ", " +
-                                   describe(target.value) + "; shapes must agree");
+  if (!(gradient.shape() == target.shape))
+    throw ShapeError(node_.op, "gradient " + describe(gradient) + " for input " + std::to_string(input) + " of shape " +
+                                   to_string(target.shape) + "; shapes must agree");
   if (!target.grad.defined())
     target.grad = std::move(gradient);
   else
@@ -84,9 +87,10 @@ Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp) {
   bool any = false;
   for (const Var& input : inputs) any = any || input.requires_grad();
   if (!any) return out;
+  out.node_ = std::make_shared<Node>();
   Node& node = *out.node_;
   node.op = op;
-  node.requires_grad = true;
+  node.shape = out.value_.shape();
   node.is_leaf = false;
   node.vjp = std::move(vjp);
   for (const Var& input : inputs) node.inputs.push_back(input.node_);
@@ -108,7 +112,7 @@ std::vector<std::shared_ptr<Node>> topological_order(const std::shared_ptr<Node>
       continue;
     }
     const std::shared_ptr<Node> input = node->inputs[next++];
-    if (input && input->requires_grad && seen.insert(input.get()).second) stack.emplace_back(input, 0);
+    if (input && seen.insert(input.get()).second) stack.emplace_back(input, 0);
   }
   return order;
 }

@@ -21,7 +21,7 @@ class Var {
   /// A leaf. With requires_grad, backward() leaves its gradient in grad().
   explicit Var(Tensor value, bool requires_grad = false);
 
-  bool defined() const { return node_ != nullptr; }
+  bool defined() const { return value_.defined(); }
   const Tensor& data() const;
   const Shape& shape() const { return data().shape(); }
   bool requires_grad() const;
@@ -35,7 +35,9 @@ class Var {
  private:
   friend Var record(const char*, Tensor, std::vector<Var>, Vjp);
   friend void backward(const Var&, const Tensor&);
-  std::shared_ptr<detail::Node> node_;
+  // The value is here and not in the node: the tape then keeps alive only what a vjp has captured, not every output.
+  Tensor value_;
+  std::shared_ptr<detail::Node> node_;  // null for constants
 };
 
 /// Collects the gradients of one op's inputs. The function form is evaluated only when the input wants a gradient.

@@ -11,4 +11,4 @@ cuda=OFF
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then cuda=AUTO; fi
 TARGETS=lacuna ./scripts/build.sh build-quickstart -DLACUNA_CUDA=$cuda -DLACUNA_BUILD_TESTS=OFF
 echo "quickstart 3/3: training"
-exec ./build-quickstart/lacuna quickstart configs/quickstart.yaml
+exec ./build-quickstart/lacuna compare configs/quickstart.yaml
