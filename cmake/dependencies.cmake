@@ -25,7 +25,12 @@ if(NOT LACUNA_CUDA STREQUAL "OFF")
   if(CMAKE_CUDA_COMPILER)
     set(CMAKE_CUDA_ARCHITECTURES ${LACUNA_CUDA_ARCHITECTURES})
     enable_language(CUDA)
-    string(APPEND CMAKE_CUDA_FLAGS " -std=c++20")  # CMake 3.25 does not know nvcc's flag for CUDA_STANDARD 20
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know nvcc's flag
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
     find_package(CUDAToolkit REQUIRED)
     set(LACUNA_HAS_CUDA TRUE)
   elseif(LACUNA_CUDA STREQUAL "ON")

@@ -102,8 +102,8 @@ void Trainer::start_loader() {
   options.shuffle = true;
   options.drop_last = true;
   options.augment = true;
-  options.num_workers = config_.loader.num_workers;
-  options.prefetch = config_.loader.prefetch;
+  options.num_workers = config_.num_workers;
+  options.queue_depth = config_.prefetch;
   options.start_step = step_ * config_.training.accumulate;
   loader_.reset();
   loader_ = std::make_unique<BatchLoader>(data_.train, options);

@@ -24,7 +24,8 @@ struct TrainerConfig {
   ScheduleConfig schedule;
   PruningConfig pruning;
   TrainingConfig training;
-  LoaderConfig loader;  ///< workers and prefetch depth
+  int num_workers = 2;  ///< threads that build batches
+  int prefetch = 4;     ///< batches kept ready
 };
 
 /// Means over what was evaluated.
