@@ -6,6 +6,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "kernels/simd/panels.h"
+
 namespace lacuna::kernels {
 
 namespace {
@@ -50,7 +52,8 @@ void top_k_mask(CpuStream, const T* scores, std::int64_t n, std::int64_t k, std:
       if ((key & prefix_mask) == prefix) ++histogram[(key >> shift) & (kBins - 1)];
     }
     int digit = kBins - 1;
-    while (histogram[static_cast<std::size_t>(digit)] < remaining) remaining -= histogram[static_cast<std::size_t>(digit--)];
+    while (histogram[static_cast<std::size_t>(digit)] < remaining)
+      remaining -= histogram[static_cast<std::size_t>(digit--)];
     prefix |= static_cast<U>(digit) << shift;
     prefix_mask |= static_cast<U>(kBins - 1) << shift;
   }
@@ -63,13 +66,13 @@ void top_k_mask(CpuStream, const T* scores, std::int64_t n, std::int64_t k, std:
 
 template <class T>
 void magnitude(CpuStream, const T* x, std::int64_t n, T* out) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (n >= kLeastParallelWork)
   for (std::int64_t i = 0; i < n; ++i) out[i] = std::fabs(x[i]);
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                 \
-  template std::size_t top_k_scratch_bytes<T>(CpuStream, std::int64_t);                                      \
-  template void top_k_mask<T>(CpuStream, const T*, std::int64_t, std::int64_t, std::uint8_t*, void*);        \
+#define LACUNA_INSTANTIATE(T)                                                                         \
+  template std::size_t top_k_scratch_bytes<T>(CpuStream, std::int64_t);                               \
+  template void top_k_mask<T>(CpuStream, const T*, std::int64_t, std::int64_t, std::uint8_t*, void*); \
   template void magnitude<T>(CpuStream, const T*, std::int64_t, T*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

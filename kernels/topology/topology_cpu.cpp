@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/simd/panels.h"
+
 namespace lacuna::kernels {
 
 namespace {
@@ -23,9 +25,9 @@ std::int64_t prefix_sum(std::int64_t rows, std::int32_t* offsets) {
 
 std::size_t mask_offsets_scratch_bytes(CpuStream, std::int64_t, std::int64_t) { return 0; }
 
-std::int64_t mask_offsets(CpuStream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols, std::int32_t* row_offsets,
-                          void*) {
-#pragma omp parallel for schedule(static)
+std::int64_t mask_offsets(CpuStream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols,
+                          std::int32_t* row_offsets, void*) {
+#pragma omp parallel for schedule(static) if (rows * cols >= kLeastParallelWork)
   for (std::int64_t r = 0; r < rows; ++r) {
     std::int32_t count = 0;
     for (std::int64_t c = 0; c < cols; ++c) count += mask[r * cols + c] != 0;
@@ -34,9 +36,9 @@ std::int64_t mask_offsets(CpuStream, const std::uint8_t* mask, std::int64_t rows
   return prefix_sum(rows, row_offsets);
 }
 
-void mask_columns(CpuStream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols, const std::int32_t* row_offsets,
-                  std::int32_t* col_indices) {
-#pragma omp parallel for schedule(static)
+void mask_columns(CpuStream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols,
+                  const std::int32_t* row_offsets, std::int32_t* col_indices) {
+#pragma omp parallel for schedule(static) if (rows * cols >= kLeastParallelWork)
   for (std::int64_t r = 0; r < rows; ++r) {
     std::int32_t* out = col_indices + row_offsets[r];
     for (std::int64_t c = 0; c < cols; ++c) {
@@ -47,9 +49,9 @@ void mask_columns(CpuStream, const std::uint8_t* mask, std::int64_t rows, std::i
 
 std::size_t subset_offsets_scratch_bytes(CpuStream, std::int64_t, std::int64_t) { return 0; }
 
-std::int64_t subset_offsets(CpuStream, const std::uint8_t* keep, std::int64_t rows, std::int64_t, const std::int32_t* row_offsets,
-                            std::int32_t* new_offsets, void*) {
-#pragma omp parallel for schedule(static)
+std::int64_t subset_offsets(CpuStream, const std::uint8_t* keep, std::int64_t rows, std::int64_t nnz,
+                            const std::int32_t* row_offsets, std::int32_t* new_offsets, void*) {
+#pragma omp parallel for schedule(static) if (nnz >= kLeastParallelWork)
   for (std::int64_t r = 0; r < rows; ++r) {
     std::int32_t count = 0;
     for (std::int64_t i = row_offsets[r]; i < row_offsets[r + 1]; ++i) count += keep[i] != 0;
@@ -60,7 +62,7 @@ std::int64_t subset_offsets(CpuStream, const std::uint8_t* keep, std::int64_t ro
 
 void subset_columns(CpuStream, const std::uint8_t* keep, std::int64_t rows, const std::int32_t* row_offsets,
                     const std::int32_t* col_indices, const std::int32_t* new_offsets, std::int32_t* new_columns) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (row_offsets[rows] >= kLeastParallelWork)
   for (std::int64_t r = 0; r < rows; ++r) {
     std::int32_t* out = new_columns + new_offsets[r];
     for (std::int64_t i = row_offsets[r]; i < row_offsets[r + 1]; ++i) {
@@ -69,8 +71,9 @@ void subset_columns(CpuStream, const std::uint8_t* keep, std::int64_t rows, cons
   }
 }
 
-void expand_rows(CpuStream, std::int64_t rows, std::int64_t, const std::int32_t* row_offsets, std::int32_t* row_indices) {
-#pragma omp parallel for schedule(static)
+void expand_rows(CpuStream, std::int64_t rows, std::int64_t, const std::int32_t* row_offsets,
+                 std::int32_t* row_indices) {
+#pragma omp parallel for schedule(static) if (row_offsets[rows] >= kLeastParallelWork)
   for (std::int64_t r = 0; r < rows; ++r) {
     std::fill(row_indices + row_offsets[r], row_indices + row_offsets[r + 1], static_cast<std::int32_t>(r));
   }
@@ -91,9 +94,9 @@ std::size_t transpose_scratch_bytes(CpuStream, std::int64_t, std::int64_t cols, 
   return static_cast<std::size_t>(cols) * sizeof(std::int32_t);
 }
 
-void transpose_pattern(CpuStream, std::int64_t rows, std::int64_t cols, std::int64_t nnz, const std::int32_t* row_offsets,
-                       const std::int32_t* col_indices, std::int32_t* t_offsets, std::int32_t* t_columns,
-                       std::int32_t* permutation, void* scratch) {
+void transpose_pattern(CpuStream, std::int64_t rows, std::int64_t cols, std::int64_t nnz,
+                       const std::int32_t* row_offsets, const std::int32_t* col_indices, std::int32_t* t_offsets,
+                       std::int32_t* t_columns, std::int32_t* permutation, void* scratch) {
   std::fill(t_offsets, t_offsets + cols + 1, 0);
   for (std::int64_t i = 0; i < nnz; ++i) ++t_offsets[col_indices[i] + 1];
   prefix_sum(cols, t_offsets);
@@ -109,7 +112,7 @@ void transpose_pattern(CpuStream, std::int64_t rows, std::int64_t cols, std::int
 }
 
 void map_positions(CpuStream, const Pattern* from, const Pattern& to, std::int32_t* map) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (to.nnz >= kLeastParallelWork)
   for (std::int64_t r = 0; r < to.rows; ++r) {
     std::int64_t j = from ? from->row_offsets[r] : 0;
     for (std::int64_t i = to.row_offsets[r]; i < to.row_offsets[r + 1]; ++i) {
@@ -127,19 +130,19 @@ void map_positions(CpuStream, const Pattern* from, const Pattern& to, std::int32
 }
 
 template <class T>
-void gather_or_zero(CpuStream, const T* values, std::int64_t num_values, const std::int32_t* index, std::int64_t num_index,
-                    std::int64_t batch, T* out) {
+void gather_or_zero(CpuStream, const T* values, std::int64_t num_values, const std::int32_t* index,
+                    std::int64_t num_index, std::int64_t batch, T* out) {
   for (std::int64_t b = 0; b < batch; ++b) {
     const T* from = values + b * num_values;
     T* to = out + b * num_index;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (num_index >= kLeastParallelWork)
     for (std::int64_t i = 0; i < num_index; ++i) to[i] = index[i] < 0 ? T(0) : from[index[i]];
   }
 }
 
 template <class T>
 void densify(CpuStream, const Csr<const T>& a, const Dense<T>& out) {
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(2) schedule(static) if (a.rows * a.cols * out.batch >= kLeastParallelWork)
   for (std::int64_t b = 0; b < out.batch; ++b) {
     for (std::int64_t r = 0; r < a.rows; ++r) {
       const T* values = a.values + b * a.values_stride;
@@ -152,7 +155,7 @@ void densify(CpuStream, const Csr<const T>& a, const Dense<T>& out) {
 
 template <class T>
 void sample(CpuStream, const Dense<const T>& a, const Csr<T>& out) {
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(2) schedule(static) if (out.nnz * out.batch >= kLeastParallelWork)
   for (std::int64_t b = 0; b < out.batch; ++b) {
     for (std::int64_t r = 0; r < out.rows; ++r) {
       T* values = out.values + b * out.values_stride;
@@ -162,9 +165,10 @@ void sample(CpuStream, const Dense<const T>& a, const Csr<T>& out) {
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                                \
-  template void gather_or_zero<T>(CpuStream, const T*, std::int64_t, const std::int32_t*, std::int64_t, std::int64_t, T*); \
-  template void densify<T>(CpuStream, const Csr<const T>&, const Dense<T>&);                                               \
+#define LACUNA_INSTANTIATE(T)                                                                                         \
+  template void gather_or_zero<T>(CpuStream, const T*, std::int64_t, const std::int32_t*, std::int64_t, std::int64_t, \
+                                  T*);                                                                                \
+  template void densify<T>(CpuStream, const Csr<const T>&, const Dense<T>&);                                          \
   template void sample<T>(CpuStream, const Dense<const T>&, const Csr<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
