@@ -70,7 +70,8 @@ struct EmaElement {
   }
 };
 
-__global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm, float* norm, float* factor, std::int32_t* bad) {
+__global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm, float* norm, float* factor,
+                                   std::int32_t* bad) {
   const double root = sqrt(static_cast<double>(*sum_of_squares));
   if (norm) *norm = static_cast<float>(root);
   if (factor) *factor = clip_rule(root, max_norm);
@@ -78,7 +79,8 @@ __global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm,
 }
 
 /// Whoever finds something stores the same 1, so no order is needed.
-__global__ void __launch_bounds__(kThreads) flag_not_finite_kernel(const float* __restrict__ x, std::int64_t n, std::int32_t* bad) {
+__global__ void __launch_bounds__(kThreads)
+    flag_not_finite_kernel(const float* __restrict__ x, std::int64_t n, std::int32_t* bad) {
   const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
   bool any = false;
 #pragma unroll 4
@@ -97,29 +99,30 @@ void launch(CudaStream stream, std::int64_t n, const UpdateGuard<float>& guard, 
 
 template <class T>
 void sgd_update(CudaStream stream, T* value, const T* grad, T* momentum, std::int64_t n, double lr,
-                       double momentum_coefficient, double dampening, double weight_decay, bool nesterov, bool first_step,
-                       const UpdateGuard<T>& guard) {
+                double momentum_coefficient, double dampening, double weight_decay, bool nesterov, bool first_step,
+                const UpdateGuard<T>& guard) {
   const SgdRule<float> rule(lr, momentum_coefficient, dampening, weight_decay, nesterov, first_step);
   launch(stream, n, guard, SgdElement{rule, value, grad, momentum});
 }
 
 template <class T>
-void adam_update(CudaStream stream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr,
-                        double beta1, double beta2, double eps, double weight_decay, bool decoupled, std::int64_t step,
-                        const UpdateGuard<T>& guard) {
-  launch(stream, n, guard, AdamElement{AdamRule<float>(lr, beta1, beta2, eps, weight_decay, decoupled, step), value, grad, m, v});
+void adam_update(CudaStream stream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1,
+                 double beta2, double eps, double weight_decay, bool decoupled, std::int64_t step,
+                 const UpdateGuard<T>& guard) {
+  launch(stream, n, guard,
+         AdamElement{AdamRule<float>(lr, beta1, beta2, eps, weight_decay, decoupled, step), value, grad, m, v});
 }
 
 template <class T>
-void ema_update(CudaStream stream, T* ema, const T* value, std::int64_t n, double decay,
-                       const UpdateGuard<T>& guard) {
+void ema_update(CudaStream stream, T* ema, const T* value, std::int64_t n, double decay, const UpdateGuard<T>& guard) {
   launch(stream, n, guard, EmaElement{EmaRule<float>(decay), ema, value});
 }
 
 template <class T>
 void clip_factor(CudaStream stream, const T* sum_of_squares, double max_norm, T* norm, float* factor,
-                        std::int32_t* bad) {
-  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor, bad);
+                 std::int32_t* bad) {
+  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor,
+                                                                            bad);
   LACUNA_CUDA_LAUNCHED("clip_factor");
 }
 

@@ -21,16 +21,18 @@ template <class T>
 void sgd_update(CpuStream, T* value, const T* grad, T* momentum, std::int64_t n, double lr, double momentum_coefficient,
                 double dampening, double weight_decay, bool nesterov, bool first_step, const UpdateGuard<T>& guard);
 template <class T>
-void sgd_update(CudaStream, T* value, const T* grad, T* momentum, std::int64_t n, double lr, double momentum_coefficient,
-                double dampening, double weight_decay, bool nesterov, bool first_step, const UpdateGuard<T>& guard);
+void sgd_update(CudaStream, T* value, const T* grad, T* momentum, std::int64_t n, double lr,
+                double momentum_coefficient, double dampening, double weight_decay, bool nesterov, bool first_step,
+                const UpdateGuard<T>& guard);
 
-/// PyTorch's Adam, or AdamW when `decoupled`. value, grad, m, v [n]; all but grad are overwritten. `step` counts from 1.
+/// PyTorch's Adam, or AdamW when `decoupled`. value, grad, m, v [n]; all but grad are overwritten. `step` counts
+/// from 1.
 template <class T>
-void adam_update(CpuStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2, double eps,
-                 double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard);
+void adam_update(CpuStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2,
+                 double eps, double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard);
 template <class T>
-void adam_update(CudaStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2, double eps,
-                 double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard);
+void adam_update(CudaStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2,
+                 double eps, double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard);
 
 /// ema = decay * ema + (1 - decay) * value. Only guard.skip counts here.
 template <class T>

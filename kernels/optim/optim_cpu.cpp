@@ -31,8 +31,8 @@ void sgd_update(CpuStream, T* value, const T* grad, T* momentum, std::int64_t n,
 }
 
 template <class T>
-void adam_update(CpuStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2, double eps,
-                 double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard) {
+void adam_update(CpuStream, T* value, const T* grad, T* m, T* v, std::int64_t n, double lr, double beta1, double beta2,
+                 double eps, double weight_decay, bool decoupled, std::int64_t step, const UpdateGuard<T>& guard) {
   if (skipped(guard)) return;
   const AdamRule<T> rule(lr, beta1, beta2, eps, weight_decay, decoupled, step);
   const T scale = gradient_scale(guard);

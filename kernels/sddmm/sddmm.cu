@@ -1,8 +1,8 @@
 // SDDMM on CUDA (Gale et al., SC 2020, section VI): c[i] = scale * dot(A[row i], B[column i]).
 //
-// sddmm_rows: a subwarp takes a row and eight of its entries at a time. It holds a piece of A's row in registers, reads the
-// same piece of eight rows of B, and ends with a transposing reduction that leaves entry j's sum in lane j. The block's
-// subwarps hold rows of similar length and the same share of each, so they meet in the same rows of B, in L1.
+// sddmm_rows: a subwarp takes a row and eight of its entries at a time. It holds a piece of A's row in registers, reads
+// the same piece of eight rows of B, and ends with a transposing reduction that leaves entry j's sum in lane j. The
+// block's subwarps hold rows of similar length and the same share of each, so they meet in the same rows of B, in L1.
 // sddmm_entries: few entries and a long sum: a block takes four entries and splits the sum.
 //
 // Each sum's order is fixed by k and the vector width alone, so results repeat.
@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kMaxRowThreads = 1024;  // leaves each 64 registers
 constexpr int kEntryThreads = 256;
-constexpr int kGroup = 8;       // entries a subwarp sums together
+constexpr int kGroup = 8;         // entries a subwarp sums together
 constexpr int kBlockEntries = 4;  // entries a block of sddmm_entries sums together
 constexpr std::int64_t kMaxBatchBlocks = 65535;
 
@@ -83,8 +83,8 @@ __device__ __forceinline__ float transpose_sum(float (&sums)[kGroup], int lane) 
 ///   b  this lane's place in the piece, in B's row 0     left_over  what remains of the sum from that place on
 /// kWhole: nothing of the piece lies past the end of the sum.
 template <bool kWhole, int kVector, int kLanes, int kSteps>
-__device__ __forceinline__ void add_piece(const Vector<kVector> (&left)[kSteps], const float* b, std::uint32_t b_row_bytes, int column,
-                                          int left_over, float (&sums)[kGroup]) {
+__device__ __forceinline__ void add_piece(const Vector<kVector> (&left)[kSteps], const float* b,
+                                          std::uint32_t b_row_bytes, int column, int left_over, float (&sums)[kGroup]) {
   constexpr int kTogether = 8 / kSteps;  // entries whose eight loads are in flight together
 #pragma unroll 1
   for (int first = 0; first < kGroup; first += kTogether) {
@@ -229,8 +229,8 @@ void for_batches(const SddmmProblem& p, const F& launch) {
 
 template <int kVector, int kLanes, int kSteps>
 void launch_rows(CudaStream stream, SddmmProblem p, int multiprocessors) {
-  // The largest block that occupies the device: the more rows it holds, the more of B they share in L1. Rows are split for
-  // two waves of blocks, as long as each part of an average row keeps a group.
+  // The largest block that occupies the device: the more rows it holds, the more of B they share in L1. Rows are split
+  // for two waves of blocks, as long as each part of an average row keeps a group.
   const std::int64_t most = std::clamp<std::int64_t>(p.nnz / p.m / kGroup, 1, 65535);
   int threads = kMaxRowThreads;
   std::int64_t blocks = 0;
@@ -259,8 +259,8 @@ void launch_entries(CudaStream stream, const SddmmProblem& p) {
 /// Whether vectors of `width` floats can be read along every row.
 template <class T>
 bool fits(const Dense<T>& x, std::int64_t batch, int width) {
-  return reinterpret_cast<std::uintptr_t>(x.data) % (sizeof(float) * width) == 0 && x.cols % width == 0 && x.ld % width == 0 &&
-         (batch <= 1 || x.batch_stride % width == 0);
+  return reinterpret_cast<std::uintptr_t>(x.data) % (sizeof(float) * width) == 0 && x.cols % width == 0 &&
+         x.ld % width == 0 && (batch <= 1 || x.batch_stride % width == 0);
 }
 
 }  // namespace

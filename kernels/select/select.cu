@@ -1,6 +1,6 @@
 // Selection on CUDA by radix: three histograms of 11, 11 and 10 bits find the k-th largest key without a sort or a wait
-// for the host; a count of its equals per block then says which of them are kept. Only integers are added atomically, so
-// the result has no order to depend on.
+// for the host; a count of its equals per block then says which of them are kept. Only integers are added atomically,
+// so the result has no order to depend on.
 #include <algorithm>
 
 #include <cub/block/block_scan.cuh>
@@ -25,9 +25,9 @@ cudaStream_t cuda(CudaStream stream) { return static_cast<cudaStream_t>(stream.h
 
 /// What is known of the k-th largest key.
 struct State {
-  Count remaining;        // its rank, from 1, among the keys that share its digits so far
-  std::uint32_t prefix;   // those digits, in place; at the end the key itself
-  std::uint32_t known;    // which bits they are
+  Count remaining;       // its rank, from 1, among the keys that share its digits so far
+  std::uint32_t prefix;  // those digits, in place; at the end the key itself
+  std::uint32_t known;   // which bits they are
 };
 
 /// An unsigned integer that orders as the scores do: NaN lowest, -0 equal to +0.
@@ -44,8 +44,9 @@ __global__ void __launch_bounds__(kScanThreads) start(State* state, Count* histo
 }
 
 /// histogram[d] += keys with the state's prefix and digit d.
-__global__ void __launch_bounds__(kThreads) count_digits(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state,
-                                                         int shift, unsigned digit_mask, Count* histogram) {
+__global__ void __launch_bounds__(kThreads)
+    count_digits(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state, int shift,
+                 unsigned digit_mask, Count* histogram) {
   __shared__ unsigned local[kBins];
   for (int i = threadIdx.x; i < kBins; i += kThreads) local[i] = 0;
   __syncthreads();
@@ -63,7 +64,8 @@ __global__ void __launch_bounds__(kThreads) count_digits(const float* __restrict
 }
 
 /// Extends the prefix by the digit in which the wanted rank falls, and clears the histogram for the next one.
-__global__ void __launch_bounds__(kScanThreads) pick_digit(State* state, int shift, unsigned digit_mask, Count* histogram) {
+__global__ void __launch_bounds__(kScanThreads)
+    pick_digit(State* state, int shift, unsigned digit_mask, Count* histogram) {
   using Scan = cub::BlockScan<Count, kScanThreads, cub::BLOCK_SCAN_WARP_SCANS>;
   __shared__ typename Scan::TempStorage storage;
   const Count wanted = state->remaining;
@@ -88,8 +90,9 @@ __global__ void __launch_bounds__(kScanThreads) pick_digit(State* state, int shi
 }
 
 /// equals[c] = scores of chunk c whose key is the k-th largest.
-__global__ void __launch_bounds__(kThreads) count_equals(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state,
-                                                         std::uint32_t* __restrict__ equals) {
+__global__ void __launch_bounds__(kThreads)
+    count_equals(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state,
+                 std::uint32_t* __restrict__ equals) {
   const std::uint32_t key = state->prefix;
   const std::int64_t base = std::int64_t{blockIdx.x} * kChunk;
   int count = 0;
@@ -102,8 +105,8 @@ __global__ void __launch_bounds__(kThreads) count_equals(const float* __restrict
 }
 
 /// before[c] = equals in the chunks before c; one block.
-__global__ void __launch_bounds__(kScanThreads) scan_equals(const std::uint32_t* __restrict__ equals, std::int64_t chunks,
-                                                            Count* __restrict__ before) {
+__global__ void __launch_bounds__(kScanThreads)
+    scan_equals(const std::uint32_t* __restrict__ equals, std::int64_t chunks, Count* __restrict__ before) {
   using Scan = cub::BlockScan<Count, kScanThreads, cub::BLOCK_SCAN_WARP_SCANS>;
   __shared__ typename Scan::TempStorage storage;
   Count running = 0;
@@ -118,8 +121,9 @@ __global__ void __launch_bounds__(kScanThreads) scan_equals(const std::uint32_t*
 }
 
 /// Keeps every key above the k-th largest, and the first `remaining` of those that equal it.
-__global__ void __launch_bounds__(kThreads) keep_scores(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state,
-                                                        const Count* __restrict__ before, std::uint8_t* __restrict__ keep) {
+__global__ void __launch_bounds__(kThreads)
+    keep_scores(const float* __restrict__ scores, std::int64_t n, const State* __restrict__ state,
+                const Count* __restrict__ before, std::uint8_t* __restrict__ keep) {
   __shared__ int warp_equals[kThreads / kWarp];
   const std::uint32_t threshold = state->prefix;
   const Count allowed = state->remaining;
@@ -175,7 +179,8 @@ void top_k_mask(CudaStream stream, const T* scores, std::int64_t n, std::int64_t
 
   start<<<1, kScanThreads, 0, cuda(stream)>>>(state, histogram, static_cast<Count>(k));
   LACUNA_CUDA_LAUNCHED("top_k start");
-  const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(chunks, std::int64_t{std::max(stream.multiprocessors, 1)} * 8));
+  const auto blocks =
+      static_cast<unsigned>(std::min<std::int64_t>(chunks, std::int64_t{std::max(stream.multiprocessors, 1)} * 8));
   int shift = 32;
   for (const int digit : kDigits) {
     shift -= digit;

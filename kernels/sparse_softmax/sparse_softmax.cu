@@ -46,7 +46,8 @@ struct Forward {
   __device__ void row(const Team& team, std::int64_t begin, int length) const {
     const float* in = s + begin;
     float* out = p + begin;
-    float largest = __int_as_float(0xff800000);  // -infinity; a NaN is passed over here and reaches the row through the sum
+    float largest =
+        __int_as_float(0xff800000);  // -infinity; a NaN is passed over here and reaches the row through the sum
 #pragma unroll 4
     for (int i = team.rank; i < length; i += Team::kSize) largest = fmaxf(largest, scale * in[i]);
     largest = team.max(largest);
@@ -80,8 +81,9 @@ struct Backward {
 
 /// `rows_per_block` is 1..kWarps: fewer when rows are long, so that a block has few of them to take one after another.
 template <class Work>
-__global__ void __launch_bounds__(kThreads) softmax_rows(const std::int32_t* __restrict__ row_offsets, std::int64_t rows,
-                                                         std::int64_t stride, int rows_per_block, Work work) {
+__global__ void __launch_bounds__(kThreads)
+    softmax_rows(const std::int32_t* __restrict__ row_offsets, std::int64_t rows, std::int64_t stride,
+                 int rows_per_block, Work work) {
   __shared__ float shared[kWarp];
   const int warp = threadIdx.x / kWarp;
   const std::int64_t first = std::int64_t{blockIdx.x} * rows_per_block;
@@ -111,8 +113,8 @@ void launch(CudaStream stream, const Pattern& pattern, const Work& work) {
     Work part = work;
     part.advance(first * pattern.values_stride);
     const dim3 grid(blocks, 1, static_cast<unsigned>(std::min(pattern.batch - first, kMaxBatchBlocks)));
-    softmax_rows<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(pattern.row_offsets, pattern.rows,
-                                                                                 pattern.values_stride, rows_per_block, part);
+    softmax_rows<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+        pattern.row_offsets, pattern.rows, pattern.values_stride, rows_per_block, part);
     LACUNA_CUDA_LAUNCHED("sparse_softmax");
   }
 }

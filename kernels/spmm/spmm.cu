@@ -1,9 +1,10 @@
 // SpMM on CUDA: the one-dimensional tiling of Gale et al., SC 2020, section V, tuned for H100.
 //
-// A subwarp of kLanes threads makes kSteps * kLanes * kVector columns of one row of C. It stages the row's entries, four
-// a lane, in shared memory and walks them in order: one broadcast 16-byte read of shared memory serves two entries, and
-// every entry reads one vector of B per step. All subwarps of a block share a column tile of B and, rows being sorted by
-// length, move through it at about one pace, so B is read from L1; blocks are as large as the grid allows for that reason.
+// A subwarp of kLanes threads makes kSteps * kLanes * kVector columns of one row of C. It stages the row's entries,
+// four a lane, in shared memory and walks them in order: one broadcast 16-byte read of shared memory serves two
+// entries, and every entry reads one vector of B per step. All subwarps of a block share a column tile of B and, rows
+// being sorted by length, move through it at about one pace, so B is read from L1; blocks are as large as the grid
+// allows for that reason.
 //
 // Every element of C is one fused multiply-add chain over the row's entries in order: its bits depend neither on the
 // vector width nor on the tiling nor on the row order.
@@ -79,7 +80,8 @@ struct Fetched {
 
 /// Entries [at, at + 4). Read once by one subwarp only, so they go past L1, which B needs. Entries outside [begin, end)
 /// may be left 0 or be a neighbouring row's: the caller never uses them.
-__device__ __forceinline__ Fetched fetch(const SpmmProblem& p, const float* values, std::uint32_t at, std::uint32_t end) {
+__device__ __forceinline__ Fetched fetch(const SpmmProblem& p, const float* values, std::uint32_t at,
+                                         std::uint32_t end) {
   Fetched f = {};
   if (at >= end) return f;
   if (p.aligned_entries && at + 4 <= p.nnz) {
@@ -98,8 +100,8 @@ __device__ __forceinline__ Fetched fetch(const SpmmProblem& p, const float* valu
 
 template <int kVector, int kLanes, int kSteps>
 struct Tile {
-  static constexpr int kChunk = 4 * kLanes;  // entries staged at a time
-  static constexpr int kStage = kChunk + 2;  // 16 bytes of padding: subwarps of a warp read different banks
+  static constexpr int kChunk = 4 * kLanes;     // entries staged at a time
+  static constexpr int kStage = kChunk + 2;     // 16 bytes of padding: subwarps of a warp read different banks
   static constexpr int kTogether = 4 / kSteps;  // entries whose rows of B are read together
   // Wide tiles run with all registers taken and 32 warps to hide the entries' latency; narrow ones have both to spare.
   static constexpr bool kPrefetch = kSteps == 1;
@@ -165,8 +167,8 @@ struct Tile {
   }
 
   /// sums = the row's entries [begin, end) times B. The whole warp calls; rows may differ in length.
-  __device__ __forceinline__ void multiply(const SpmmProblem& p, const float* values, std::uint32_t begin, std::uint32_t end,
-                                           int lane, Entry* stage) {
+  __device__ __forceinline__ void multiply(const SpmmProblem& p, const float* values, std::uint32_t begin,
+                                           std::uint32_t end, int lane, Entry* stage) {
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
@@ -183,8 +185,10 @@ struct Tile {
       if constexpr (!kPrefetch) next = fetch(p, values, base + 4 * lane, end);
       __syncwarp();  // all have read the previous chunk
       auto* slot = reinterpret_cast<uint4*>(stage + 4 * lane);
-      slot[0] = make_uint4(next.columns.x, __float_as_uint(next.values.x), next.columns.y, __float_as_uint(next.values.y));
-      slot[1] = make_uint4(next.columns.z, __float_as_uint(next.values.z), next.columns.w, __float_as_uint(next.values.w));
+      slot[0] =
+          make_uint4(next.columns.x, __float_as_uint(next.values.x), next.columns.y, __float_as_uint(next.values.y));
+      slot[1] =
+          make_uint4(next.columns.z, __float_as_uint(next.values.z), next.columns.w, __float_as_uint(next.values.w));
       __syncwarp();
       const int count = base < end ? static_cast<int>(min(end - base, std::uint32_t{kChunk})) : 0;
       base = base < end ? base + kChunk : base;  // stops past the end, so that it cannot wrap
@@ -266,20 +270,25 @@ void launch(CudaStream stream, SpmmProblem p, int multiprocessors) {
   const int rows = threads / kLanes;
   p.row_tiles = static_cast<std::uint32_t>(ceil_div(p.m, rows));
   const std::int64_t blocks = p.row_tiles * column_tiles;
-  if (blocks > 0x7fffffff) throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "spmm: more than 2^31 - 1 tiles of C", false};
+  if (blocks > 0x7fffffff)
+    throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "spmm: more than 2^31 - 1 tiles of C",
+                           false};
   const std::size_t shared_bytes = static_cast<std::size_t>(rows) * T::kStage * sizeof(Entry);
   for (std::int64_t first = 0; first < p.batch; first += kMaxBatchBlocks) {
     SpmmProblem part = p;
     part.values += first * p.values_stride;
     part.b += first * p.b_stride;
     part.c += first * p.c_stride;
-    const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(std::min(p.batch - first, kMaxBatchBlocks)));
-    spmm_kernel<kVector, kLanes, kSteps><<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(part);
+    const dim3 grid(static_cast<unsigned>(blocks), 1,
+                    static_cast<unsigned>(std::min(p.batch - first, kMaxBatchBlocks)));
+    spmm_kernel<kVector, kLanes, kSteps>
+        <<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(part);
     LACUNA_CUDA_LAUNCHED("spmm");
   }
 }
 
-/// Two steps (64 columns, which C must have) halve the traffic for entries; one step makes twice the subwarps and wastes fewer columns.
+/// Two steps (64 columns, which C must have) halve the traffic for entries; one step makes twice the subwarps and
+/// wastes fewer columns.
 template <int kVector, int kLanes>
 void launch_steps(CudaStream stream, const SpmmProblem& p) {
   static_assert(kVector * kLanes == 32);
@@ -287,15 +296,16 @@ void launch_steps(CudaStream stream, const SpmmProblem& p) {
   const std::int64_t narrow = ceil_div(p.n, 32), wide = ceil_div(p.n, 64);
   const double wide_warps = static_cast<double>(wide * p.m) * static_cast<double>(p.batch) * kLanes / 32;
   const bool wasteful = wide * 2 * 5 > narrow * 6;  // more than a fifth of the columns
-  if (p.n < 64 || wasteful || wide_warps < 16.0 * multiprocessors) return launch<kVector, kLanes, 1>(stream, p, multiprocessors);
+  if (p.n < 64 || wasteful || wide_warps < 16.0 * multiprocessors)
+    return launch<kVector, kLanes, 1>(stream, p, multiprocessors);
   launch<kVector, kLanes, 2>(stream, p, multiprocessors);
 }
 
 /// Whether vectors of `width` floats can be read at every row's start and end.
 template <class T>
 bool fits(const Dense<T>& x, std::int64_t batch, int width) {
-  return reinterpret_cast<std::uintptr_t>(x.data) % (sizeof(float) * width) == 0 && x.cols % width == 0 && x.ld % width == 0 &&
-         (batch <= 1 || x.batch_stride % width == 0);
+  return reinterpret_cast<std::uintptr_t>(x.data) % (sizeof(float) * width) == 0 && x.cols % width == 0 &&
+         x.ld % width == 0 && (batch <= 1 || x.batch_stride % width == 0);
 }
 
 }  // namespace
@@ -306,11 +316,12 @@ std::size_t spmm_scratch_bytes(CudaStream, const Csr<const T>&, const Dense<cons
 }
 
 template <class T>
-void spmm(CudaStream stream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c, const Epilogue<const T>& epilogue,
-          void*) {
+void spmm(CudaStream stream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+          const Epilogue<const T>& epilogue, void*) {
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   if (b.ld > 0x3fffffff || a.rows > 0x7fffffff) {
-    throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue), "spmm: B's rows are 2^30 elements apart or more", false};
+    throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue), "spmm: B's rows are 2^30 elements apart or more",
+                           false};
   }
   SpmmProblem p = {};
   p.row_offsets = a.row_offsets;
@@ -329,7 +340,8 @@ void spmm(CudaStream stream, const Csr<const T>& a, const Dense<const T>& b, con
   p.b_row_bytes = static_cast<std::uint32_t>(b.ld) * sizeof(float);
   p.nnz = static_cast<std::uint32_t>(a.nnz);
   p.n = static_cast<int>(c.cols);
-  p.aligned_entries = reinterpret_cast<std::uintptr_t>(a.col_indices) % 16 == 0 && reinterpret_cast<std::uintptr_t>(a.values) % 16 == 0 &&
+  p.aligned_entries = reinterpret_cast<std::uintptr_t>(a.col_indices) % 16 == 0 &&
+                      reinterpret_cast<std::uintptr_t>(a.values) % 16 == 0 &&
                       (c.batch <= 1 || a.values_stride % 4 == 0);
   p.activation = epilogue.activation;
   if (fits(b, c.batch, 4) && fits(c, c.batch, 4)) return launch_steps<4, 8>(stream, p);

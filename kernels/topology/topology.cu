@@ -48,7 +48,9 @@ struct MaskRows {
   std::int64_t cols;
   __device__ std::int64_t begin(std::int64_t r) const { return r * cols; }
   __device__ std::int64_t end(std::int64_t r) const { return (r + 1) * cols; }
-  __device__ std::int32_t column(std::int64_t r, std::int64_t i) const { return static_cast<std::int32_t>(i - r * cols); }
+  __device__ std::int32_t column(std::int64_t r, std::int64_t i) const {
+    return static_cast<std::int32_t>(i - r * cols);
+  }
 };
 
 struct SubsetRows {
@@ -63,8 +65,8 @@ constexpr int kBatches = 4;  // reads of the mask in flight per lane
 
 /// counts[r] = kept items of row r; a warp per row.
 template <class Rows>
-__global__ void __launch_bounds__(kThreads) count_kept(const std::uint8_t* __restrict__ keep, std::int64_t rows, Rows of,
-                                                       std::int64_t* __restrict__ counts) {
+__global__ void __launch_bounds__(kThreads)
+    count_kept(const std::uint8_t* __restrict__ keep, std::int64_t rows, Rows of, std::int64_t* __restrict__ counts) {
   const std::int64_t r = global_warp();
   if (r >= rows) return;
   const std::int64_t end = of.end(r);
@@ -78,8 +80,9 @@ __global__ void __launch_bounds__(kThreads) count_kept(const std::uint8_t* __res
 
 /// columns[offsets[r]...] = the columns of row r's kept items, in order; a warp per row.
 template <class Rows>
-__global__ void __launch_bounds__(kThreads) compact_kept(const std::uint8_t* __restrict__ keep, std::int64_t rows, Rows of,
-                                                         const std::int32_t* __restrict__ offsets, std::int32_t* __restrict__ columns) {
+__global__ void __launch_bounds__(kThreads)
+    compact_kept(const std::uint8_t* __restrict__ keep, std::int64_t rows, Rows of,
+                 const std::int32_t* __restrict__ offsets, std::int32_t* __restrict__ columns) {
   const std::int64_t r = global_warp();
   if (r >= rows) return;
   const unsigned lane = threadIdx.x % kWarp;
@@ -103,18 +106,21 @@ __global__ void __launch_bounds__(kThreads) compact_kept(const std::uint8_t* __r
 }
 
 /// offsets [rows + 1] from inclusive sums; wraps where a sum passes 2^31 - 1, which the caller refuses.
-__global__ void __launch_bounds__(kThreads) narrow_offsets(const std::int64_t* __restrict__ sums, std::int64_t rows, std::int32_t* offsets) {
+__global__ void __launch_bounds__(kThreads)
+    narrow_offsets(const std::int64_t* __restrict__ sums, std::int64_t rows, std::int32_t* offsets) {
   const std::int64_t r = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (r > rows) return;
   offsets[r] = r == 0 ? 0 : static_cast<std::int32_t>(sums[r - 1]);
 }
 
-__global__ void __launch_bounds__(kThreads) expand_rows_kernel(const std::int32_t* __restrict__ row_offsets, std::int64_t rows,
-                                                               std::int32_t* __restrict__ row_indices) {
+__global__ void __launch_bounds__(kThreads)
+    expand_rows_kernel(const std::int32_t* __restrict__ row_offsets, std::int64_t rows,
+                       std::int32_t* __restrict__ row_indices) {
   const std::int64_t r = global_warp();
   if (r >= rows) return;
   const std::int64_t end = row_offsets[r + 1];
-  for (std::int64_t i = row_offsets[r] + threadIdx.x % kWarp; i < end; i += kWarp) row_indices[i] = static_cast<std::int32_t>(r);
+  for (std::int64_t i = row_offsets[r] + threadIdx.x % kWarp; i < end; i += kWarp)
+    row_indices[i] = static_cast<std::int32_t>(r);
 }
 
 __global__ void __launch_bounds__(kThreads) iota(std::int64_t n, std::int32_t* out) {
@@ -122,8 +128,9 @@ __global__ void __launch_bounds__(kThreads) iota(std::int64_t n, std::int32_t* o
   if (i < n) out[i] = static_cast<std::int32_t>(i);
 }
 
-__global__ void __launch_bounds__(kThreads) row_lengths(const std::int32_t* __restrict__ row_offsets, std::int64_t rows,
-                                                        std::uint32_t* __restrict__ lengths, std::int32_t* __restrict__ indices) {
+__global__ void __launch_bounds__(kThreads)
+    row_lengths(const std::int32_t* __restrict__ row_offsets, std::int64_t rows, std::uint32_t* __restrict__ lengths,
+                std::int32_t* __restrict__ indices) {
   const std::int64_t r = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (r >= rows) return;
   lengths[r] = static_cast<std::uint32_t>(row_offsets[r + 1] - row_offsets[r]);
@@ -131,8 +138,8 @@ __global__ void __launch_bounds__(kThreads) row_lengths(const std::int32_t* __re
 }
 
 /// offsets[c] = how many of the ascending keys are below c, for c in [0, cols].
-__global__ void __launch_bounds__(kThreads) offsets_of_sorted(const std::uint32_t* __restrict__ keys, std::int64_t n, std::int64_t cols,
-                                                              std::int32_t* __restrict__ offsets) {
+__global__ void __launch_bounds__(kThreads) offsets_of_sorted(const std::uint32_t* __restrict__ keys, std::int64_t n,
+                                                              std::int64_t cols, std::int32_t* __restrict__ offsets) {
   const std::int64_t c = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (c > cols) return;
   std::int64_t low = 0, high = n;
@@ -144,14 +151,16 @@ __global__ void __launch_bounds__(kThreads) offsets_of_sorted(const std::uint32_
   offsets[c] = static_cast<std::int32_t>(low);
 }
 
-__global__ void __launch_bounds__(kThreads) gather_indices(const std::int32_t* __restrict__ from, const std::int32_t* __restrict__ at,
-                                                           std::int64_t n, std::int32_t* __restrict__ to) {
+__global__ void __launch_bounds__(kThreads)
+    gather_indices(const std::int32_t* __restrict__ from, const std::int32_t* __restrict__ at, std::int64_t n,
+                   std::int32_t* __restrict__ to) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < n) to[i] = from[at[i]];
 }
 
 /// A warp per row of `to`; each lane searches the same row of `from`. from.row_offsets is null for the full matrix.
-__global__ void __launch_bounds__(kThreads) map_positions_kernel(Pattern from, Pattern to, std::int32_t* __restrict__ map) {
+__global__ void __launch_bounds__(kThreads)
+    map_positions_kernel(Pattern from, Pattern to, std::int32_t* __restrict__ map) {
   const std::int64_t r = global_warp();
   if (r >= to.rows) return;
   const std::int64_t to_end = to.row_offsets[r + 1];
@@ -181,8 +190,8 @@ std::size_t offsets_scratch_bytes(std::int64_t rows) {
 }
 
 template <class Rows>
-std::int64_t kept_offsets(CudaStream stream, const std::uint8_t* keep, std::int64_t rows, const Rows& of, std::int32_t* offsets,
-                          void* scratch) {
+std::int64_t kept_offsets(CudaStream stream, const std::uint8_t* keep, std::int64_t rows, const Rows& of,
+                          std::int32_t* offsets, void* scratch) {
   if (rows == 0) {
     LACUNA_CUDA_CHECK(cudaMemsetAsync(offsets, 0, sizeof(std::int32_t), cuda(stream)));
     return 0;
@@ -204,40 +213,49 @@ std::int64_t kept_offsets(CudaStream stream, const std::uint8_t* keep, std::int6
 }
 
 /// Bits that the numbers [0, count) need; at least 1.
-int bits_for(std::int64_t count) { return std::max(1, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 1) - 1)))); }
+int bits_for(std::int64_t count) {
+  return std::max(1,
+                  static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 1) - 1))));
+}
 
 }  // namespace
 
-std::size_t mask_offsets_scratch_bytes(CudaStream, std::int64_t rows, std::int64_t) { return offsets_scratch_bytes(rows); }
+std::size_t mask_offsets_scratch_bytes(CudaStream, std::int64_t rows, std::int64_t) {
+  return offsets_scratch_bytes(rows);
+}
 
-std::int64_t mask_offsets(CudaStream stream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols, std::int32_t* row_offsets,
-                          void* scratch) {
+std::int64_t mask_offsets(CudaStream stream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols,
+                          std::int32_t* row_offsets, void* scratch) {
   return kept_offsets(stream, mask, rows, MaskRows{cols}, row_offsets, scratch);
 }
 
-void mask_columns(CudaStream stream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols, const std::int32_t* row_offsets,
-                  std::int32_t* col_indices) {
+void mask_columns(CudaStream stream, const std::uint8_t* mask, std::int64_t rows, std::int64_t cols,
+                  const std::int32_t* row_offsets, std::int32_t* col_indices) {
   if (rows == 0 || cols == 0) return;
-  compact_kept<<<blocks_for(rows, kWarps), kThreads, 0, cuda(stream)>>>(mask, rows, MaskRows{cols}, row_offsets, col_indices);
+  compact_kept<<<blocks_for(rows, kWarps), kThreads, 0, cuda(stream)>>>(mask, rows, MaskRows{cols}, row_offsets,
+                                                                        col_indices);
   LACUNA_CUDA_LAUNCHED("mask_columns");
 }
 
-std::size_t subset_offsets_scratch_bytes(CudaStream, std::int64_t rows, std::int64_t) { return offsets_scratch_bytes(rows); }
+std::size_t subset_offsets_scratch_bytes(CudaStream, std::int64_t rows, std::int64_t) {
+  return offsets_scratch_bytes(rows);
+}
 
-std::int64_t subset_offsets(CudaStream stream, const std::uint8_t* keep, std::int64_t rows, std::int64_t, const std::int32_t* row_offsets,
-                            std::int32_t* new_offsets, void* scratch) {
+std::int64_t subset_offsets(CudaStream stream, const std::uint8_t* keep, std::int64_t rows, std::int64_t,
+                            const std::int32_t* row_offsets, std::int32_t* new_offsets, void* scratch) {
   return kept_offsets(stream, keep, rows, SubsetRows{row_offsets, nullptr}, new_offsets, scratch);
 }
 
 void subset_columns(CudaStream stream, const std::uint8_t* keep, std::int64_t rows, const std::int32_t* row_offsets,
                     const std::int32_t* col_indices, const std::int32_t* new_offsets, std::int32_t* new_columns) {
   if (rows == 0) return;
-  compact_kept<<<blocks_for(rows, kWarps), kThreads, 0, cuda(stream)>>>(keep, rows, SubsetRows{row_offsets, col_indices}, new_offsets,
-                                                                        new_columns);
+  compact_kept<<<blocks_for(rows, kWarps), kThreads, 0, cuda(stream)>>>(
+      keep, rows, SubsetRows{row_offsets, col_indices}, new_offsets, new_columns);
   LACUNA_CUDA_LAUNCHED("subset_columns");
 }
 
-void expand_rows(CudaStream stream, std::int64_t rows, std::int64_t nnz, const std::int32_t* row_offsets, std::int32_t* row_indices) {
+void expand_rows(CudaStream stream, std::int64_t rows, std::int64_t nnz, const std::int32_t* row_offsets,
+                 std::int32_t* row_indices) {
   if (rows == 0 || nnz == 0) return;
   expand_rows_kernel<<<blocks_for(rows, kWarps), kThreads, 0, cuda(stream)>>>(row_offsets, rows, row_indices);
   LACUNA_CUDA_LAUNCHED("expand_rows");
@@ -251,7 +269,8 @@ std::size_t row_order_scratch_bytes(CudaStream, std::int64_t rows) {
   return 3 * padded(static_cast<std::size_t>(rows) * sizeof(std::int32_t)) + padded(temporary);
 }
 
-void row_order(CudaStream stream, std::int64_t rows, const std::int32_t* row_offsets, std::int32_t* order, void* scratch) {
+void row_order(CudaStream stream, std::int64_t rows, const std::int32_t* row_offsets, std::int32_t* order,
+               void* scratch) {
   if (rows == 0) return;
   Parts parts(scratch);
   auto* lengths = parts.take<std::uint32_t>(rows);
@@ -263,22 +282,24 @@ void row_order(CudaStream stream, std::int64_t rows, const std::int32_t* row_off
   const std::uint32_t* keys = lengths;
   const std::int32_t* items = indices;
   LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairsDescending(nullptr, temporary, keys, sorted, items, order, rows));
-  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairsDescending(parts.rest(), temporary, keys, sorted, items, order, rows, 0, 32, cuda(stream)));
+  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairsDescending(parts.rest(), temporary, keys, sorted, items, order, rows,
+                                                              0, 32, cuda(stream)));
 }
 
 std::size_t transpose_scratch_bytes(CudaStream, std::int64_t, std::int64_t cols, std::int64_t nnz) {
   std::size_t temporary = 0;
-  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, temporary, static_cast<const std::uint32_t*>(nullptr),
-                                                    static_cast<std::uint32_t*>(nullptr), static_cast<const std::int32_t*>(nullptr),
-                                                    static_cast<std::int32_t*>(nullptr), nnz, 0, bits_for(cols)));
+  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(
+      nullptr, temporary, static_cast<const std::uint32_t*>(nullptr), static_cast<std::uint32_t*>(nullptr),
+      static_cast<const std::int32_t*>(nullptr), static_cast<std::int32_t*>(nullptr), nnz, 0, bits_for(cols)));
   return 2 * padded(static_cast<std::size_t>(nnz) * sizeof(std::int32_t)) + padded(temporary);
 }
 
-void transpose_pattern(CudaStream stream, std::int64_t rows, std::int64_t cols, std::int64_t nnz, const std::int32_t* row_offsets,
-                       const std::int32_t* col_indices, std::int32_t* t_offsets, std::int32_t* t_columns, std::int32_t* permutation,
-                       void* scratch) {
+void transpose_pattern(CudaStream stream, std::int64_t rows, std::int64_t cols, std::int64_t nnz,
+                       const std::int32_t* row_offsets, const std::int32_t* col_indices, std::int32_t* t_offsets,
+                       std::int32_t* t_columns, std::int32_t* permutation, void* scratch) {
   if (nnz == 0) {
-    LACUNA_CUDA_CHECK(cudaMemsetAsync(t_offsets, 0, static_cast<std::size_t>(cols + 1) * sizeof(std::int32_t), cuda(stream)));
+    LACUNA_CUDA_CHECK(
+        cudaMemsetAsync(t_offsets, 0, static_cast<std::size_t>(cols + 1) * sizeof(std::int32_t), cuda(stream)));
     return;
   }
   Parts parts(scratch);
@@ -290,8 +311,10 @@ void transpose_pattern(CudaStream stream, std::int64_t rows, std::int64_t cols, 
   const auto* keys = reinterpret_cast<const std::uint32_t*>(col_indices);
   const std::int32_t* items = indices;
   std::size_t temporary = 0;
-  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(nullptr, temporary, keys, sorted, items, permutation, nnz, 0, bits_for(cols)));
-  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(parts.rest(), temporary, keys, sorted, items, permutation, nnz, 0, bits_for(cols), cuda(stream)));
+  LACUNA_CUDA_CHECK(
+      cub::DeviceRadixSort::SortPairs(nullptr, temporary, keys, sorted, items, permutation, nnz, 0, bits_for(cols)));
+  LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairs(parts.rest(), temporary, keys, sorted, items, permutation, nnz, 0,
+                                                    bits_for(cols), cuda(stream)));
   offsets_of_sorted<<<blocks_for(cols + 1, kThreads), kThreads, 0, cuda(stream)>>>(sorted, nnz, cols, t_offsets);
   LACUNA_CUDA_LAUNCHED("offsets_of_sorted");
   expand_rows(stream, rows, nnz, row_offsets, indices);

@@ -18,13 +18,15 @@ cudaStream_t cuda(CudaStream stream) { return static_cast<cudaStream_t>(stream.h
 
 unsigned batch_blocks(std::int64_t batch) { return static_cast<unsigned>(std::min(batch, kMaxBatchBlocks)); }
 
-__global__ void __launch_bounds__(kThreads) gather_or_zero_kernel(const float* __restrict__ values, std::int64_t num_values,
-                                                                  const std::int32_t* __restrict__ index, std::int64_t num_index,
-                                                                  std::int64_t batch, float* __restrict__ out) {
+__global__ void __launch_bounds__(kThreads)
+    gather_or_zero_kernel(const float* __restrict__ values, std::int64_t num_values,
+                          const std::int32_t* __restrict__ index, std::int64_t num_index, std::int64_t batch,
+                          float* __restrict__ out) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= num_index) return;
   const std::int32_t at = index[i];
-  for (std::int64_t b = blockIdx.z; b < batch; b += gridDim.z) out[b * num_index + i] = at < 0 ? 0.0f : values[b * num_values + at];
+  for (std::int64_t b = blockIdx.z; b < batch; b += gridDim.z)
+    out[b * num_index + i] = at < 0 ? 0.0f : values[b * num_values + at];
 }
 
 /// First of entries [low, high) whose column is at least `column`.
@@ -45,7 +47,8 @@ struct DensifyTiles {
   int tile_rows, tile_cols;
 };
 
-__global__ void __launch_bounds__(kThreads) densify_kernel(const Csr<const float> a, const Dense<float> out, const DensifyTiles tiles) {
+__global__ void __launch_bounds__(kThreads)
+    densify_kernel(const Csr<const float> a, const Dense<float> out, const DensifyTiles tiles) {
   __shared__ float4 shared[kTile / 4];
   __shared__ int range[2];
   float* tile = reinterpret_cast<float*>(shared);
@@ -55,7 +58,8 @@ __global__ void __launch_bounds__(kThreads) densify_kernel(const Csr<const float
   const int width = static_cast<int>(min(std::int64_t{tiles.tile_cols}, tiles.cols - column));
   const int count = num_rows * width;
   if (tiles.segments > 1 && threadIdx.x < 2) {
-    range[threadIdx.x] = lower_bound(a.col_indices, a.row_offsets[row], a.row_offsets[row + 1], column + threadIdx.x * width);
+    range[threadIdx.x] =
+        lower_bound(a.col_indices, a.row_offsets[row], a.row_offsets[row + 1], column + threadIdx.x * width);
   }
 
   for (std::int64_t matrix = blockIdx.z; matrix < out.batch; matrix += gridDim.z) {
@@ -64,13 +68,15 @@ __global__ void __launch_bounds__(kThreads) densify_kernel(const Csr<const float
     for (int i = threadIdx.x; i < (count + 3) / 4; i += kThreads) shared[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     __syncthreads();
     if (tiles.segments > 1) {
-      for (std::int64_t i = std::int64_t{range[0]} + threadIdx.x; i < range[1]; i += kThreads) tile[a.col_indices[i] - column] = values[i];
+      for (std::int64_t i = std::int64_t{range[0]} + threadIdx.x; i < range[1]; i += kThreads)
+        tile[a.col_indices[i] - column] = values[i];
     } else {
       // Few rows: all threads take each in turn; many: a warp takes a row.
       const int team = num_rows >= kWarps ? kWarp : kThreads;
       for (int r = threadIdx.x / team; r < num_rows; r += kThreads / team) {
         const std::int64_t end = a.row_offsets[row + r + 1];
-        for (std::int64_t i = a.row_offsets[row + r] + threadIdx.x % team; i < end; i += team) tile[r * width + a.col_indices[i]] = values[i];
+        for (std::int64_t i = a.row_offsets[row + r] + threadIdx.x % team; i < end; i += team)
+          tile[r * width + a.col_indices[i]] = values[i];
       }
     }
     __syncthreads();
@@ -98,8 +104,8 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(const Dense<const floa
 }  // namespace
 
 template <class T>
-void gather_or_zero(CudaStream stream, const T* values, std::int64_t num_values, const std::int32_t* index, std::int64_t num_index,
-                    std::int64_t batch, T* out) {
+void gather_or_zero(CudaStream stream, const T* values, std::int64_t num_values, const std::int32_t* index,
+                    std::int64_t num_index, std::int64_t batch, T* out) {
   if (num_index == 0 || batch == 0) return;
   const dim3 grid(static_cast<unsigned>((num_index + kThreads - 1) / kThreads), 1, batch_blocks(batch));
   gather_or_zero_kernel<<<grid, kThreads, 0, cuda(stream)>>>(values, num_values, index, num_index, batch, out);
@@ -117,7 +123,8 @@ void densify(CudaStream stream, const Csr<const T>& a, const Dense<T>& out) {
   if (a.cols > kTile) tiles.tile_rows = 1;
   tiles.segments = (a.cols + tiles.tile_cols - 1) / tiles.tile_cols;
   const std::int64_t blocks = (a.rows + tiles.tile_rows - 1) / tiles.tile_rows * tiles.segments;
-  if (blocks > 0x7fffffff) throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "densify: more than 2^31 - 1 tiles", false};
+  if (blocks > 0x7fffffff)
+    throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "densify: more than 2^31 - 1 tiles", false};
   const dim3 grid(static_cast<unsigned>(blocks), 1, batch_blocks(out.batch));
   densify_kernel<<<grid, kThreads, 0, cuda(stream)>>>(a, out, tiles);
   LACUNA_CUDA_LAUNCHED("densify");
