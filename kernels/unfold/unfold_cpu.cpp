@@ -27,7 +27,7 @@ void unfold(CpuStream, const Dense<const T>& images, const Window& window, const
         const std::int64_t source = b * window.image_size() + std::int64_t{iy} * window.width + kx - window.padding;
         std::fill(out, out + valid.begin, T(0));
         if (window.stride == 1) {
-          std::copy(in + source + valid.begin, in + source + valid.end, out + valid.begin);
+          std::copy(in + (source + valid.begin), in + (source + valid.end), out + valid.begin);
         } else {
           for (int ox = valid.begin; ox < valid.end; ++ox) out[ox] = in[source + std::int64_t{ox} * window.stride];
         }
