@@ -60,6 +60,13 @@ __device__ __forceinline__ Vector<kCount> load_vector(const float* from, bool in
   return out;
 }
 
+/// Largest value of the warp. By exchanges: with __reduce_max_sync the kernel did one round only on an H100 (nvcc 13.0).
+__device__ __forceinline__ unsigned warp_max_unsigned(unsigned value) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  return value;
+}
+
 /// Sums each of sums[0..8) over the subwarp; afterwards lane j of it (and j + 8, ...) returns the sum of entry j.
 /// Seven exchanges instead of 24: each step halves the entries a lane still carries.
 template <int kLanes>
@@ -92,8 +99,8 @@ __device__ __forceinline__ void add_piece(const Vector<kVector> (&left)[kSteps],
 #pragma unroll
     for (int j = 0; j < kTogether; ++j) {
       const int entry_column = __shfl_sync(0xffffffffu, column, first + j, kLanes);
-      const float* from;  // row entry_column of B, in 64 bits
-      asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(from) : "r"(entry_column), "r"(b_row_bytes), "l"(b));
+      const float* from = reinterpret_cast<const float*>(
+          reinterpret_cast<const char*>(b) + static_cast<std::uint64_t>(static_cast<std::uint32_t>(entry_column)) * b_row_bytes);
 #pragma unroll
       for (int s = 0; s < kSteps; ++s) {
         right[j][s] = load_vector<kVector>(from + s * kVector * kLanes, kWhole || s * kVector * kLanes < left_over);
@@ -137,7 +144,7 @@ __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProbl
   }
   // The warp stays together for its exchanges: all subwarps make as many rounds as the longest.
   const unsigned length = begin < end ? static_cast<unsigned>(end - begin) : 0u;
-  const unsigned rounds = __reduce_max_sync(0xffffffffu, (length + kGroup - 1) / kGroup);
+  const unsigned rounds = warp_max_unsigned((length + kGroup - 1) / kGroup);
   if (rounds == 0) return;
 
   const float* a = p.a + blockIdx.z * p.a_stride + row * p.a_ld + lane * kVector;
