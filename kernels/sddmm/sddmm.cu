@@ -60,13 +60,6 @@ __device__ __forceinline__ Vector<kCount> load_vector(const float* from, bool in
   return out;
 }
 
-/// Largest value of the warp. By exchanges: with __reduce_max_sync the kernel did one round only on an H100 (nvcc 13.0).
-__device__ __forceinline__ unsigned warp_max_unsigned(unsigned value) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value = max(value, __shfl_xor_sync(0xffffffffu, value, offset));
-  return value;
-}
-
 /// Sums each of sums[0..8) over the subwarp; afterwards lane j of it (and j + 8, ...) returns the sum of entry j.
 /// Seven exchanges instead of 24: each step halves the entries a lane still carries.
 template <int kLanes>
@@ -144,7 +137,7 @@ __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProbl
   }
   // The warp stays together for its exchanges: all subwarps make as many rounds as the longest.
   const unsigned length = begin < end ? static_cast<unsigned>(end - begin) : 0u;
-  const unsigned rounds = warp_max_unsigned((length + kGroup - 1) / kGroup);
+  const unsigned rounds = __reduce_max_sync(0xffffffffu, (length + kGroup - 1) / kGroup);
   if (rounds == 0) return;
 
   const float* a = p.a + blockIdx.z * p.a_stride + row * p.a_ld + lane * kVector;
@@ -156,7 +149,9 @@ __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProbl
   // A group's missing entries keep an earlier column, or 0: their sums are made of rows of B that exist, and dropped.
   int next_column = slot < end - begin ? __ldg(p.col_indices + begin + slot) : 0;
   for (unsigned round = 0; round < rounds; ++round) {
-    const int count = max(0, min(end - begin, kGroup));
+    // Not as count = max(0, min(remaining, kGroup)) and count == kGroup: nvcc 13.0 makes one VIMNMX.RELU of that and takes
+    // the comparison from its predicate, which on sm_90 says "not a whole group" of every row; only first groups were done.
+    const int remaining = end - begin;
     const int column = next_column;
     if (slot < end - begin - kGroup) next_column = __ldg(p.col_indices + begin + kGroup + slot);
     float sums[kGroup] = {};
@@ -173,8 +168,8 @@ __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProbl
       }
     }
     const float sum = transpose_sum<kLanes>(sums, lane);
-    if (lane < count) c[begin + lane] = p.scale * sum;
-    begin = count == kGroup ? begin + kGroup : end;
+    if (lane < kGroup && lane < remaining) c[begin + lane] = p.scale * sum;
+    begin = remaining > kGroup ? begin + kGroup : end;
   }
 }
 
