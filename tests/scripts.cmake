@@ -15,7 +15,7 @@ endif()
 
 function(lacuna_script_test name)
   add_test(NAME ${name} COMMAND ${LACUNA_PYTHON} ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900)
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()
 
 lacuna_script_test(project/arrows ${CMAKE_CURRENT_SOURCE_DIR}/project/arrows.py ${PROJECT_SOURCE_DIR})
@@ -23,3 +23,5 @@ if(NOT DEFINED LACUNA_INSTALL OR LACUNA_INSTALL)
   lacuna_script_test(project/install_example ${CMAKE_CURRENT_SOURCE_DIR}/project/install_example.py
                      ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})
 endif()
+lacuna_script_test(train/torch_trajectory ${CMAKE_CURRENT_SOURCE_DIR}/train/torch_trajectory.py $<TARGET_FILE:test_train>)
+lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/checkpoint_torch.py $<TARGET_FILE:test_train>)
