@@ -1,5 +1,6 @@
 // The `lacuna` program: parses the command line, runs a command, turns exceptions into exit codes.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <string>
 
@@ -40,6 +41,7 @@ int guarded(F&& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is then an error of the write, which says what is still valid
   CLI::App app{"Lacuna trains truly sparse neural networks."};
   app.require_subcommand(1);
   app.set_version_flag("--version", LACUNA_VERSION);

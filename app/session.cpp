@@ -1,6 +1,13 @@
 #include "app/session.h"
 
+#include <fmt/format.h>
 #include <omp.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "core/errors.h"
 
 namespace lacuna {
 
@@ -14,12 +21,30 @@ DataShape shape_of(const Dataset& dataset) {
   return {dataset.num_classes(), dataset.sequence_length(), image.channels, image.height, image.width};
 }
 
+namespace {
+
+// LACUNA_MEMORY_LIMIT: bytes that tensors on the run's device may take together, for machines shared with others.
+void apply_memory_limit(Device device) {
+  const char* text = std::getenv("LACUNA_MEMORY_LIMIT");
+  if (text == nullptr || *text == '\0') return;
+  std::size_t bytes = 0;
+  const char* end = text + std::strlen(text);
+  const auto [stop, error] = std::from_chars(text, end, bytes);
+  if (error != std::errc{} || stop != end || bytes == 0)
+    throw ConfigError("LACUNA_MEMORY_LIMIT", fmt::format("'{}'; must be a positive count of bytes", text));
+  set_memory_limit(device, bytes);
+}
+
+}  // namespace
+
 Session open_session(const RunConfig& config) {
   Session session;
   session.config = config;
   session.device = parse_device(config.device);
+  apply_memory_limit(session.device);
   if (config.threads > 0) omp_set_num_threads(static_cast<int>(config.threads));
   set_matmul_precision(session.device, config.matmul_precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::highest);
+  const OpScope scope("open_session");  // named when memory runs out here
   session.data = open_data(config.data);
   session.shape = shape_of(*session.data.train);
   RandomStream init(config.seed, 0);

@@ -67,10 +67,17 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   Session session = open_session(config);
   Trainer trainer(trainer_config(config), *session.model, session.data, session.device);  // everything that can be refused is, before a file is made
   const RunDirectory directory = resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
+  std::vector<std::string> notes;
+  if (resume) {
+    const std::int64_t step = resume_run(trainer, directory.checkpoints(), config.seed,
+                                         [&](const std::string& problem) { notes.push_back("passed over: " + problem); });
+    notes.push_back(step > 0 ? fmt::format("resumed at step {}", step) : "no checkpoint yet: starting from the beginning");
+  }
   if (!resume) {
     directory.write_config(write_run_config(config));
     directory.write_environment(describe_environment(session.device, {command_line}));
   }
+  MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
   AppendFile log(directory.log());
   const auto say = [&](const std::string& line) {
     fmt::print("{}\n", line);
@@ -80,13 +87,9 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(fmt::format("run {}", directory.root.string()));
   say(fmt::format("{} on {} ({}); {}; {} steps", config.name, to_string(session.device), device_name(session.device),
                   session.data.train->description(), format_count(trainer.total_steps())));
-  if (resume) {
-    const std::int64_t step = resume_run(trainer, directory.checkpoints(), config.seed, [&](const std::string& problem) { say("passed over: " + problem); });
-    say(step > 0 ? fmt::format("resumed at step {}", step) : "no checkpoint that verifies: starting from the beginning");
-  }
+  for (const std::string& note : notes) say(note);
   say(layer_table(layer_rows(trainer.parameters())));
 
-  MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
   Progress progress(stdout, session.items());
   RunContext context{.trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
   context.valid = session.data.valid.get();

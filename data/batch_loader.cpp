@@ -61,6 +61,7 @@ BatchLoader::Permutation BatchLoader::permutation(std::int64_t epoch) {
 }
 
 Batch BatchLoader::build(std::int64_t step) {
+  const OpScope scope("load_batch");  // of a worker's thread
   const std::int64_t epoch = step / batches_per_epoch_;
   const std::int64_t begin = step % batches_per_epoch_ * options_.batch_size;
   const std::int64_t end = std::min(begin + options_.batch_size, dataset_->num_examples());

@@ -67,7 +67,8 @@ class Contents {
   void add(const std::string& name, const Tensor& tensor, bool must_be_finite) {
     Tensor host = tensor.to(kCpu);
     if (must_be_finite && holds_non_finite(host)) {
-      throw fault(path_, fmt::format("not saved: tensor '{}' holds values that are not finite", name));
+      throw NotFiniteError("checkpoint", fmt::format("'{}': not saved: tensor '{}' holds values that are not finite; "
+                                                     "earlier checkpoints are untouched and valid", path_.string(), name));
     }
     if (!file.tensors.emplace(name, std::move(host)).second) {
       throw fault(path_, fmt::format("not saved: two tensors are named '{}'", name));
@@ -147,6 +148,7 @@ class Decoder {
     } catch (const Json::exception& error) {
       throw fault(path_, fmt::format("the metadata is malformed: {}", error.what()));
     }
+    if (!stored.state.extra.is_object()) throw fault(path_, "the training state's 'extra' is not a JSON object");
     if (stored.state.step < 0) throw fault(path_, fmt::format("step {} is negative", stored.state.step));
     if (!file_.tensors.empty()) {
       throw fault(path_, fmt::format("tensor '{}' belongs to no parameter or buffer", file_.tensors.begin()->first));
@@ -202,9 +204,10 @@ class Decoder {
       const std::string tensor_name = name + ".slot." + slot.get<std::string>();
       Tensor tensor = take(tensor_name, false);
       if (holds_nan(tensor)) throw fault(path_, fmt::format("tensor '{}' holds NaN", tensor_name));
-      if (tensor.shape() != expected) {
-        throw fault(path_, fmt::format("tensor '{}' is {}; it must be {} as its parameter's values", tensor_name,
-                                       to_string(tensor.shape()), to_string(expected)));
+      if (tensor.shape() != expected || tensor.dtype() != stored.value.dtype()) {
+        throw fault(path_, fmt::format("tensor '{}' is {}{}; it must be {}{} as its parameter's values", tensor_name,
+                                       to_string(tensor.dtype()), to_string(tensor.shape()),
+                                       to_string(stored.value.dtype()), to_string(expected)));
       }
       stored.slots.emplace(slot.get<std::string>(), std::move(tensor));
     }
@@ -263,6 +266,7 @@ void check_against_model(const std::filesystem::path& path, const StoredCheckpoi
 
 void save_checkpoint(const std::filesystem::path& path, const std::vector<Parameter*>& parameters,
                      const std::vector<NamedBuffer>& buffers, const TrainingState& state, const FileCalls& calls) {
+  const OpScope scope("save_checkpoint");
   try {
     Contents contents(path);
     Json parameter_list = Json::array();
@@ -278,6 +282,8 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
                               {"buffers", buffer_list.dump()},
                               {"training_state", training_state.dump()}};
     write_safetensors(path, contents.file, calls);
+  } catch (const NotFiniteError&) {
+    throw;
   } catch (const CheckpointError& error) {
     throw CheckpointError(fmt::format("{}; earlier checkpoints are untouched and valid", error.what()));
   } catch (const Json::exception& error) {  // text in the state that is not UTF-8
@@ -287,6 +293,7 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
 
 TrainingState load_checkpoint(const std::filesystem::path& path, const std::vector<Parameter*>& parameters,
                               const std::vector<NamedBuffer>& buffers, LoadSlots slots) {
+  const OpScope scope("load_checkpoint");
   StoredCheckpoint stored = Decoder(path).decode();
   check_against_model(path, stored, parameters, buffers);
   for (Parameter* parameter : parameters) {
@@ -300,6 +307,9 @@ TrainingState load_checkpoint(const std::filesystem::path& path, const std::vect
   return std::move(stored.state);
 }
 
-TrainingState verify_checkpoint(const std::filesystem::path& path) { return Decoder(path).decode().state; }
+TrainingState verify_checkpoint(const std::filesystem::path& path) {
+  const OpScope scope("verify_checkpoint");
+  return Decoder(path).decode().state;
+}
 
 }  // namespace lacuna

@@ -17,6 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/errors.h"
 #include "core/parameter.h"
 #include "layers/module.h"
 #include "train/atomic_file.h"
@@ -29,8 +30,15 @@ struct TrainingState {
   nlohmann::json extra = nlohmann::json::object();  ///< config text, pruner state, best metric, ...: finite numbers only
 };
 
+/// What save_checkpoint throws for parameters or buffers that are not finite.
+class NotFiniteError : public CheckpointError {
+ public:
+  using CheckpointError::CheckpointError;
+};
+
 /// Saves atomically: path holds either what it held or the whole new file. Refuses parameters and buffers that are not
-/// finite, since they could not be loaded. Throws CheckpointError, which says that earlier checkpoints are untouched.
+/// finite, since they could not be loaded. Throws CheckpointError, which says that earlier checkpoints are untouched
+/// (NotFiniteError is one).
 void save_checkpoint(const std::filesystem::path& path, const std::vector<Parameter*>& parameters,
                      const std::vector<NamedBuffer>& buffers, const TrainingState& state, const FileCalls& calls = {});
 

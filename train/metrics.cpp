@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -32,28 +33,35 @@ std::optional<MetricsRecord> parse_line(std::string_view line) {
   return record;
 }
 
-const std::filesystem::path& without_later_records(const std::filesystem::path& jsonl,
-                                                   std::optional<std::int64_t> resume_step) {
-  if (!resume_step || !std::filesystem::exists(jsonl)) return jsonl;
+/// Removes the records of later steps and returns the keys of those at `resume_step`.
+std::set<std::string> keep_until(const std::filesystem::path& jsonl, std::optional<std::int64_t> resume_step) {
+  std::set<std::string> keys;
+  if (!resume_step || !std::filesystem::exists(jsonl)) return keys;
   std::string kept;
   for (const MetricsRecord& record : read_metrics(jsonl)) {
-    if (record.step <= *resume_step) kept += to_json_line(record);
+    if (record.step > *resume_step) continue;
+    kept += to_json_line(record);
+    if (record.step < *resume_step) continue;
+    for (const auto& [key, value] : record.values) keys.insert(key);
   }
   write_file_atomically(jsonl, kept);
-  return jsonl;
+  return keys;
 }
 
 }  // namespace
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& jsonl, const std::filesystem::path& event_directory,
                              std::optional<std::int64_t> resume_step)
-    : file_(without_later_records(jsonl, resume_step)) {
+    : resume_step_(resume_step.value_or(-1)), resumed_keys_(keep_until(jsonl, resume_step)), file_(jsonl) {
   if (event_directory.empty()) return;
   if (resume_step) drop_events_after(event_directory, *resume_step);
   events_.emplace(event_directory);
 }
 
 void MetricsWriter::write(std::int64_t step, const Scalars& values) {
+  // A run that was killed after its last checkpoint evaluates again, with the same result.
+  const auto is_there = [this](const auto& scalar) { return resumed_keys_.count(scalar.first) > 0; };
+  if (step == resume_step_ && std::all_of(values.begin(), values.end(), is_there)) return;
   file_.append(to_json_line({step, values}));
   if (events_) events_->write(step, values);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct MetricsRecord {
 class MetricsWriter {
  public:
   /// Appends to `jsonl`, and to a new event file in `event_directory` unless that is empty. With `resume_step`, records
-  /// of later steps are removed from both first, so that a resumed run doubles none. Throws Error.
+  /// of later steps are removed from both first, and what is there of that step is not written again, so that a resumed
+  /// run doubles none. Throws Error, DataError.
   MetricsWriter(const std::filesystem::path& jsonl, const std::filesystem::path& event_directory,
                 std::optional<std::int64_t> resume_step = std::nullopt);
 
@@ -31,6 +33,8 @@ class MetricsWriter {
   void write(const MetricsRecord& record) { write(record.step, record.values); }
 
  private:
+  std::int64_t resume_step_ = -1;
+  std::set<std::string> resumed_keys_;  // of the records of resume_step_ that are there already
   AppendFile file_;
   std::optional<EventWriter> events_;
 };

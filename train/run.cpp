@@ -123,7 +123,12 @@ class Loop {
   void save() {
     const Clock::time_point start = Clock::now();
     if (trainer_.diverged()) diverged(interval_first_step_, trainer_.step());
-    save_run_checkpoint(c_);
+    try {
+      save_run_checkpoint(c_);
+    } catch (const NotFiniteError& error) {  // the last update overflowed: no loss has seen it yet
+      c_.progress.finish();
+      throw DivergedError("train", fmt::format("{}; lower optimizer.lr, or set training.clip_norm", error.what()));
+    }
     excluded_s_ += seconds_since(start);
   }
 
@@ -163,12 +168,23 @@ std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoin
                         const std::function<void(const std::string&)>& note) {
   const LatestCheckpoint latest = find_latest(checkpoints);
   for (const std::string& problem : latest.problems) note(problem);
+  if (!latest.file && !latest.problems.empty())
+    throw CheckpointError("resume", fmt::format("none of the {} checkpoints in '{}' verifies (newest: {}); remove them to "
+                                                "start from the beginning",
+                                                latest.problems.size(), checkpoints.string(), latest.problems.front()));
   if (!latest.file) return 0;
+  const std::string name = latest.file->path.string();
   const TrainingState state = load_checkpoint(latest.file->path, trainer.parameters(), trainer.buffers());
   if (state.seed != seed)
-    throw CheckpointError(latest.file->path.string(),
-                          fmt::format("seed {}, the config says {}; a resumed run must keep its seed", state.seed, seed));
-  trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0), state.extra.value("interval_steps", std::int64_t{0}));
+    throw CheckpointError("resume", fmt::format("'{}': seed {}, the config says {}; a resumed run must keep its seed", name, state.seed, seed));
+  if (state.step > trainer.total_steps())
+    throw CheckpointError("resume", fmt::format("'{}': {} steps are done, the config trains {}; it must train at least as many",
+                                                name, state.step, trainer.total_steps()));
+  try {
+    trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0), state.extra.value("interval_steps", std::int64_t{0}));
+  } catch (const nlohmann::json::exception& error) {
+    throw CheckpointError("resume", fmt::format("'{}': the training state is malformed: {}", name, error.what()));
+  }
   return state.step;
 }
 

@@ -47,7 +47,7 @@ RunDirectory open_run_directory(const std::filesystem::path& root) {
   RunDirectory run{root};
   std::error_code error;
   if (!std::filesystem::is_directory(run.checkpoints(), error)) {
-    throw Error("run_directory", fmt::format("'{}' is no run: it holds no checkpoints directory", root.string()));
+    throw CheckpointError("run_directory", fmt::format("'{}' is no run: it holds no checkpoints directory", root.string()));
   }
   return run;
 }

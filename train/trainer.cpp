@@ -35,6 +35,7 @@ class PhaseScope {
 class AveragedWeights {
  public:
   explicit AveragedWeights(const std::vector<Parameter*>& parameters) {
+    const OpScope op("averaged_weights");
     for (Parameter* p : parameters) {
       const auto ema = p->slots().find("ema");
       if (ema == p->slots().end()) continue;
@@ -124,6 +125,7 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
   Tensor inputs, targets;
   {
     const PhaseScope scope(timer, Phase::data);
+    const OpScope op("load_batch");
     const Batch batch = loader_->next();
     inputs = uploader_.upload(batch.inputs);
     targets = uploader_.upload(batch.targets);
@@ -131,6 +133,7 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
   Var loss;
   {
     const PhaseScope scope(timer, Phase::forward);
+    const OpScope op("forward");
     ForwardContext context{.training = true, .random = random_.get()};
     loss = cross_entropy(model_.forward(Var(inputs), context), targets, config_.training.label_smoothing);
     if (config_.training.accumulate > 1) loss = scale(loss, 1.0 / static_cast<double>(config_.training.accumulate));
@@ -140,6 +143,7 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
   else
     accumulate(step_loss_, loss.data());
   const PhaseScope scope(timer, Phase::backward);
+  const OpScope op("backward");
   backward(loss);
 }
 
@@ -152,6 +156,7 @@ void Trainer::advance(PhaseTimer* timer) {
   random_ = std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
   for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) micro_step(micro, timer);
   const PhaseScope scope(timer, Phase::optimizer);
+  const OpScope op("optimizer");
   UpdateInputs inputs{lr(step_), step_, guard_.inspect(parameters_, step_loss_)};
   for (Parameter* p : parameters_) optimizer_->update(*p, inputs);
   if (config_.training.ema_decay > 0) update_ema(parameters_, config_.training.ema_decay, inputs.guard);
@@ -178,6 +183,7 @@ Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches) {
 }
 
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device, std::int64_t max_batches) {
+  const OpScope op("evaluate");
   Uploader uploader(device);
   ForwardContext context;
   std::vector<Tensor> losses, correct;  // read once, at the end: the host runs ahead

@@ -21,7 +21,8 @@ fs::path find_checkpoint(const std::string& text) {
   const fs::path directory = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   const LatestCheckpoint latest = find_latest(directory);
   for (const std::string& problem : latest.problems) fmt::print(stderr, "passed over: {}\n", problem);
-  if (!latest.file) throw CheckpointError(text, "no checkpoint that verifies; must be a .safetensors file or a run directory");
+  if (!latest.file)
+    throw CheckpointError("eval", fmt::format("'{}': no checkpoint that verifies; must be a .safetensors file or a run directory", text));
   return latest.file->path;
 }
 
@@ -42,7 +43,10 @@ int eval_command(const std::string& run, const std::string& config_path, const s
     config = load_run_config(config_path, {});
   } else {
     const TrainingState state = verify_checkpoint(checkpoint);
-    config = parse_run_config(state.extra.value("config", std::string()), checkpoint.string() + " (its config)", {});
+    const auto text = state.extra.find("config");
+    if (text == state.extra.end() || !text->is_string())
+      throw CheckpointError("eval", fmt::format("'{}': holds no config; name one with --config", checkpoint.string()));
+    config = parse_run_config(text->get<std::string>(), checkpoint.string() + " (its config)", {});
   }
   Session session = open_session(config);
   const std::vector<Parameter*> parameters = session.model->parameters();
