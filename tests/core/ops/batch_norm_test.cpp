@@ -71,7 +71,10 @@ TEST(BatchNorm, Training) {
 TEST(BatchNorm, LargeMeanKeepsItsVariance) {
   OpCase c = training_case(2, 2048, 999, 1001);
   c.f32_tolerance = 2e-4;  // the mean is kept in f32: rounded by up to 3e-5 against a spread of 0.6
-  c.gradient_tolerance = 2e-2;  // dgain multiplies that by the sum of dy
+  // An error d of the mean adds d / 0.6 * sum(dy) to dgain. The harness's dy is about 1 everywhere, so the sum is 2048, while
+  // dgain itself averages out to about 10. On CUDA the tree that merges the threads' moments rounds the mean at each of
+  // its eight levels, by 3e-5 at 1000: d = 1e-4 is usual there.
+  c.gradient_tolerance = 4e-2;
   c.difference_tolerance = 1e-4;
   check(c);
 }
