@@ -24,7 +24,8 @@ constexpr std::size_t kMaxUnzipped = std::size_t{1} << 32;
 
 class OpenFile {
  public:
-  explicit OpenFile(const fs::path& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  // Non-blocking, so that a pipe is refused below instead of waited for.
+  explicit OpenFile(const fs::path& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (descriptor_ < 0) {
       throw DataError("data", fmt::format("{}: {}; it must be a readable file", path.string(), std::strerror(errno)));
     }

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 // The file itself, or the newest checkpoint that verifies in a run directory.
 fs::path find_checkpoint(const std::string& text) {
   const fs::path path(text);
-  if (fs::is_regular_file(path)) return path;
+  if (fs::exists(fs::symlink_status(path)) && !fs::is_directory(path)) return path;
   const fs::path directory = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   const LatestCheckpoint latest = find_latest(directory);
   for (const std::string& problem : latest.problems) fmt::print(stderr, "passed over: {}\n", problem);
