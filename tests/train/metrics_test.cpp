@@ -57,6 +57,23 @@ TEST(Metrics, ResumeDoublesNothing) {
   EXPECT_EQ(steps_of(read_metrics(directory / "other.jsonl")), Steps{30});
 }
 
+TEST(Metrics, WhatIsThereOfTheResumedStepIsNotWrittenAgain) {
+  TemporaryDirectory directory;
+  const auto path = directory / "metrics.jsonl";
+  {
+    MetricsWriter writer(path, directory / "events");
+    writer.write(20, {{"train_loss", 1.0}});
+    writer.write(20, {{"valid_loss", 2.0}, {"valid_accuracy", 0.5}});  // killed here, after its last checkpoint
+  }
+  const std::string before = slurp(path);
+  MetricsWriter writer(path, directory / "events", 20);
+  writer.write(20, {{"valid_loss", 2.0}, {"valid_accuracy", 0.5}});
+  EXPECT_EQ(slurp(path), before);
+  writer.write(20, {{"test_loss", 3.0}});  // this was still missing
+  writer.write(21, {{"valid_loss", 2.0}, {"valid_accuracy", 0.5}});
+  EXPECT_EQ(steps_of(read_metrics(path)), (Steps{20, 20, 20, 21}));
+}
+
 TEST(Metrics, RefusesOtherLines) {
   TemporaryDirectory directory;
   for (const char* line : {"x", "[]", "{}", "{\"step\":\"1\"}", "{\"step\":1.5}", "{\"step\":1,\"a\":\"b\"}", ""}) {
