@@ -165,6 +165,7 @@ TEST_F(CheckpointTest, RefusesBrokenContents) {
       {"values too few", [&](File& f) { f.tensors["weight.values"] = SmallModel::counting({4}, 1); }, "must be [5]"},
       {"values a matrix", [&](File& f) { f.tensors["weight.values"] = SmallModel::counting({5, 1}, 1); }, "must be [5]"},
       {"slot of another length", [&](File& f) { f.tensors["weight.slot.adam_m"] = SmallModel::counting({12}, 1); }, "weight.slot.adam_m"},
+      {"slot of another dtype", [&](File& f) { f.tensors["bias.slot.adam_v"] = Tensor::full({3}, 1, DType::f64); }, "it must be f32[3]"},
       {"NaN in sparse values", [&](File& f) { f.tensors["weight.values"] = Tensor::full({5}, nan, DType::f32); }, "'weight.values' holds values that are not finite"},
       {"infinity in dense values", [&](File& f) { f.tensors["dense"] = Tensor::full({2, 3}, inf, DType::f32); }, "'dense' holds"},
       {"NaN in a buffer", [&](File& f) { f.tensors["norm.running_mean"] = Tensor::full({3}, nan, DType::f32); }, "'norm.running_mean' holds"},
@@ -247,6 +248,7 @@ TEST_F(CheckpointTest, RefusesToSaveWhatCouldNotBeLoaded) {
   model_.parameters[2]->assign(Tensor::full({3}, std::numeric_limits<double>::quiet_NaN(), DType::f32), nullptr);
   const std::string error = error_of([&] { save_checkpoint(path_, model_.parameters, model_.buffers(), example_state()); });
   EXPECT_MENTIONS(error, "'bias' holds values that are not finite");
+  EXPECT_THROW(save_checkpoint(path_, model_.parameters, model_.buffers(), example_state()), NotFiniteError);
   EXPECT_EQ(slurp(path_), before);
   SmallModel twice;
   twice.parameters.push_back(twice.parameters[0]);
