@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/batch_norm/batch_norm.h"
 
 namespace lacuna::kernels {
@@ -14,7 +15,7 @@ std::size_t batch_norm_scratch_bytes(CpuStream, const Dense<const T>&) {
 template <class T>
 void batch_norm_statistics(CpuStream, const Dense<const T>& x, double eps, RunningStatistics<T> running,
                            ChannelStatistics<T> statistics, void*) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t c = 0; c < x.rows; ++c) {
     const T* row = x.data + c * x.ld;
     double sum = 0;
@@ -45,7 +46,7 @@ void batch_norm_frozen_statistics(CpuStream, std::int64_t channels, double eps, 
 template <class T>
 void batch_norm_apply(CpuStream, const Dense<const T>& x, ChannelStatistics<const T> statistics, const T* gain,
                       const T* bias, const Dense<T>& y) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t c = 0; c < x.rows; ++c) {
     const T* row = x.data + c * x.ld;
     T* out = y.data + c * y.ld;
@@ -59,7 +60,7 @@ void batch_norm_apply(CpuStream, const Dense<const T>& x, ChannelStatistics<cons
 template <class T>
 void batch_norm_dparams(CpuStream, const Dense<const T>& x, const Dense<const T>& dy,
                         ChannelStatistics<const T> statistics, T* dgain, T* dbias, void*) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t c = 0; c < x.rows; ++c) {
     const T* row = x.data + c * x.ld;
     const T* drow = dy.data + c * dy.ld;
@@ -80,7 +81,7 @@ template <class T>
 void batch_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, ChannelStatistics<const T> statistics,
                    const T* gain, const T* dgain, const T* dbias, const Dense<T>& dx) {
   const T scale = T(1) / static_cast<T>(x.cols);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t c = 0; c < x.rows; ++c) {
     const T* row = x.data + c * x.ld;
     const T* drow = dy.data + c * dy.ld;

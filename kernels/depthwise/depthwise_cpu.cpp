@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/depthwise/depthwise.h"
 
 namespace lacuna::kernels {
@@ -32,7 +33,7 @@ void for_row_pairs(const Window& window, F&& f) {
 template <class T>
 void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y) {
   const std::int64_t stride = window.stride;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const T* filter = w + channel * window.taps();
     const T* in = x + channel * window.size();
@@ -52,7 +53,7 @@ void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* 
 template <class T>
 void depthwise_dx(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* dy, T* dx) {
   const std::int64_t stride = window.stride;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const T* filter = w + channel * window.taps();
     const T* gradient = dy + channel * window.out_size();
@@ -77,7 +78,7 @@ std::size_t depthwise_dw_scratch_bytes(CpuStream, std::int64_t, const Window&) {
 template <class T>
 void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const T* x, const T* dy, T* dw, void*) {
   const std::int64_t stride = window.stride;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const T* in = x + channel * window.size();
     const T* gradient = dy + channel * window.out_size();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/layer_norm/layer_norm.h"
 
 namespace lacuna::kernels {
@@ -18,7 +19,7 @@ std::int64_t column_blocks(std::int64_t cols) { return (cols + kColumns - 1) / k
 template <class T>
 void layer_norm(CpuStream, const Dense<const T>& x, const T* gain, const T* bias, double eps, const Dense<T>& y,
                 ColumnStatistics<T> statistics) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t block = 0; block < column_blocks(x.cols); ++block) {
     const std::int64_t first = block * kColumns;
     const std::int64_t width = std::min(kColumns, x.cols - first);
@@ -51,7 +52,7 @@ void layer_norm(CpuStream, const Dense<const T>& x, const T* gain, const T* bias
 template <class T>
 void layer_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, const T* gain,
                    ColumnStatistics<const T> statistics, const Dense<T>& dx) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t block = 0; block < column_blocks(x.cols); ++block) {
     const std::int64_t first = block * kColumns;
     const std::int64_t width = std::min(kColumns, x.cols - first);
@@ -95,7 +96,7 @@ void layer_norm_dparams(CpuStream, const Dense<const T>& x, const Dense<const T>
                         ColumnStatistics<const T> statistics, T* dgain, T* dbias, void*) {
   const T* mean = statistics.mean;
   const T* rstd = statistics.rstd;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const T* row = x.data + i * x.ld;
     const T* drow = dy.data + i * dy.ld;

@@ -1,3 +1,4 @@
+#include "kernels/common/parallel.h"
 #include "kernels/optim/optim.h"
 
 #include <cmath>
@@ -26,7 +27,7 @@ void sgd_update(CpuStream, T* value, const T* grad, T* momentum, std::int64_t n,
   if (skipped(guard)) return;
   const SgdRule<T> rule(lr, momentum_coefficient, dampening, weight_decay, nesterov, first_step);
   const T scale = gradient_scale(guard);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(n))
   for (std::int64_t i = 0; i < n; ++i) rule.apply(value[i], grad[i] * scale, momentum ? momentum + i : nullptr);
 }
 
@@ -36,7 +37,7 @@ void adam_update(CpuStream, T* value, const T* grad, T* m, T* v, std::int64_t n,
   if (skipped(guard)) return;
   const AdamRule<T> rule(lr, beta1, beta2, eps, weight_decay, decoupled, step);
   const T scale = gradient_scale(guard);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(n))
   for (std::int64_t i = 0; i < n; ++i) rule.apply(value[i], grad[i] * scale, m[i], v[i]);
 }
 
@@ -44,7 +45,7 @@ template <class T>
 void ema_update(CpuStream, T* ema, const T* value, std::int64_t n, double decay, const UpdateGuard<T>& guard) {
   if (skipped(guard)) return;
   const EmaRule<T> rule(decay);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(n))
   for (std::int64_t i = 0; i < n; ++i) rule.apply(ema[i], value[i]);
 }
 
@@ -59,7 +60,7 @@ void clip_factor(CpuStream, const T* sum_of_squares, double max_norm, T* norm, f
 template <class T>
 void flag_not_finite(CpuStream, const T* x, std::int64_t n, std::int32_t* bad) {
   bool any = false;
-#pragma omp parallel for schedule(static) reduction(|| : any)
+#pragma omp parallel for schedule(static) reduction(|| : any) if (worth_threads(n))
   for (std::int64_t i = 0; i < n; ++i) any = any || !std::isfinite(x[i]);
   if (any) *bad = 1;
 }

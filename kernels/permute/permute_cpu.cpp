@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/permute/permute.h"
 
 namespace lacuna::kernels {
@@ -11,7 +12,7 @@ void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockL
                       const BlockLayout& y_layout) {
   constexpr std::int64_t kTile = 16;
   const std::int64_t bands = (grid.rows + kTile - 1) / kTile;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(grid.outer * grid.inner * grid.rows * grid.cols))
   for (std::int64_t work = 0; work < grid.outer * grid.inner * bands; ++work) {
     const std::int64_t block = work / bands;
     const std::int64_t outer = block / grid.inner;
@@ -30,7 +31,7 @@ void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockL
 
 template <class T>
 void copy_matrix(CpuStream, const Dense<const T>& x, const Dense<T>& y) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t r = 0; r < x.rows; ++r) std::copy_n(x.data + r * x.ld, x.cols, y.data + r * y.ld);
 }
 

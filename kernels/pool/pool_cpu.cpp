@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/pool/pool.h"
 
 namespace lacuna::kernels {
@@ -23,7 +24,7 @@ Patch patch_of(const Window& window, int oy, int ox) {
 // Calls f(image, output, patch) for every output; `image` counts images over all channels, `output` over everything.
 template <class F>
 void for_outputs(std::int64_t channels, const Window& window, F&& f) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t image = 0; image < channels * window.batch; ++image) {
     std::int64_t output = image * window.out_image_size();
     for (int oy = 0; oy < window.out_height; ++oy)
@@ -35,7 +36,7 @@ void for_outputs(std::int64_t channels, const Window& window, F&& f) {
 
 template <class T>
 void segment_mean(CpuStream, std::int64_t segments, std::int64_t length, const T* x, T* y) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(segments * length))
   for (std::int64_t s = 0; s < segments; ++s) {
     const T* in = x + s * length;
     double sum = 0;
@@ -48,7 +49,7 @@ void segment_mean(CpuStream, std::int64_t segments, std::int64_t length, const T
 template <class T>
 void segment_mean_dx(CpuStream, std::int64_t segments, std::int64_t length, const T* dy, T* dx) {
   const T scale = T(1) / static_cast<T>(length);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(segments * length))
   for (std::int64_t s = 0; s < segments; ++s) std::fill_n(dx + s * length, length, dy[s] * scale);
 }
 

@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
-namespace lacuna::kernels {
+#include "kernels/common/parallel.h"
 
-/// Below this many element operations a team of threads costs more than it brings; results are the same either way.
-inline constexpr std::int64_t kLeastParallelWork = 1 << 16;
+namespace lacuna::kernels {
 
 /// Rows [begin, end) of a panel: `width` columns of a matrix with row stride `ld`, then zeros up to `padded` columns.
 template <class T>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/common/parallel.h"
 #include "kernels/softmax/softmax.h"
 
 namespace lacuna::kernels {
@@ -17,7 +18,7 @@ std::int64_t row_length(std::int64_t row, std::int64_t cols, bool causal) { retu
 template <class T>
 void softmax(CpuStream, const Dense<const T>& x, double scale, bool causal, const Dense<T>& y) {
   const T factor = static_cast<T>(scale);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t r = 0; r < x.rows; ++r) {
     const T* in = x.data + r * x.ld;
     T* out = y.data + r * y.ld;
@@ -40,7 +41,7 @@ template <class T>
 void softmax_dx(CpuStream, const Dense<const T>& p, const Dense<const T>& dp, double scale, bool causal,
                 const Dense<T>& dx) {
   const T factor = static_cast<T>(scale);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(p.rows * p.cols))
   for (std::int64_t r = 0; r < p.rows; ++r) {
     const T* prob = p.data + r * p.ld;
     const T* gradient = dp.data + r * dp.ld;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/parallel.h"
 #include "kernels/unfold/unfold.h"
 
 namespace lacuna::kernels {
@@ -9,7 +10,7 @@ namespace lacuna::kernels {
 template <class T>
 void unfold(CpuStream, const Dense<const T>& images, const Window& window, const Dense<T>& columns) {
   const int k = window.kernel;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(columns.rows * columns.cols))
   for (std::int64_t row = 0; row < columns.rows; ++row) {
     const T* in = images.data + row / window.taps() * images.ld;
     const int ky = static_cast<int>(row / k % k);
@@ -40,7 +41,7 @@ void unfold(CpuStream, const Dense<const T>& images, const Window& window, const
 template <class T>
 void fold(CpuStream, const Dense<const T>& columns, const Window& window, const Dense<T>& images) {
   const int k = window.kernel;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (worth_threads(columns.rows * columns.cols))
   for (std::int64_t channel = 0; channel < images.rows; ++channel) {
     T* out = images.data + channel * images.ld;
     std::fill_n(out, window.size(), T(0));
