@@ -91,6 +91,9 @@ int main(int argc, char** argv) {
   step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::PositiveNumber);
   step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")->check(CLI::Range(0.0, 1.0));
 
+  auto* report_app = app.add_subcommand("report", "Draw report.html of a run directory anew, also while the run goes on");
+  report_app->add_option("run", run, "Run directory")->required();
+
   auto* doctor_app = app.add_subcommand("doctor", "Check machine, devices, libraries and build");
   auto* explain_app = app.add_subcommand("explain", "Explain a config key, or list them all");
   explain_app->add_option("key", key, "Dotted key, such as pruning.sparsity");
@@ -106,6 +109,7 @@ int main(int argc, char** argv) {
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split);
     if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
+    if (*report_app) return report_command(run);
     if (*doctor_app) return doctor_command();
     if (*explain_app) return explain_command(key);
     return static_cast<int>(kExitRuntime);

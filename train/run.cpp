@@ -94,15 +94,15 @@ class Loop {
     const double per_step = seconds / static_cast<double>(std::max<std::int64_t>(steps, 1));
     step_ms_.push_back(per_step * 1e3);
     const double wait = trainer_.data_wait_seconds() - interval_wait_s_;
-    c_.metrics.write(trainer_.step(), {{"train_loss", m.mean_loss},
+    c_.metrics.write(trainer_.step(), {{"train_loss_nats", m.mean_loss},
                                        {"gradient_norm", m.gradient_norm},
                                        {"learning_rate", trainer_.lr(trainer_.step() - 1)},
                                        {"sparsity", trainer_.sparsity()},
                                        {"step_time_ms", per_step * 1e3},
                                        {"data_wait_ms", wait * 1e3 / static_cast<double>(std::max<std::int64_t>(steps, 1))},
                                        {c_.items + "_per_second", c_.items_per_step / per_step},
-                                       {"live_memory_bytes", static_cast<double>(memory_stats(c_.device).live_bytes)},
-                                       {"peak_memory_bytes", static_cast<double>(memory_stats(c_.device).peak_bytes)}});
+                                       {"memory_live_bytes", static_cast<double>(memory_stats(c_.device).live_bytes)},
+                                       {"memory_peak_bytes", static_cast<double>(memory_stats(c_.device).peak_bytes)}});
     ProgressState state{trainer_.step(), trainer_.total_steps(), m.mean_loss, trainer_.lr(trainer_.step() - 1),
                         std::nullopt, c_.items_per_step / per_step};
     if (trainer_.sparsity() > 0) state.sparsity = trainer_.sparsity();
@@ -145,7 +145,7 @@ class Loop {
 }  // namespace
 
 Scalars evaluation_scalars(const std::string& split, const Evaluation& e, bool text) {
-  Scalars scalars{{split + "_loss", e.loss}, {split + "_accuracy", e.accuracy}};
+  Scalars scalars{{split + "_loss_nats", e.loss}, {split + "_accuracy", e.accuracy}};
   if (text) scalars.emplace_back(split + "_bits_per_byte", e.bits_per_target());
   return scalars;
 }

@@ -48,7 +48,7 @@ void save_run_checkpoint(RunContext& context);
 std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoints, std::uint64_t seed,
                         const std::function<void(const std::string&)>& note);
 
-/// The names and values under which an evaluation is logged: "valid_loss", "valid_accuracy", "valid_bits_per_byte".
+/// The names and values under which an evaluation is logged: "valid_loss_nats", "valid_accuracy", "valid_bits_per_byte".
 Scalars evaluation_scalars(const std::string& split, const Evaluation& evaluation, bool is_text);
 
 }  // namespace lacuna

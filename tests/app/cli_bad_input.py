@@ -174,7 +174,7 @@ def out_of_memory(check):
     config = write_config(check.root / "memory.yaml", model=MODEL)
     done = lacuna(check.binary, "train", config, cwd=home)
     (run,) = run_directories(home)
-    peak = max(record.get("peak_memory_bytes", 0) for record in read_metrics(run))
+    peak = max(record.get("memory_peak_bytes", 0) for record in read_metrics(run))
     assert done.returncode == 0 and peak > 0, done.stderr
     ops = set()
     for i in range(12):

@@ -18,8 +18,8 @@ import time
 
 from lacuna_process import checkpoints, environment, lacuna, read_metrics, read_tensors, run_directories, write_config
 
-DETERMINISTIC = ("step", "train_loss", "gradient_norm", "learning_rate", "sparsity", "valid_loss", "valid_accuracy",
-                 "valid_bits_per_byte", "test_loss", "test_accuracy", "test_bits_per_byte")
+DETERMINISTIC = ("step", "train_loss_nats", "gradient_norm", "learning_rate", "sparsity", "valid_loss_nats", "valid_accuracy",
+                 "valid_bits_per_byte", "test_loss_nats", "test_accuracy", "test_bits_per_byte")
 
 VARIANTS = {
     # Sparse attention, dropout, EMA, Adam, accumulation, pruning across kills; the log intervals are one step.
@@ -81,6 +81,8 @@ class Killer:
             (run,) = run_directories(self.reference_home)
             problem = difference(run, self.reference) if i > 0 else ""
             assert not problem, f"two runs that were left alone differ: {problem}"
+            report = (run / "report.html").read_text()
+            assert all(f">{title}<" in report for title in ("Loss", "Learning rate", "Sparsity", "Memory")), "charts are missing"
             self.reference = run
         _, tensors = read_tensors(checkpoints(self.reference)[-1])
         kinds = [".crow_indices", ".slot.ema", ".slot.adam_m" if variant == "transformer" else ".running_mean"]
