@@ -30,7 +30,8 @@ int train_command(const TrainArguments& arguments);
 int compare_command(const TrainArguments& arguments);
 int plan_command(const std::string& config, const std::vector<std::string>& overrides);
 int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split);
-int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps, double sparsity);
+int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
+                       double sparsity);
 /// Draws report.html of a run directory anew from its metrics and config: of a run that still goes on, or was cut off.
 int report_command(const std::string& run);
 int doctor_command();

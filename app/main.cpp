@@ -1,7 +1,7 @@
 // The `lacuna` program: parses the command line, runs a command, turns exceptions into exit codes.
-#include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -35,7 +35,8 @@ int guarded(F&& command) {
   } catch (const OutOfMemoryError& e) {
     return fail(kExitOutOfMemory, e);
   } catch (const std::bad_alloc&) {
-    return fail(kExitOutOfMemory, OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
+    return fail(kExitOutOfMemory,
+                OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
   } catch (const std::exception& e) {
     return fail(kExitRuntime, e);
   }
@@ -46,15 +47,16 @@ int guarded(F&& command) {
 // slower. The runtime reads its settings before main, so the program starts itself once more with a short spin.
 void limit_spinning(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;  // the user's choice, or ours already
-  setenv("GOMP_SPINCOUNT", "10000", 1);  // some 10 us
-  execv("/proc/self/exe", argv);         // returns only where it is not possible; then nothing is lost
+  setenv("GOMP_SPINCOUNT", "10000", 1);                                         // some 10 us
+  execv("/proc/self/exe", argv);  // returns only where it is not possible; then nothing is lost
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   limit_spinning(argv);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is then an error of the write, which says what is still valid
+  std::signal(SIGXFSZ,
+              SIG_IGN);  // a file at its size limit is then an error of the write, which says what is still valid
   CLI::App app{"Lacuna trains truly sparse neural networks."};
   app.require_subcommand(1);
   app.set_version_flag("--version", LACUNA_VERSION);
@@ -66,7 +68,8 @@ int main(int argc, char** argv) {
   train_app->add_option("overrides", train.overrides, "key.sub=value");
   train_app->add_option("--resume", train.resume, "Run directory to continue from its newest valid checkpoint");
 
-  auto* compare_app = app.add_subcommand("compare", "Train a config and its dense twin; print what sparsity cost and gave");
+  auto* compare_app =
+      app.add_subcommand("compare", "Train a config and its dense twin; print what sparsity cost and gave");
   compare_app->add_option("config", train.config, "YAML file")->required();
   compare_app->add_option("overrides", train.overrides, "key.sub=value");
 
@@ -83,15 +86,18 @@ int main(int argc, char** argv) {
 
   auto* bench_app = app.add_subcommand("bench", "Measure");
   bench_app->require_subcommand(1);
-  auto* step_app = bench_app->add_subcommand("step", "Where a training step's time goes, and how long the device waits for the host");
+  auto* step_app = bench_app->add_subcommand(
+      "step", "Where a training step's time goes, and how long the device waits for the host");
   std::int64_t steps = 30;
   double sparsity = -1;
   step_app->add_option("config", config, "YAML file")->required();
   step_app->add_option("overrides", overrides, "key.sub=value");
   step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::PositiveNumber);
-  step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")->check(CLI::Range(0.0, 1.0));
+  step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")
+      ->check(CLI::Range(0.0, 1.0));
 
-  auto* report_app = app.add_subcommand("report", "Draw report.html of a run directory anew, also while the run goes on");
+  auto* report_app =
+      app.add_subcommand("report", "Draw report.html of a run directory anew, also while the run goes on");
   report_app->add_option("run", run, "Run directory")->required();
 
   auto* doctor_app = app.add_subcommand("doctor", "Check machine, devices, libraries and build");

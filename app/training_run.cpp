@@ -23,9 +23,10 @@ class SignalScope {
  public:
   SignalScope() {
     signal_received = 0;
-    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], [](int number) {
-      if (signal_received.exchange(number) != 0) std::_Exit(128 + number);
-    });
+    for (int i = 0; i < 2; ++i)
+      previous_[i] = std::signal(kSignals[i], [](int number) {
+        if (signal_received.exchange(number) != 0) std::_Exit(128 + number);
+      });
   }
   ~SignalScope() {
     for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
@@ -38,7 +39,8 @@ class SignalScope {
   void (*previous_[2])(int) = {};
 };
 
-Report make_report(Session& session, const TrainingRunResult& result, const RunDirectory& directory, const std::vector<Parameter*>& parameters) {
+Report make_report(Session& session, const TrainingRunResult& result, const RunDirectory& directory,
+                   const std::vector<Parameter*>& parameters) {
   Report report;
   report.title = session.config.name;
   report.subtitle = fmt::format("{}, {}", device_name(session.device), utc_now());
@@ -48,7 +50,8 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
   report.facts.emplace_back("steps", format_count(result.steps));
   report.facts.emplace_back("training time", format_duration(result.training_s));
   report.facts.emplace_back("stored weights", format_count(result.stored));
-  report.facts.emplace_back("weights + gradients + optimizer + patterns", format_bytes(static_cast<double>(result.bytes.total())));
+  report.facts.emplace_back("weights + gradients + optimizer + patterns",
+                            format_bytes(static_cast<double>(result.bytes.total())));
   report.facts.emplace_back("peak memory", format_bytes(static_cast<double>(result.peak_bytes)));
   report.metrics = read_metrics(directory.metrics());
   report.layers = layer_rows(parameters);
@@ -59,19 +62,25 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
 }  // namespace
 
 std::string quality(const Evaluation& e, bool is_text) {
-  return is_text ? fmt::format("{:.4f} bits per byte", e.bits_per_target()) : fmt::format("{:.2f} % accuracy", 100 * e.accuracy);
+  return is_text ? fmt::format("{:.4f} bits per byte", e.bits_per_target())
+                 : fmt::format("{:.2f} % accuracy", 100 * e.accuracy);
 }
 
-TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume, const std::string& command_line) {
+TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume,
+                             const std::string& command_line) {
   const SignalScope signals;
   Session session = open_session(config);
-  Trainer trainer(trainer_config(config), *session.model, session.data, session.device);  // everything that can be refused is, before a file is made
-  const RunDirectory directory = resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
+  Trainer trainer(trainer_config(config), *session.model, session.data,
+                  session.device);  // everything that can be refused is, before a file is made
+  const RunDirectory directory =
+      resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
   std::vector<std::string> notes;
   if (resume) {
-    const std::int64_t step = resume_run(trainer, directory.checkpoints(), config.seed,
-                                         [&](const std::string& problem) { notes.push_back("passed over: " + problem); });
-    notes.push_back(step > 0 ? fmt::format("resumed at step {}", step) : "no checkpoint yet: starting from the beginning");
+    const std::int64_t step =
+        resume_run(trainer, directory.checkpoints(), config.seed,
+                   [&](const std::string& problem) { notes.push_back("passed over: " + problem); });
+    notes.push_back(step > 0 ? fmt::format("resumed at step {}", step)
+                             : "no checkpoint yet: starting from the beginning");
   }
   if (!resume) {
     directory.write_config(write_run_config(config));
@@ -91,7 +100,8 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(layer_table(layer_rows(trainer.parameters())));
 
   Progress progress(stdout, session.items());
-  RunContext context{.trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
+  RunContext context{
+      .trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
   context.valid = session.data.valid.get();
   context.training = config.training;
   context.seed = config.seed;
@@ -115,7 +125,8 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   result.peak_bytes = memory_stats(session.device).peak_bytes;
   for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();
   if (summary.end == RunEnd::interrupted) {
-    say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer.step(), directory.root.string()));
+    say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer.step(),
+                    directory.root.string()));
     return result;
   }
   result.test = summary.last_valid;

@@ -19,14 +19,15 @@ struct TrainingRunResult {
   double training_s = 0;
   std::int64_t steps = 0;
   double sparsity = 0;
-  TrainingBytes bytes;             ///< at the end of training
+  TrainingBytes bytes;  ///< at the end of training
   std::size_t peak_bytes = 0;
-  std::int64_t stored = 0;         ///< numbers stored in weights
+  std::int64_t stored = 0;  ///< numbers stored in weights
 };
 
 /// Trains `config` in a fresh directory, or on in `resume` from its newest valid checkpoint. SIGINT and SIGTERM save and end
 /// it early. Writes everything a run leaves: config, environment, log, metrics, events, checkpoints, report.
-TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume, const std::string& command_line);
+TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume,
+                             const std::string& command_line);
 
 /// "1.234 bits per byte" or "93.21 % accuracy".
 std::string quality(const Evaluation& evaluation, bool is_text);

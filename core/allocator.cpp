@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/errors.h"
@@ -40,10 +40,11 @@ void Allocator::refuse(std::size_t bytes, const char* detail) const {
   if (device_.is_cuda()) available = runtime::free_bytes(device_.index);
 #endif
   if (limit_ > 0) available = limit_ > stats_.live_bytes ? limit_ - stats_.live_bytes : 0;
-  throw OutOfMemoryError(OpScope::current(),
-                         fmt::format("asked for {} bytes on {}, {} in use, {} free{}{}; a smaller batch, a shorter sequence or "
-                                     "a higher sparsity needs less",
-                                     bytes, to_string(device_), stats_.live_bytes, available, *detail ? ": " : "", detail));
+  throw OutOfMemoryError(
+      OpScope::current(),
+      fmt::format("asked for {} bytes on {}, {} in use, {} free{}{}; a smaller batch, a shorter sequence or "
+                  "a higher sparsity needs less",
+                  bytes, to_string(device_), stats_.live_bytes, available, *detail ? ": " : "", detail));
 }
 
 void* Allocator::take(std::size_t rounded) {

@@ -37,8 +37,8 @@ class Allocator {
   const Device device_;
   const CudaStream stream_;
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> cached_;      // CPU: free blocks by rounded size
-  std::unordered_map<void*, std::size_t> live_;           // address -> requested bytes
+  std::map<std::size_t, std::vector<void*>> cached_;  // CPU: free blocks by rounded size
+  std::unordered_map<void*, std::size_t> live_;       // address -> requested bytes
   MemoryStats stats_;
   std::size_t limit_ = 0;
 };

@@ -45,9 +45,10 @@ DeviceList& device_list() {
 CudaDevice& opened(Device device) {
   DeviceList& list = device_list();
   if (device.index < 0 || device.index >= static_cast<int>(list.cuda.size()))
-    throw DeviceError("device", fmt::format("{}; {}", to_string(device),
-                                            list.cuda.empty() ? "no CUDA device: " + list.why_no_cuda
-                                                              : fmt::format("must be below cuda:{}", list.cuda.size())));
+    throw DeviceError("device",
+                      fmt::format("{}; {}", to_string(device),
+                                  list.cuda.empty() ? "no CUDA device: " + list.why_no_cuda
+                                                    : fmt::format("must be below cuda:{}", list.cuda.size())));
   CudaDevice& entry = list.cuda[static_cast<std::size_t>(device.index)];
 #if LACUNA_HAS_CUDA
   const std::lock_guard lock(list.mutex);
@@ -78,9 +79,10 @@ Device parse_device(const std::string& text) {
     index = std::stoi(text.substr(5));
   if (index < 0) throw DeviceError("device", fmt::format("'{}'; must be auto, cpu, cuda or cuda:N", text));
   if (index >= static_cast<int>(list.cuda.size()))
-    throw DeviceError("device", fmt::format("'{}'; {}", text,
-                                            list.cuda.empty() ? "there is no CUDA device: " + list.why_no_cuda
-                                                              : fmt::format("this machine has {} of them", list.cuda.size())));
+    throw DeviceError("device",
+                      fmt::format("'{}'; {}", text,
+                                  list.cuda.empty() ? "there is no CUDA device: " + list.why_no_cuda
+                                                    : fmt::format("this machine has {} of them", list.cuda.size())));
   return {DeviceType::cuda, index};
 }
 

@@ -42,10 +42,10 @@ CudaStream cuda_stream(Device device);
 void synchronize(Device device);
 
 struct MemoryStats {
-  std::size_t live_bytes = 0;      ///< in tensors now
-  std::size_t peak_bytes = 0;      ///< most ever live since reset_peak_memory
-  std::size_t cached_bytes = 0;    ///< held for reuse, in no tensor (CPU)
-  std::int64_t num_allocations = 0;///< ever made
+  std::size_t live_bytes = 0;        ///< in tensors now
+  std::size_t peak_bytes = 0;        ///< most ever live since reset_peak_memory
+  std::size_t cached_bytes = 0;      ///< held for reuse, in no tensor (CPU)
+  std::int64_t num_allocations = 0;  ///< ever made
 };
 MemoryStats memory_stats(Device device);
 void reset_peak_memory(Device device);

@@ -22,7 +22,8 @@ std::size_t Parameter::state_bytes() const {
 void Parameter::retopologize(TopologyPtr next) {
   if (next == topology_) return;
   if (shape_.rank() != 2)
-    throw ShapeError("retopologize", fmt::format("'{}' is {}; only a matrix [m, k] takes a topology", name_, to_string(shape_)));
+    throw ShapeError("retopologize",
+                     fmt::format("'{}' is {}; only a matrix [m, k] takes a topology", name_, to_string(shape_)));
   if (next && (next->rows() != shape_[0] || next->cols() != shape_[1]))
     throw ShapeError("retopologize", fmt::format("'{}' is {}, the topology [{}, {}]; shapes must agree", name_,
                                                  to_string(shape_), next->rows(), next->cols()));
@@ -46,8 +47,9 @@ void Parameter::assign(Tensor value, TopologyPtr topology) {
                                    value.shape() == Shape{topology->nnz()}
                              : value.shape() == shape_;
   if (!fits)
-    throw ShapeError("assign", fmt::format("{} and {} for '{}' {}; must be its shape, or [nnz] with a topology of its shape",
-                                           describe(value), topology ? "a topology" : "no topology", name_, to_string(shape_)));
+    throw ShapeError("assign",
+                     fmt::format("{} and {} for '{}' {}; must be its shape, or [nnz] with a topology of its shape",
+                                 describe(value), topology ? "a topology" : "no topology", name_, to_string(shape_)));
   var_ = Var(std::move(value), true);
   topology_ = std::move(topology);
   slots_.clear();

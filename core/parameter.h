@@ -45,8 +45,8 @@ class Parameter {
   std::size_t state_bytes() const;
   std::size_t topology_bytes() const { return topology_ ? topology_->bytes() : 0; }
 
-  bool prunable = false;      ///< a weight matrix that sparsity may be applied to
-  bool decay = false;         ///< takes weight decay (weights do; biases, norms and embeddings do not)
+  bool prunable = false;  ///< a weight matrix that sparsity may be applied to
+  bool decay = false;     ///< takes weight decay (weights do; biases, norms and embeddings do not)
 
  private:
   std::string name_;

@@ -1,9 +1,9 @@
 #include "core/shape.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "core/errors.h"
 

@@ -13,7 +13,8 @@ namespace lacuna {
 
 class Storage {
  public:
-  Storage(Device device, std::size_t bytes) : device_(device), bytes_(bytes), data_(allocator(device).allocate(bytes)) {}
+  Storage(Device device, std::size_t bytes)
+      : device_(device), bytes_(bytes), data_(allocator(device).allocate(bytes)) {}
   ~Storage() { allocator(device_).release(data_, bytes_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -76,12 +77,23 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   Tensor host = empty(shape, dtype, kCpu);
   const auto fill = [&]<class T>(T typed) { std::fill_n(host.data<T>(), host.numel(), typed); };
   switch (dtype) {
-    case DType::f32: fill(static_cast<float>(value)); break;
-    case DType::f64: fill(value); break;
-    case DType::i32: fill(static_cast<std::int32_t>(value)); break;
-    case DType::i64: fill(static_cast<std::int64_t>(value)); break;
-    case DType::u8: fill(static_cast<std::uint8_t>(value)); break;
-    default: throw DtypeError("full", fmt::format("{}; must be f32, f64, i32, i64 or u8", to_string(dtype)));
+    case DType::f32:
+      fill(static_cast<float>(value));
+      break;
+    case DType::f64:
+      fill(value);
+      break;
+    case DType::i32:
+      fill(static_cast<std::int32_t>(value));
+      break;
+    case DType::i64:
+      fill(static_cast<std::int64_t>(value));
+      break;
+    case DType::u8:
+      fill(static_cast<std::uint8_t>(value));
+      break;
+    default:
+      throw DtypeError("full", fmt::format("{}; must be f32, f64, i32, i64 or u8", to_string(dtype)));
   }
   return host.to(device);
 }
@@ -89,7 +101,8 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
 template <class T>
 Tensor Tensor::from(const std::vector<T>& values, const Shape& shape, Device device) {
   if (static_cast<std::int64_t>(values.size()) != shape.numel())
-    throw ShapeError("from", fmt::format("{} values for shape {}; must be {}", values.size(), to_string(shape), shape.numel()));
+    throw ShapeError("from",
+                     fmt::format("{} values for shape {}; must be {}", values.size(), to_string(shape), shape.numel()));
   Tensor t = empty(shape, dtype_of<T>, device);
   copy_bytes(t.raw(), device, values.data(), kCpu, t.nbytes());
   return t;
@@ -109,7 +122,8 @@ T* Tensor::data() const {
 
 Tensor Tensor::reshape(const Shape& shape) const {
   if (shape.numel() != numel())
-    throw ShapeError("reshape", fmt::format("{} to {}; the number of elements must stay", describe(*this), to_string(shape)));
+    throw ShapeError("reshape",
+                     fmt::format("{} to {}; the number of elements must stay", describe(*this), to_string(shape)));
   Tensor t = *this;
   t.shape_ = shape;
   return t;
@@ -117,7 +131,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
 
 Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
   if (rank() == 0 || begin < 0 || end < begin || end > dim(0))
-    throw IndexError("slice", fmt::format("[{}, {}) of {}; must lie within the first axis", begin, end, describe(*this)));
+    throw IndexError("slice",
+                     fmt::format("[{}, {}) of {}; must lie within the first axis", begin, end, describe(*this)));
   Tensor t = *this;
   Shape shape{end - begin};
   std::int64_t stride = 1;
@@ -153,25 +168,40 @@ Tensor Tensor::to(DType dtype) const {
   };
   const auto from = [&]<class From>(From* tag) {
     switch (dtype) {
-      case DType::f32: return convert(tag, static_cast<float*>(nullptr));
-      case DType::f64: return convert(tag, static_cast<double*>(nullptr));
-      case DType::i32: return convert(tag, static_cast<std::int32_t*>(nullptr));
-      default: throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
+      case DType::f32:
+        return convert(tag, static_cast<float*>(nullptr));
+      case DType::f64:
+        return convert(tag, static_cast<double*>(nullptr));
+      case DType::i32:
+        return convert(tag, static_cast<std::int32_t*>(nullptr));
+      default:
+        throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
     }
   };
   switch (dtype_) {
-    case DType::f32: from(static_cast<float*>(nullptr)); break;
-    case DType::f64: from(static_cast<double*>(nullptr)); break;
-    case DType::i32: from(static_cast<std::int32_t*>(nullptr)); break;
-    case DType::u8: from(static_cast<std::uint8_t*>(nullptr)); break;
-    default: throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
+    case DType::f32:
+      from(static_cast<float*>(nullptr));
+      break;
+    case DType::f64:
+      from(static_cast<double*>(nullptr));
+      break;
+    case DType::i32:
+      from(static_cast<std::int32_t*>(nullptr));
+      break;
+    case DType::u8:
+      from(static_cast<std::uint8_t*>(nullptr));
+      break;
+    default:
+      throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
   }
   return target.to(device_);
 }
 
 void Tensor::copy_from(const Tensor& other) const {
-  if (other.dtype() != dtype_) throw DtypeError("copy_from", describe(other) + " into " + describe(*this) + "; dtypes must agree");
-  if (other.numel() != numel()) throw ShapeError("copy_from", describe(other) + " into " + describe(*this) + "; counts must agree");
+  if (other.dtype() != dtype_)
+    throw DtypeError("copy_from", describe(other) + " into " + describe(*this) + "; dtypes must agree");
+  if (other.numel() != numel())
+    throw ShapeError("copy_from", describe(other) + " into " + describe(*this) + "; counts must agree");
   copy_bytes(raw(), device_, other.raw(), other.device(), nbytes());
 }
 
@@ -197,12 +227,18 @@ std::vector<T> Tensor::to_vector() const {
 double Tensor::item() const {
   if (numel() != 1) throw ShapeError("item", describe(*this) + "; must hold one element");
   switch (dtype_) {
-    case DType::f32: return to_vector<float>()[0];
-    case DType::f64: return to_vector<double>()[0];
-    case DType::i32: return to_vector<std::int32_t>()[0];
-    case DType::i64: return static_cast<double>(to_vector<std::int64_t>()[0]);
-    case DType::u8: return to_vector<std::uint8_t>()[0];
-    default: throw DtypeError("item", describe(*this) + "; must be f32, f64, i32, i64 or u8");
+    case DType::f32:
+      return to_vector<float>()[0];
+    case DType::f64:
+      return to_vector<double>()[0];
+    case DType::i32:
+      return to_vector<std::int32_t>()[0];
+    case DType::i64:
+      return static_cast<double>(to_vector<std::int64_t>()[0]);
+    case DType::u8:
+      return to_vector<std::uint8_t>()[0];
+    default:
+      throw DtypeError("item", describe(*this) + "; must be f32, f64, i32, i64 or u8");
   }
 }
 
@@ -211,9 +247,9 @@ std::string describe(const Tensor& tensor) {
   return fmt::format("{}{} on {}", to_string(tensor.dtype()), to_string(tensor.shape()), to_string(tensor.device()));
 }
 
-#define LACUNA_INSTANTIATE(T)                                                        \
-  template Tensor Tensor::from<T>(const std::vector<T>&, const Shape&, Device);      \
-  template T* Tensor::data<T>() const;                                               \
+#define LACUNA_INSTANTIATE(T)                                                   \
+  template Tensor Tensor::from<T>(const std::vector<T>&, const Shape&, Device); \
+  template T* Tensor::data<T>() const;                                          \
   template std::vector<T> Tensor::to_vector<T>() const;
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

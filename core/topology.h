@@ -44,10 +44,10 @@ class Topology : public std::enable_shared_from_this<Topology> {
 
   const Tensor& row_offsets() const { return row_offsets_; }  ///< i32 [rows + 1]
   const Tensor& col_indices() const { return col_indices_; }  ///< i32 [nnz]
-  const Tensor& row_indices() const;   ///< i32 [nnz], the row of each entry; cached
-  const Tensor& row_order() const;     ///< i32 [rows], longest row first, ties by index; cached
-  const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
-  std::int64_t max_row_length() const; ///< cached
+  const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
+  const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
+  const TransposedTopology& transposed() const;    ///< cached; transposed().topology->transposed() is built on its own
+  std::int64_t max_row_length() const;             ///< cached
   bool same_pattern(const Topology& other) const;  ///< compares on the host
 
   /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).

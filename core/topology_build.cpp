@@ -1,9 +1,9 @@
 // Building patterns: from CSR arrays, from masks, from other patterns. Counts are checked before anything is allocated.
+#include <fmt/format.h>
+
 #include <limits>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "core/errors.h"
 #include "core/topology.h"

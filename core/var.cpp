@@ -130,7 +130,8 @@ void backward(const Var& root, const Tensor& seed) {
     throw ShapeError("backward", describe(seed) + " as seed of " + describe(root.data()) + "; shapes must agree");
 
   std::vector<std::shared_ptr<Node>> order = topological_order(root.node_);
-  const Tensor start = seed.defined() ? seed : Tensor::full(root.shape(), 1.0, root.data().dtype(), root.data().device());
+  const Tensor start =
+      seed.defined() ? seed : Tensor::full(root.shape(), 1.0, root.data().dtype(), root.data().device());
   if (root.node_->is_leaf && root.node_->grad.defined())
     accumulate(root.node_->grad, start);
   else
@@ -140,7 +141,8 @@ void backward(const Var& root, const Tensor& seed) {
     const std::shared_ptr<Node> node = std::move(order.back());
     order.pop_back();
     if (node->is_leaf) continue;
-    if (!node->vjp) throw ValueError("backward", "a tape that an earlier backward() consumed; run the forward pass again");
+    if (!node->vjp)
+      throw ValueError("backward", "a tape that an earlier backward() consumed; run the forward pass again");
     const Tensor doutput = std::move(node->grad);
     node->grad = Tensor();
     if (doutput.defined()) {

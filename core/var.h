@@ -9,7 +9,9 @@
 
 namespace lacuna {
 
-namespace detail { struct Node; }
+namespace detail {
+struct Node;
+}
 class Grads;
 
 /// Vector-Jacobian product: given d(loss)/d(output), adds d(loss)/d(input i) through `Grads::add(i, ...)`.

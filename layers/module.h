@@ -13,8 +13,8 @@ namespace lacuna {
 
 /// What a forward pass needs to know. In evaluation parameters enter as constants, so nothing is taped.
 struct ForwardContext {
-  bool training = false;            ///< dropout on, batch statistics on, tape recorded
-  RandomStream* random = nullptr;   ///< required when training with dropout
+  bool training = false;           ///< dropout on, batch statistics on, tape recorded
+  RandomStream* random = nullptr;  ///< required when training with dropout
   /// The parameter as an operand: on the tape when training, a constant otherwise.
   Var use(const Parameter& p) const { return training ? p.var() : p.var().detach(); }
 };
@@ -28,12 +28,12 @@ struct NamedBuffer {
 /// One line of `lacuna plan`. Written by Module::plan, which mirrors forward on shapes alone.
 struct LayerPlan {
   std::string name;
-  std::string kind;                     ///< "linear", "pointwise_conv", "depthwise_conv", "attention", ...
-  std::string weight;                   ///< full name of the weight parameter, "" when there is none
-  std::int64_t columns = 0;             ///< columns the weight is multiplied with: tokens, or batch * height * width
-  double dense_flops = 0;               ///< forward, two per multiply-add, were every weight and score dense
-  double flops = 0;                     ///< forward, with the patterns as they are
-  double activation_bytes = 0;          ///< f32 outputs kept for the backward pass
+  std::string kind;             ///< "linear", "pointwise_conv", "depthwise_conv", "attention", ...
+  std::string weight;           ///< full name of the weight parameter, "" when there is none
+  std::int64_t columns = 0;     ///< columns the weight is multiplied with: tokens, or batch * height * width
+  double dense_flops = 0;       ///< forward, two per multiply-add, were every weight and score dense
+  double flops = 0;             ///< forward, with the patterns as they are
+  double activation_bytes = 0;  ///< f32 outputs kept for the backward pass
 };
 
 class Module {

@@ -24,7 +24,8 @@ double after_warmup(const ReciprocalSqrtScheduleConfig& c, std::int64_t step, st
 }
 
 double after_warmup(const StepScheduleConfig& c, std::int64_t step, std::int64_t) {
-  const auto passed = std::count_if(c.milestones.begin(), c.milestones.end(), [&](std::int64_t m) { return m <= step; });
+  const auto passed =
+      std::count_if(c.milestones.begin(), c.milestones.end(), [&](std::int64_t m) { return m <= step; });
   return std::pow(c.gamma, static_cast<double>(passed));
 }
 
@@ -32,7 +33,8 @@ double after_warmup(const StepScheduleConfig& c, std::int64_t step, std::int64_t
 
 double lr_factor(const ScheduleConfig& config, std::int64_t step, std::int64_t total_steps) {
   if (step < 0 || total_steps <= 0)
-    throw ValueError("lr_factor", fmt::format("step {} of {}; steps count from 0, the total must be positive", step, total_steps));
+    throw ValueError("lr_factor",
+                     fmt::format("step {} of {}; steps count from 0, the total must be positive", step, total_steps));
   return std::visit(
       [&](const auto& c) {
         if (step < c.warmup_steps) return static_cast<double>(step + 1) / static_cast<double>(c.warmup_steps);

@@ -19,7 +19,8 @@ class Sgd : public Optimizer {
 
   void update(Parameter& p, const UpdateInputs& in) const override {
     if (!p.grad().defined()) return;
-    SgdStep step{in.lr, config_.momentum, config_.dampening, p.decay ? config_.weight_decay : 0.0, config_.nesterov, false};
+    SgdStep step{in.lr, config_.momentum, config_.dampening, p.decay ? config_.weight_decay : 0.0, config_.nesterov,
+                 false};
     Tensor momentum;
     if (config_.momentum != 0) momentum = slot(p, "momentum", &step.first);
     sgd_update(p.value(), p.grad(), momentum, step, in.guard);
@@ -38,8 +39,8 @@ class AdamLike : public Optimizer {
 
   void update(Parameter& p, const UpdateInputs& in) const override {
     if (!p.grad().defined()) return;
-    const AdamStep step{in.lr, config_.beta1, config_.beta2, config_.eps, p.decay ? config_.weight_decay : 0.0, kDecoupled,
-                        in.step + 1};
+    const AdamStep step{in.lr,      config_.beta1, config_.beta2, config_.eps, p.decay ? config_.weight_decay : 0.0,
+                        kDecoupled, in.step + 1};
     adam_update(p.value(), p.grad(), slot(p, "adam_m"), slot(p, "adam_v"), step, in.guard);
   }
   double peak_lr() const override { return config_.lr; }

@@ -12,8 +12,8 @@
 namespace lacuna {
 
 struct UpdateInputs {
-  double lr = 0;            ///< already multiplied by the schedule
-  std::int64_t step = 0;    ///< 0-based optimizer step
+  double lr = 0;          ///< already multiplied by the schedule
+  std::int64_t step = 0;  ///< 0-based optimizer step
   UpdateGuard guard;
 };
 
@@ -35,8 +35,8 @@ class GradientGuard {
   GradientGuard(double max_norm, DType dtype, Device device);
   /// Reads the gradients' and the loss's finiteness and the norm; returns the guard for this step's updates.
   UpdateGuard inspect(const std::vector<Parameter*>& parameters, const Tensor& loss);
-  double norm() const { return norm_.item(); }       ///< of the last inspect(); waits for the device
-  bool diverged() const { return bad_.item() != 0; } ///< waits for the device
+  double norm() const { return norm_.item(); }        ///< of the last inspect(); waits for the device
+  bool diverged() const { return bad_.item() != 0; }  ///< waits for the device
 
  private:
   double max_norm_;

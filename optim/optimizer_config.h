@@ -44,7 +44,8 @@ void describe(SgdConfig& c, V&& v) {
   v("momentum", c.momentum, "Momentum coefficient; 0 keeps no state", range(0.0, 1.0));
   v("dampening", c.dampening, "Share of the gradient kept out of the momentum", range(0.0, 1.0));
   v("nesterov", c.nesterov, "Nesterov's form of momentum");
-  v("weight_decay", c.weight_decay, "L2 penalty on weight matrices (never on biases, norms and embeddings)", non_negative());
+  v("weight_decay", c.weight_decay, "L2 penalty on weight matrices (never on biases, norms and embeddings)",
+    non_negative());
 }
 
 template <class C, class V>

@@ -29,7 +29,8 @@ struct StepScheduleConfig {
   double gamma = 0.1;
 };
 
-using ScheduleConfig = std::variant<ConstantScheduleConfig, CosineScheduleConfig, ReciprocalSqrtScheduleConfig, StepScheduleConfig>;
+using ScheduleConfig =
+    std::variant<ConstantScheduleConfig, CosineScheduleConfig, ReciprocalSqrtScheduleConfig, StepScheduleConfig>;
 
 template <class V>
 void describe(ConstantScheduleConfig& c, V&& v) {
@@ -42,7 +43,8 @@ void describe(CosineScheduleConfig& c, V&& v) {
 }
 template <class V>
 void describe(ReciprocalSqrtScheduleConfig& c, V&& v) {
-  v("warmup_steps", c.warmup_steps, "Steps of linear warm-up; the factor then falls as sqrt(warmup / step)", positive());
+  v("warmup_steps", c.warmup_steps, "Steps of linear warm-up; the factor then falls as sqrt(warmup / step)",
+    positive());
 }
 inline void validate(const StepScheduleConfig& c, const ReportProblem& problem) {
   for (std::size_t i = 0; i < c.milestones.size(); ++i)

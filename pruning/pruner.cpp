@@ -38,8 +38,8 @@ std::int64_t kept_entries(double sparsity, std::int64_t n) {
 
 void prune_parameter(Parameter& parameter, const Tensor& scores, std::int64_t kept) {
   if (scores.numel() != parameter.nnz())
-    throw ShapeError("prune", fmt::format("{} scores for '{}' with {} stored entries; counts must agree", scores.numel(),
-                                          parameter.name(), parameter.nnz()));
+    throw ShapeError("prune", fmt::format("{} scores for '{}' with {} stored entries; counts must agree",
+                                          scores.numel(), parameter.name(), parameter.nnz()));
   if (kept >= parameter.nnz() && parameter.is_sparse()) return;
   apply_mask(parameter, top_k_mask(scores.reshape({scores.numel()}), std::min(kept, parameter.nnz())));
 }

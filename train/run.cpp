@@ -63,7 +63,8 @@ class Loop {
 
   RunSummary summarise() const {
     // The last quarter: the topology has settled there, and warm-up effects are over.
-    const std::vector<double> settled(step_ms_.begin() + static_cast<std::ptrdiff_t>(step_ms_.size() * 3 / 4), step_ms_.end());
+    const std::vector<double> settled(step_ms_.begin() + static_cast<std::ptrdiff_t>(step_ms_.size() * 3 / 4),
+                                      step_ms_.end());
     return {RunEnd::finished, median(settled), last_valid_};
   }
 
@@ -81,9 +82,10 @@ class Loop {
 
   [[noreturn]] void diverged(std::int64_t first, std::int64_t last) {
     c_.progress.finish();
-    throw DivergedError("train", fmt::format("loss or gradient not finite in steps {}..{}; no update was applied since. Lower "
-                                             "optimizer.lr, or set training.clip_norm; the newest checkpoint is from before",
-                                             first, last - 1));
+    throw DivergedError("train",
+                        fmt::format("loss or gradient not finite in steps {}..{}; no update was applied since. Lower "
+                                    "optimizer.lr, or set training.clip_norm; the newest checkpoint is from before",
+                                    first, last - 1));
   }
 
   void log() {
@@ -94,17 +96,18 @@ class Loop {
     const double per_step = seconds / static_cast<double>(std::max<std::int64_t>(steps, 1));
     step_ms_.push_back(per_step * 1e3);
     const double wait = trainer_.data_wait_seconds() - interval_wait_s_;
-    c_.metrics.write(trainer_.step(), {{"train_loss_nats", m.mean_loss},
-                                       {"gradient_norm", m.gradient_norm},
-                                       {"learning_rate", trainer_.lr(trainer_.step() - 1)},
-                                       {"sparsity", trainer_.sparsity()},
-                                       {"step_time_ms", per_step * 1e3},
-                                       {"data_wait_ms", wait * 1e3 / static_cast<double>(std::max<std::int64_t>(steps, 1))},
-                                       {c_.items + "_per_second", c_.items_per_step / per_step},
-                                       {"memory_live_bytes", static_cast<double>(memory_stats(c_.device).live_bytes)},
-                                       {"memory_peak_bytes", static_cast<double>(memory_stats(c_.device).peak_bytes)}});
-    ProgressState state{trainer_.step(), trainer_.total_steps(), m.mean_loss, trainer_.lr(trainer_.step() - 1),
-                        std::nullopt, c_.items_per_step / per_step};
+    c_.metrics.write(trainer_.step(),
+                     {{"train_loss_nats", m.mean_loss},
+                      {"gradient_norm", m.gradient_norm},
+                      {"learning_rate", trainer_.lr(trainer_.step() - 1)},
+                      {"sparsity", trainer_.sparsity()},
+                      {"step_time_ms", per_step * 1e3},
+                      {"data_wait_ms", wait * 1e3 / static_cast<double>(std::max<std::int64_t>(steps, 1))},
+                      {c_.items + "_per_second", c_.items_per_step / per_step},
+                      {"memory_live_bytes", static_cast<double>(memory_stats(c_.device).live_bytes)},
+                      {"memory_peak_bytes", static_cast<double>(memory_stats(c_.device).peak_bytes)}});
+    ProgressState state{trainer_.step(), trainer_.total_steps(),      m.mean_loss, trainer_.lr(trainer_.step() - 1),
+                        std::nullopt,    c_.items_per_step / per_step};
     if (trainer_.sparsity() > 0) state.sparsity = trainer_.sparsity();
     c_.progress.update(state);
     start_interval();
@@ -114,7 +117,8 @@ class Loop {
     const Clock::time_point start = Clock::now();
     last_valid_ = trainer_.evaluate(*c_.valid, max_batches);
     c_.metrics.write(trainer_.step(), evaluation_scalars("valid", *last_valid_, is_text(c_)));
-    c_.progress.message(is_text(c_) ? fmt::format("step {}: valid {:.4f} bits per byte", trainer_.step(), last_valid_->bits_per_target())
+    c_.progress.message(is_text(c_) ? fmt::format("step {}: valid {:.4f} bits per byte", trainer_.step(),
+                                                  last_valid_->bits_per_target())
                                     : fmt::format("step {}: valid loss {:.4f}, accuracy {:.2f} %", trainer_.step(),
                                                   last_valid_->loss, 100 * last_valid_->accuracy));
     excluded_s_ += seconds_since(start);
@@ -169,19 +173,23 @@ std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoin
   const LatestCheckpoint latest = find_latest(checkpoints);
   for (const std::string& problem : latest.problems) note(problem);
   if (!latest.file && !latest.problems.empty())
-    throw CheckpointError("resume", fmt::format("none of the {} checkpoints in '{}' verifies (newest: {}); remove them to "
-                                                "start from the beginning",
-                                                latest.problems.size(), checkpoints.string(), latest.problems.front()));
+    throw CheckpointError("resume",
+                          fmt::format("none of the {} checkpoints in '{}' verifies (newest: {}); remove them to "
+                                      "start from the beginning",
+                                      latest.problems.size(), checkpoints.string(), latest.problems.front()));
   if (!latest.file) return 0;
   const std::string name = latest.file->path.string();
   const TrainingState state = load_checkpoint(latest.file->path, trainer.parameters(), trainer.buffers());
   if (state.seed != seed)
-    throw CheckpointError("resume", fmt::format("'{}': seed {}, the config says {}; a resumed run must keep its seed", name, state.seed, seed));
+    throw CheckpointError("resume", fmt::format("'{}': seed {}, the config says {}; a resumed run must keep its seed",
+                                                name, state.seed, seed));
   if (state.step > trainer.total_steps())
-    throw CheckpointError("resume", fmt::format("'{}': {} steps are done, the config trains {}; it must train at least as many",
-                                                name, state.step, trainer.total_steps()));
+    throw CheckpointError(
+        "resume", fmt::format("'{}': {} steps are done, the config trains {}; it must train at least as many", name,
+                              state.step, trainer.total_steps()));
   try {
-    trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0), state.extra.value("interval_steps", std::int64_t{0}));
+    trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0),
+                      state.extra.value("interval_steps", std::int64_t{0}));
   } catch (const nlohmann::json::exception& error) {
     throw CheckpointError("resume", fmt::format("'{}': the training state is malformed: {}", name, error.what()));
   }

@@ -17,22 +17,22 @@ struct RunContext {
   Trainer& trainer;
   MetricsWriter& metrics;
   Progress& progress;
-  std::filesystem::path checkpoints;         ///< directory
-  const Dataset* valid = nullptr;            ///< may be null: no evaluation while training
+  std::filesystem::path checkpoints;  ///< directory
+  const Dataset* valid = nullptr;     ///< may be null: no evaluation while training
   TrainingConfig training;
   std::uint64_t seed = 0;
   Device device = kCpu;
-  double items_per_step = 0;                 ///< tokens or images of one optimizer step
-  std::string items = "items";               ///< "tokens", "images"
-  const std::atomic<int>* stop = nullptr;    ///< set to a signal's number by its handler
-  std::string config_text;                   ///< the resolved config, kept in every checkpoint
+  double items_per_step = 0;               ///< tokens or images of one optimizer step
+  std::string items = "items";             ///< "tokens", "images"
+  const std::atomic<int>* stop = nullptr;  ///< set to a signal's number by its handler
+  std::string config_text;                 ///< the resolved config, kept in every checkpoint
 };
 
 enum class RunEnd : std::uint8_t { finished, interrupted };
 
 struct RunSummary {
   RunEnd end = RunEnd::finished;
-  double step_ms = 0;                        ///< median over the last quarter of the log intervals, without evaluation and saving
+  double step_ms = 0;  ///< median over the last quarter of the log intervals, without evaluation and saving
   std::optional<Evaluation> last_valid;
 };
 

@@ -88,8 +88,10 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
     pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed);
     const std::int64_t last = last_pruning_step(config_.pruning);
     if (last >= total_steps_)
-      throw ConfigError("pruning.end_step", fmt::format("prunes last at step {}, training has {}; the target sparsity would "
-                                                        "never be reached", last, total_steps_));
+      throw ConfigError("pruning.end_step",
+                        fmt::format("prunes last at step {}, training has {}; the target sparsity would "
+                                    "never be reached",
+                                    last, total_steps_));
   }
   start_loader();
 }
@@ -117,7 +119,9 @@ void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_
   start_loader();
 }
 
-double Trainer::lr(std::int64_t step) const { return optimizer_->peak_lr() * lr_factor(config_.schedule, step, total_steps_); }
+double Trainer::lr(std::int64_t step) const {
+  return optimizer_->peak_lr() * lr_factor(config_.schedule, step, total_steps_);
+}
 double Trainer::sparsity() const { return pruner_ ? pruner_->achieved_sparsity() : 0.0; }
 double Trainer::data_wait_seconds() const { return loader_->wait_seconds(); }
 
@@ -153,7 +157,8 @@ void Trainer::advance(PhaseTimer* timer) {
     const PhaseScope scope(timer, Phase::pruning);
     pruned_ = pruner_->step(step_);
   }
-  random_ = std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
+  random_ =
+      std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
   for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) micro_step(micro, timer);
   const PhaseScope scope(timer, Phase::optimizer);
   const OpScope op("optimizer");
@@ -179,10 +184,12 @@ IntervalMetrics Trainer::read_metrics() {
 Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches) {
   const AveragedWeights averaged(parameters_);
   const TrainingConfig& t = config_.training;
-  return lacuna::evaluate(model_, dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, device_, max_batches);
+  return lacuna::evaluate(model_, dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, device_,
+                          max_batches);
 }
 
-Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device, std::int64_t max_batches) {
+Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
+                    std::int64_t max_batches) {
   const OpScope op("evaluate");
   Uploader uploader(device);
   ForwardContext context;

@@ -54,7 +54,7 @@ class Trainer {
   std::int64_t total_steps() const { return total_steps_; }
   bool finished() const { return step_ >= total_steps_; }
   double lr(std::int64_t step) const;
-  double sparsity() const;                     ///< over the pruned weights together; 0 without pruning
+  double sparsity() const;  ///< over the pruned weights together; 0 without pruning
   bool pruned_in_last_step() const { return pruned_; }
 
   /// One optimizer step: prune if due, then `accumulate` forward and backward passes, the guard, the updates. `timer` may
@@ -102,6 +102,7 @@ class Trainer {
 };
 
 /// Evaluation of a bare model, for `lacuna eval` and examples.
-Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device, std::int64_t max_batches = 0);
+Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
+                    std::int64_t max_batches = 0);
 
 }  // namespace lacuna

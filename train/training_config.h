@@ -37,7 +37,8 @@ void describe(TrainingConfig& c, V&& v) {
   v("eval_every", c.eval_every, "Steps between two evaluations; 0 = only at the end", non_negative());
   v("eval_batches", c.eval_batches, "Batches of an evaluation during training; 0 = the whole set", non_negative());
   v("eval_batch_size", c.eval_batch_size, "Examples per evaluation batch; 0 = batch_size", non_negative());
-  v("checkpoint_every", c.checkpoint_every, "Steps between two checkpoints; 0 = only at the end and on a signal", non_negative());
+  v("checkpoint_every", c.checkpoint_every, "Steps between two checkpoints; 0 = only at the end and on a signal",
+    non_negative());
   v("keep_checkpoints", c.keep_checkpoints, "Newest checkpoints kept", positive());
 }
 

@@ -26,7 +26,8 @@ double wall_ms_per_step(Trainer& trainer, Device device, std::int64_t steps, Pha
 }
 
 // Busy time per step from the device's own activity records; negative when it cannot be had.
-double busy_ms_per_step([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device, [[maybe_unused]] std::int64_t steps) {
+double busy_ms_per_step([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device,
+                        [[maybe_unused]] std::int64_t steps) {
 #if LACUNA_HAS_CUDA
   if (device.is_cuda() && runtime::gpu_busy_available()) {
     try {
@@ -56,7 +57,8 @@ RunConfig at_sparsity(RunConfig config, double sparsity, std::int64_t steps) {
 
 }  // namespace
 
-int bench_step_command(const std::string& path, const std::vector<std::string>& overrides, std::int64_t steps, double sparsity) {
+int bench_step_command(const std::string& path, const std::vector<std::string>& overrides, std::int64_t steps,
+                       double sparsity) {
   constexpr std::int64_t kWarmup = 5;
   const RunConfig config = at_sparsity(load_run_config(path, overrides), sparsity, 3 * steps + kWarmup);
   Session session = open_session(config);
@@ -65,17 +67,19 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   wall_ms_per_step(trainer, session.device, kWarmup, nullptr);
   reset_peak_memory(session.device);
   const double wait_before = trainer.data_wait_seconds();
-  const double plain_ms = wall_ms_per_step(trainer, session.device, steps, nullptr);  // as training runs it: nothing measured inside
+  const double plain_ms =
+      wall_ms_per_step(trainer, session.device, steps, nullptr);  // as training runs it: nothing measured inside
   const double wait_ms = (trainer.data_wait_seconds() - wait_before) * 1e3 / static_cast<double>(steps);
   PhaseTimer timer(session.device);
   const double timed_ms = wall_ms_per_step(trainer, session.device, steps, &timer);
   const auto phases = timer.milliseconds();
   const double busy_ms = busy_ms_per_step(trainer, session.device, steps);
   const IntervalMetrics metrics = trainer.read_metrics();
-  if (metrics.diverged) throw DivergedError("bench", "the loss or a gradient is not finite; these timings would mean nothing");
+  if (metrics.diverged)
+    throw DivergedError("bench", "the loss or a gradient is not finite; these timings would mean nothing");
 
-  fmt::print("{} on {} ({}), sparsity {}, {} steps\n", config.name, to_string(session.device), device_name(session.device),
-             format_percent(trainer.sparsity()), steps);
+  fmt::print("{} on {} ({}), sparsity {}, {} steps\n", config.name, to_string(session.device),
+             device_name(session.device), format_percent(trainer.sparsity()), steps);
   Table table({{"phase", Align::left}, {"ms per step", Align::right}, {"share", Align::right}});
   double sum = 0;
   for (int p = 0; p < kNumPhases; ++p) {
@@ -83,7 +87,8 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
     sum += ms;
     table.add_row({to_string(static_cast<Phase>(p)), fmt::format("{:.3f}", ms), format_percent(ms / timed_ms)});
   }
-  table.add_row({"between phases", fmt::format("{:.3f}", std::max(timed_ms - sum, 0.0)), format_percent(std::max(1 - sum / timed_ms, 0.0))});
+  table.add_row({"between phases", fmt::format("{:.3f}", std::max(timed_ms - sum, 0.0)),
+                 format_percent(std::max(1 - sum / timed_ms, 0.0))});
   table.add_rule();
   table.add_row({"step, timed", fmt::format("{:.3f}", timed_ms), ""});
   table.add_row({"step, untimed", fmt::format("{:.3f}", plain_ms), ""});

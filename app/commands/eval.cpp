@@ -22,7 +22,8 @@ fs::path find_checkpoint(const std::string& text) {
   const LatestCheckpoint latest = find_latest(directory);
   for (const std::string& problem : latest.problems) fmt::print(stderr, "passed over: {}\n", problem);
   if (!latest.file)
-    throw CheckpointError("eval", fmt::format("'{}': no checkpoint that verifies; must be a .safetensors file or a run directory", text));
+    throw CheckpointError(
+        "eval", fmt::format("'{}': no checkpoint that verifies; must be a .safetensors file or a run directory", text));
   return latest.file->path;
 }
 
@@ -52,13 +53,17 @@ int eval_command(const std::string& run, const std::string& config_path, const s
   const std::vector<Parameter*> parameters = session.model->parameters();
   const TrainingState state = load_checkpoint(checkpoint, parameters, session.model->buffers());
   use_averages(parameters);
-  const std::shared_ptr<Dataset> dataset = split == "train" ? session.data.train : split == "valid" ? session.data.valid : session.data.test;
+  const std::shared_ptr<Dataset> dataset = split == "train"   ? session.data.train
+                                           : split == "valid" ? session.data.valid
+                                                              : session.data.test;
   if (!dataset) throw DataError("eval", fmt::format("this config has no {} data; set data.{}_path", split, split));
   const TrainingConfig& t = config.training;
-  const Evaluation e = evaluate(*session.model, *dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, session.device);
+  const Evaluation e =
+      evaluate(*session.model, *dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, session.device);
   fmt::print("{}, step {}, {}: ", checkpoint.string(), state.step, dataset->description());
   if (session.is_text())
-    fmt::print("{:.4f} bits per byte, loss {:.4f} nats, accuracy {:.2f} %\n", e.bits_per_target(), e.loss, 100 * e.accuracy);
+    fmt::print("{:.4f} bits per byte, loss {:.4f} nats, accuracy {:.2f} %\n", e.bits_per_target(), e.loss,
+               100 * e.accuracy);
   else
     fmt::print("accuracy {:.2f} %, loss {:.4f} nats\n", 100 * e.accuracy, e.loss);
   return kExitDone;

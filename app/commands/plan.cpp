@@ -17,15 +17,19 @@ namespace {
 void print_layers(Session& session) {
   std::vector<LayerPlan> lines;
   session.model->plan(session.shape.inputs(session.config.training.batch_size), "", lines);
-  Table table({{"layer", Align::left}, {"kind", Align::left}, {"columns", Align::right}, {"dense FLOPs", Align::right},
-               {"FLOPs", Align::right}, {"activations", Align::right}});
+  Table table({{"layer", Align::left},
+               {"kind", Align::left},
+               {"columns", Align::right},
+               {"dense FLOPs", Align::right},
+               {"FLOPs", Align::right},
+               {"activations", Align::right}});
   double dense = 0, flops = 0, activations = 0;
   for (const LayerPlan& line : lines) {
     dense += line.dense_flops;
     flops += line.flops;
     activations += line.activation_bytes;
-    table.add_row({line.name, line.kind, line.columns ? format_count(line.columns) : "", format_si(line.dense_flops), format_si(line.flops),
-                   format_bytes(line.activation_bytes)});
+    table.add_row({line.name, line.kind, line.columns ? format_count(line.columns) : "", format_si(line.dense_flops),
+                   format_si(line.flops), format_bytes(line.activation_bytes)});
   }
   table.add_rule();
   table.add_row({"total", "", "", format_si(dense), format_si(flops), format_bytes(activations)});
@@ -35,8 +39,8 @@ void print_layers(Session& session) {
 void print_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config, const char* title) {
   const TrainingBytes b = training_bytes(parameters, config);
   const auto text = [](std::size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
-  fmt::print("{:<24} weights {}, gradients {}, optimizer {}, patterns {}: {}\n", title, text(b.weights), text(b.gradients), text(b.optimizer),
-             text(b.topology), text(b.total()));
+  fmt::print("{:<24} weights {}, gradients {}, optimizer {}, patterns {}: {}\n", title, text(b.weights),
+             text(b.gradients), text(b.optimizer), text(b.topology), text(b.total()));
 }
 
 void print_schedule(const RunConfig& config, std::int64_t total_steps) {
@@ -55,7 +59,8 @@ void print_schedule(const RunConfig& config, std::int64_t total_steps) {
 int plan_command(const std::string& path, const std::vector<std::string>& overrides) {
   const RunConfig config = load_run_config(path, overrides);
   Session session = open_session(config);
-  fmt::print("{} on {} ({})\ndata: {}\n\n", config.name, to_string(session.device), device_name(session.device), session.data.train->description());
+  fmt::print("{} on {} ({})\ndata: {}\n\n", config.name, to_string(session.device), device_name(session.device),
+             session.data.train->description());
   Trainer trainer(trainer_config(config), *session.model, session.data, session.device);  // refuses what training would
   print_schedule(config, trainer.total_steps());
   print_bytes(trainer.parameters(), config, "Before pruning:");
@@ -73,7 +78,8 @@ int plan_command(const std::string& path, const std::vector<std::string>& overri
       }
     print_bytes(trainer.parameters(), config, "At the final sparsity:");
   }
-  fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "", layer_table(layer_rows(trainer.parameters())));
+  fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "",
+             layer_table(layer_rows(trainer.parameters())));
   print_layers(session);
   return kExitDone;
 }

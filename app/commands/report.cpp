@@ -1,3 +1,5 @@
+#include "train/report.h"
+
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -6,7 +8,6 @@
 #include "app/run_config.h"
 #include "core/errors.h"
 #include "train/atomic_file.h"
-#include "train/report.h"
 #include "train/run_directory.h"
 #include "train/table.h"
 
@@ -16,14 +17,16 @@ int report_command(const std::string& run) {
   const RunDirectory directory{run};
   for (const auto& file : {directory.metrics(), directory.config()})
     if (!std::filesystem::is_regular_file(file))
-      throw DataError("report", fmt::format("'{}' is missing; must be a run directory with its metrics and config", file.string()));
+      throw DataError(
+          "report", fmt::format("'{}' is missing; must be a run directory with its metrics and config", file.string()));
   Report report;
   report.config_text = read_text_file(directory.config());
   const RunConfig config = parse_run_config(report.config_text, directory.config().string());
   report.title = config.name;
   report.subtitle = run;
   report.metrics = read_metrics(directory.metrics());
-  if (report.metrics.empty()) throw DataError("report", fmt::format("'{}' holds no record yet", directory.metrics().string()));
+  if (report.metrics.empty())
+    throw DataError("report", fmt::format("'{}' holds no record yet", directory.metrics().string()));
   report.facts.emplace_back("steps", format_count(report.metrics.back().step));
   for (const MetricsRecord& record : report.metrics)
     for (const auto& [key, value] : record.values) {

@@ -15,32 +15,42 @@ std::string bytes(std::size_t count) { return format_bytes(static_cast<double>(c
 
 // The table of `compare`: what sparsity cost and gave against the same run without it.
 std::string comparison(const TrainingRunResult& sparse, const TrainingRunResult& dense, bool is_text) {
-  Table table({{"", Align::left}, {fmt::format("{} sparse", format_percent(sparse.sparsity)), Align::right}, {"dense twin", Align::right}, {"sparse / dense", Align::right}});
+  Table table({{"", Align::left},
+               {fmt::format("{} sparse", format_percent(sparse.sparsity)), Align::right},
+               {"dense twin", Align::right},
+               {"sparse / dense", Align::right}});
   const auto row = [&](const char* name, const std::string& a, const std::string& b, double ratio) {
     table.add_row({name, a, b, fmt::format("{:.3f}", ratio)});
   };
   if (sparse.test && dense.test) {
     if (is_text)
-      row("bits per byte", fmt::format("{:.4f}", sparse.test->bits_per_target()), fmt::format("{:.4f}", dense.test->bits_per_target()),
+      row("bits per byte", fmt::format("{:.4f}", sparse.test->bits_per_target()),
+          fmt::format("{:.4f}", dense.test->bits_per_target()),
           sparse.test->bits_per_target() / dense.test->bits_per_target());
     else
-      row("accuracy", format_percent(sparse.test->accuracy, 2), format_percent(dense.test->accuracy, 2), sparse.test->accuracy / dense.test->accuracy);
+      row("accuracy", format_percent(sparse.test->accuracy, 2), format_percent(dense.test->accuracy, 2),
+          sparse.test->accuracy / dense.test->accuracy);
   }
-  const auto byte_row = [&](const char* name, std::size_t a, std::size_t b) { row(name, bytes(a), bytes(b), static_cast<double>(a) / static_cast<double>(b)); };
+  const auto byte_row = [&](const char* name, std::size_t a, std::size_t b) {
+    row(name, bytes(a), bytes(b), static_cast<double>(a) / static_cast<double>(b));
+  };
   byte_row("weights", sparse.bytes.weights, dense.bytes.weights);
   byte_row("gradients", sparse.bytes.gradients, dense.bytes.gradients);
   if (dense.bytes.optimizer > 0) byte_row("optimizer state", sparse.bytes.optimizer, dense.bytes.optimizer);
   table.add_row({"patterns", bytes(sparse.bytes.topology), bytes(dense.bytes.topology), ""});
   byte_row("all of these", sparse.bytes.total(), dense.bytes.total());
-  row("step time, settled", fmt::format("{:.2f} ms", sparse.step_ms), fmt::format("{:.2f} ms", dense.step_ms), sparse.step_ms / dense.step_ms);
-  row("whole training", format_duration(sparse.training_s), format_duration(dense.training_s), sparse.training_s / dense.training_s);
+  row("step time, settled", fmt::format("{:.2f} ms", sparse.step_ms), fmt::format("{:.2f} ms", dense.step_ms),
+      sparse.step_ms / dense.step_ms);
+  row("whole training", format_duration(sparse.training_s), format_duration(dense.training_s),
+      sparse.training_s / dense.training_s);
   return table.text();
 }
 
 }  // namespace
 
 int train_command(const TrainArguments& a) {
-  if (a.config.empty() && a.resume.empty()) throw ConfigError("train", "no config; must be a YAML file, or --resume RUN_DIRECTORY");
+  if (a.config.empty() && a.resume.empty())
+    throw ConfigError("train", "no config; must be a YAML file, or --resume RUN_DIRECTORY");
   std::optional<std::filesystem::path> resume;
   std::string path = a.config;
   std::vector<std::string> overrides = a.overrides;
@@ -70,9 +80,11 @@ int compare_command(const TrainArguments& a) {
   fmt::print("\n== 2 of 2: its dense twin, trained for the same steps\n");
   const TrainingRunResult dense = run_config(dense_config, std::nullopt, a.command_line);
   if (dense.end == RunEnd::interrupted) return kExitInterrupted;
-  const bool is_text = sparse_config.data.type == "text" || sparse_config.data.type == "synthetic_tokens" || sparse_config.data.type == "cifar10_bytes";
+  const bool is_text = sparse_config.data.type == "text" || sparse_config.data.type == "synthetic_tokens" ||
+                       sparse_config.data.type == "cifar10_bytes";
   fmt::print("\n{}\n", comparison(sparse, dense, is_text));
-  fmt::print("reports  {}\n         {}\n", (sparse.directory / "report.html").string(), (dense.directory / "report.html").string());
+  fmt::print("reports  {}\n         {}\n", (sparse.directory / "report.html").string(),
+             (dense.directory / "report.html").string());
   fmt::print("next     lacuna bench step {}     where a step's time goes\n", a.config);
   fmt::print("         lacuna train {} pruning.sparsity=0.95     a sparser one\n", a.config);
   return kExitDone;

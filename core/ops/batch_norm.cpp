@@ -1,6 +1,7 @@
 #include "core/ops/batch_norm.h"
 
 #include "core/ops/checks.h"
+#include "core/ops/sparse_views.h"
 #include "core/visit.h"
 #include "kernels/batch_norm/batch_norm.h"
 
@@ -19,19 +20,9 @@ struct Normalised {
   Tensor invstd;  // [c]
 };
 
-template <class T>
-Dense<const T> matrix(const Tensor& t) {
-  return {t.data<T>(), t.dim(0), t.dim(1), t.dim(1)};
-}
-
-template <class T>
-Dense<T> output(const Tensor& t) {
-  return {t.data<T>(), t.dim(0), t.dim(1), t.dim(1)};
-}
-
 template <class T, class Stream>
 Tensor scratch_for(Stream stream, const Tensor& x) {
-  const auto bytes = static_cast<std::int64_t>(kernels::batch_norm_scratch_bytes<T>(stream, matrix<T>(x)));
+  const auto bytes = static_cast<std::int64_t>(kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x)));
   return Tensor::empty({bytes}, DType::u8, x.device());
 }
 
@@ -60,15 +51,15 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
     T* invstd = result.invstd.data<T>();
     if (options.training) {
       const Tensor scratch = scratch_for<T>(stream, x);
-      kernels::batch_norm_statistics<T>(stream, matrix<T>(x), options.eps,
+      kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), options.eps,
                                         {running_mean.data<T>(), running_var.data<T>(), options.momentum},
                                         {mean, invstd}, scratch.raw());
     } else {
       kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), options.eps, running_mean.data<T>(),
                                                running_var.data<T>(), {mean, invstd});
     }
-    kernels::batch_norm_apply<T>(stream, matrix<T>(x), {mean, invstd}, gain.data<T>(), bias.data<T>(),
-                                 output<T>(result.y));
+    kernels::batch_norm_apply<T>(stream, dense_view<const T>(x), {mean, invstd}, gain.data<T>(), bias.data<T>(),
+                                 dense_view<T>(result.y));
   });
   return result;
 }
@@ -87,7 +78,7 @@ void add_gradients(const Tensor& x, const Tensor& gain, const Tensor& mean, cons
       dgain = Tensor::empty_like(gain);
       dbias = Tensor::empty_like(gain);
       const Tensor scratch = scratch_for<T>(stream, x);
-      kernels::batch_norm_dparams<T>(stream, matrix<T>(x), matrix<T>(dy), statistics, dgain.data<T>(), dbias.data<T>(),
+      kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, dgain.data<T>(), dbias.data<T>(),
                                      scratch.raw());
       if (training) {
         dgain_data = dgain.data<T>();
@@ -96,8 +87,8 @@ void add_gradients(const Tensor& x, const Tensor& gain, const Tensor& mean, cons
     }
     grads.add(0, [&] {
       const Tensor dx = Tensor::empty_like(x);
-      kernels::batch_norm_dx<T>(stream, matrix<T>(x), matrix<T>(dy), statistics, gain.data<T>(), dgain_data, dbias_data,
-                                output<T>(dx));
+      kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, gain.data<T>(), dgain_data, dbias_data,
+                                dense_view<T>(dx));
       return dx;
     });
     grads.add(1, [&] { return dgain; });

@@ -1,6 +1,7 @@
 #include "core/ops/layer_norm.h"
 
 #include "core/ops/checks.h"
+#include "core/ops/sparse_views.h"
 #include "core/visit.h"
 #include "kernels/layer_norm/layer_norm.h"
 
@@ -12,16 +13,6 @@ struct Normalised {
   Tensor mean;  // [n]
   Tensor rstd;  // [n]
 };
-
-template <class T>
-Dense<const T> matrix(const Tensor& t) {
-  return {t.data<T>(), t.dim(0), t.dim(1), t.dim(1)};
-}
-
-template <class T>
-Dense<T> output(const Tensor& t) {
-  return {t.data<T>(), t.dim(0), t.dim(1), t.dim(1)};
-}
 
 Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, double eps) {
   const OpScope scope("layer_norm");
@@ -36,7 +27,7 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, doub
                     Tensor::empty({x.dim(1)}, x.dtype(), x.device())};
   visit_float("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm<T>(stream, matrix<T>(x), gain.data<T>(), bias.data<T>(), eps, output<T>(result.y),
+    kernels::layer_norm<T>(stream, dense_view<const T>(x), gain.data<T>(), bias.data<T>(), eps, dense_view<T>(result.y),
                            {result.mean.data<T>(), result.rstd.data<T>()});
   });
   return result;
@@ -47,8 +38,8 @@ Tensor gradient_x(const Tensor& x, const Tensor& dy, const Tensor& gain, const T
   const Tensor dx = Tensor::empty_like(x);
   visit_float("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm_dx<T>(stream, matrix<T>(x), matrix<T>(dy), gain.data<T>(), {mean.data<T>(), rstd.data<T>()},
-                              output<T>(dx));
+    kernels::layer_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), gain.data<T>(), {mean.data<T>(), rstd.data<T>()},
+                              dense_view<T>(dx));
   });
   return dx;
 }
@@ -64,9 +55,9 @@ ParameterGradients gradient_parameters(const Tensor& x, const Tensor& dy, const 
   const Tensor dbias = Tensor::empty_like(dgain);
   visit_float("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const auto bytes = static_cast<std::int64_t>(kernels::layer_norm_dparams_scratch_bytes<T>(stream, matrix<T>(x)));
+    const auto bytes = static_cast<std::int64_t>(kernels::layer_norm_dparams_scratch_bytes<T>(stream, dense_view<const T>(x)));
     const Tensor scratch = Tensor::empty({bytes}, DType::u8, x.device());
-    kernels::layer_norm_dparams<T>(stream, matrix<T>(x), matrix<T>(dy), {mean.data<T>(), rstd.data<T>()},
+    kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), {mean.data<T>(), rstd.data<T>()},
                                    dgain.data<T>(), dbias.data<T>(), scratch.raw());
   });
   return {dgain, dbias};

@@ -27,7 +27,8 @@ void check_guard(const char* op, const Tensor& value, const UpdateGuard& guard) 
 
 }  // namespace
 
-void sgd_update(const Tensor& value, const Tensor& grad, const Tensor& momentum, const SgdStep& s, const UpdateGuard& guard) {
+void sgd_update(const Tensor& value, const Tensor& grad, const Tensor& momentum, const SgdStep& s,
+                const UpdateGuard& guard) {
   const OpScope scope("sgd_update");
   check_alike("sgd_update", value, grad, "grad");
   if (momentum.defined()) check_alike("sgd_update", value, momentum, "momentum");
@@ -35,7 +36,8 @@ void sgd_update(const Tensor& value, const Tensor& grad, const Tensor& momentum,
   visit_float("sgd_update", value, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::sgd_update<T>(stream, value.data<T>(), grad.data<T>(), momentum.defined() ? momentum.data<T>() : nullptr,
-                           value.numel(), s.lr, s.momentum, s.dampening, s.weight_decay, s.nesterov, s.first, view<T>(guard));
+                           value.numel(), s.lr, s.momentum, s.dampening, s.weight_decay, s.nesterov, s.first,
+                           view<T>(guard));
   });
 }
 
@@ -48,8 +50,8 @@ void adam_update(const Tensor& value, const Tensor& grad, const Tensor& m, const
   check_guard("adam_update", value, guard);
   visit_float("adam_update", value, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::adam_update<T>(stream, value.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), value.numel(), s.lr, s.beta1,
-                            s.beta2, s.eps, s.weight_decay, s.decoupled, s.step, view<T>(guard));
+    kernels::adam_update<T>(stream, value.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), value.numel(), s.lr,
+                            s.beta1, s.beta2, s.eps, s.weight_decay, s.decoupled, s.step, view<T>(guard));
   });
 }
 
@@ -63,7 +65,8 @@ void ema_update(const Tensor& ema, const Tensor& value, double decay, const Upda
   });
 }
 
-void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor, const Tensor& bad) {
+void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor,
+                 const Tensor& bad) {
   const OpScope scope("clip_factor");
   check_alike("clip_factor", sum_of_squares, norm, "norm");
   check_guard("clip_factor", sum_of_squares, {factor, bad});

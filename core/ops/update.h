@@ -26,7 +26,8 @@ struct AdamStep {
 };
 
 /// PyTorch's SGD. `momentum` is undefined when the coefficient is 0. All [n] alike; value and momentum are overwritten.
-void sgd_update(const Tensor& value, const Tensor& grad, const Tensor& momentum, const SgdStep& step, const UpdateGuard& guard);
+void sgd_update(const Tensor& value, const Tensor& grad, const Tensor& momentum, const SgdStep& step,
+                const UpdateGuard& guard);
 
 /// PyTorch's Adam and AdamW. value, m, v are overwritten.
 void adam_update(const Tensor& value, const Tensor& grad, const Tensor& m, const Tensor& v, const AdamStep& step,
@@ -38,7 +39,8 @@ void ema_update(const Tensor& ema, const Tensor& value, double decay, const Upda
 /// norm = sqrt(sum_of_squares); factor = min(1, max_norm / (norm + 1e-6)), or 1 when max_norm is 0 (PyTorch's
 /// clip_grad_norm_). Sets *bad to 1 when the norm is not finite; never clears it.
 ///   sum_of_squares, norm: scalars of the model's dtype     factor f32 scalar     bad i32 scalar
-void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor, const Tensor& bad);
+void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor,
+                 const Tensor& bad);
 
 /// Sets *bad to 1 when any element is NaN or infinite; never clears it.
 void flag_not_finite(const Tensor& x, const Tensor& bad);

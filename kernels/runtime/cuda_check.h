@@ -21,4 +21,5 @@ inline void check_cuda(cudaError_t status, const char* call, const char* file, i
 
 #define LACUNA_CUDA_CHECK(call) ::lacuna::runtime::check_cuda((call), #call, __FILE__, __LINE__)
 /// After every launch: reports a bad configuration at once; a fault inside the kernel surfaces at the next wait.
-#define LACUNA_CUDA_LAUNCHED(kernel) ::lacuna::runtime::check_cuda(cudaGetLastError(), "launch of " kernel, __FILE__, __LINE__)
+#define LACUNA_CUDA_LAUNCHED(kernel) \
+  ::lacuna::runtime::check_cuda(cudaGetLastError(), "launch of " kernel, __FILE__, __LINE__)

@@ -1,8 +1,7 @@
-#include "kernels/runtime/gpu_busy.h"
-
-#include "kernels/runtime/runtime.h"
-
 #include <cuda_runtime.h>
+
+#include "kernels/runtime/gpu_busy.h"
+#include "kernels/runtime/runtime.h"
 #if LACUNA_HAS_CUPTI
 #include <cupti.h>
 

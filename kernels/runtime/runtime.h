@@ -32,9 +32,10 @@ CudaStream open_cuda_device(int index);
 
 void* allocate(CudaStream, int device, std::size_t bytes);  ///< throws Failure
 void release(CudaStream, int device, void* pointer) noexcept;
-void trim(CudaStream, int device);                          ///< gives cached blocks back to the driver
+void trim(CudaStream, int device);  ///< gives cached blocks back to the driver
 std::size_t free_bytes(int device);
-void copy(CudaStream, int device, void* to, const void* from, std::size_t bytes);  ///< any direction, asynchronous for pinned memory
+void copy(CudaStream, int device, void* to, const void* from,
+          std::size_t bytes);  ///< any direction, asynchronous for pinned memory
 void clear(CudaStream, int device, void* to, std::size_t bytes);
 void synchronize(CudaStream, int device);
 void* allocate_pinned(std::size_t bytes);
@@ -42,7 +43,7 @@ void release_pinned(void* pointer) noexcept;
 void* create_event();  ///< no timing; marks a point on a stream
 void destroy_event(void* event) noexcept;
 void record_event(CudaStream, void* event);
-void wait_event(void* event);  ///< the host waits until the stream has passed it
+void wait_event(void* event);       ///< the host waits until the stream has passed it
 void push_range(const char* name);  ///< an NVTX range, for the profiler's timeline
 void pop_range();
 

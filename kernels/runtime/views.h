@@ -42,7 +42,7 @@ struct Csr {
   const std::int32_t* row_offsets = nullptr;  ///< [rows + 1]
   const std::int32_t* col_indices = nullptr;  ///< [nnz]
   T* values = nullptr;                        ///< [batch, nnz]
-  const std::int32_t* row_order = nullptr;    ///< [rows] longest row first, or null; balances load, never changes results
+  const std::int32_t* row_order = nullptr;  ///< [rows] longest row first, or null; balances load, never changes results
   std::int64_t batch = 1;
   std::int64_t values_stride = 0;
 };
@@ -51,7 +51,7 @@ enum class Activation : std::uint8_t { none, relu, gelu };  ///< gelu is the tan
 
 /// What is done to each element of a product before it is stored: activation(c + bias[row]).
 template <class T>
-struct Epilogue {  // T may be const
+struct Epilogue {     // T may be const
   T* bias = nullptr;  ///< [m], or null
   Activation activation = Activation::none;
 };

@@ -12,14 +12,14 @@ namespace lacuna::kernels {
 template <class T>
 std::size_t spmm_scratch_bytes(CpuStream, const Csr<const T>& a, const Dense<const T>& b);
 template <class T>
-void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c, const Epilogue<const T>& epilogue,
-          void* scratch);
+void spmm(CpuStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+          const Epilogue<const T>& epilogue, void* scratch);
 
 /// The paper's one-dimensional tiling (Gale et al., SC 2020, section V). T: float.
 template <class T>
 std::size_t spmm_scratch_bytes(CudaStream, const Csr<const T>& a, const Dense<const T>& b);
 template <class T>
-void spmm(CudaStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c, const Epilogue<const T>& epilogue,
-          void* scratch);
+void spmm(CudaStream, const Csr<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+          const Epilogue<const T>& epilogue, void* scratch);
 
 }  // namespace lacuna::kernels

@@ -13,7 +13,8 @@
 namespace lacuna {
 namespace {
 
-Parameter make_weight(const std::string& name, std::int64_t m, std::int64_t k, std::uint64_t seed, DType dtype = DType::f32) {
+Parameter make_weight(const std::string& name, std::int64_t m, std::int64_t k, std::uint64_t seed,
+                      DType dtype = DType::f32) {
   Parameter p(name, random_normal({m, k}, 0, 1, {seed, 0}, dtype, kCpu));
   p.prunable = true;
   return p;
