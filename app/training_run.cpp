@@ -117,6 +117,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   const RunSummary summary = run_training(context);
   result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.end = summary.end;
+  result.is_text = session.is_text();
   result.directory = directory.root;
   result.step_ms = summary.step_ms;
   result.steps = trainer.step();

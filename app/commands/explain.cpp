@@ -4,12 +4,11 @@
 
 #include "app/commands.h"
 #include "app/run_config.h"
-#include "train/config/load.h"
 
 namespace lacuna {
 
 int explain_command(const std::string& key) {
-  fmt::print("{}\n", config::explain_config<RunConfig>(key));
+  fmt::print("{}\n", explain_run_config(key));
   return kExitDone;
 }
 

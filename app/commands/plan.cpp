@@ -66,7 +66,6 @@ int plan_command(const std::string& path, const std::vector<std::string>& overri
   print_bytes(trainer.parameters(), config, "Before pruning:");
   if (config.pruning.method != "none") {
     // The final pattern of these initial weights: the same counts, so the same bytes and FLOPs, as training will end with.
-    Pruner pruner(config.pruning, trainer.parameters(), config.seed);
     PruningConfig at_once = config.pruning;
     at_once.schedule = "one_shot";
     at_once.begin_step = 0;

@@ -14,7 +14,7 @@ namespace {
 std::string bytes(std::size_t count) { return format_bytes(static_cast<double>(count)); }
 
 // The table of `compare`: what sparsity cost and gave against the same run without it.
-std::string comparison(const TrainingRunResult& sparse, const TrainingRunResult& dense, bool is_text) {
+std::string comparison(const TrainingRunResult& sparse, const TrainingRunResult& dense) {
   Table table({{"", Align::left},
                {fmt::format("{} sparse", format_percent(sparse.sparsity)), Align::right},
                {"dense twin", Align::right},
@@ -23,7 +23,7 @@ std::string comparison(const TrainingRunResult& sparse, const TrainingRunResult&
     table.add_row({name, a, b, fmt::format("{:.3f}", ratio)});
   };
   if (sparse.test && dense.test) {
-    if (is_text)
+    if (sparse.is_text)
       row("bits per byte", fmt::format("{:.4f}", sparse.test->bits_per_target()),
           fmt::format("{:.4f}", dense.test->bits_per_target()),
           sparse.test->bits_per_target() / dense.test->bits_per_target());
@@ -80,9 +80,7 @@ int compare_command(const TrainArguments& a) {
   fmt::print("\n== 2 of 2: its dense twin, trained for the same steps\n");
   const TrainingRunResult dense = run_config(dense_config, std::nullopt, a.command_line);
   if (dense.end == RunEnd::interrupted) return kExitInterrupted;
-  const bool is_text = sparse_config.data.type == "text" || sparse_config.data.type == "synthetic_tokens" ||
-                       sparse_config.data.type == "cifar10_bytes";
-  fmt::print("\n{}\n", comparison(sparse, dense, is_text));
+  fmt::print("\n{}\n", comparison(sparse, dense));
   fmt::print("reports  {}\n         {}\n", (sparse.directory / "report.html").string(),
              (dense.directory / "report.html").string());
   fmt::print("next     lacuna bench step {}     where a step's time goes\n", a.config);
