@@ -22,7 +22,7 @@ struct TrainArguments {
   std::string config;                  ///< may be empty with resume: the run's own resolved config is taken
   std::vector<std::string> overrides;  ///< "a.b=c"
   std::string resume;                  ///< a run directory, or empty
-  std::string command_line;
+  std::vector<std::string> command_line;  ///< argv, for the record
 };
 
 int train_command(const TrainArguments& arguments);

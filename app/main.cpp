@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", LACUNA_VERSION);
 
   TrainArguments train;
-  for (int i = 0; i < argc; ++i) train.command_line += (i ? " " : "") + std::string(argv[i]);
+  train.command_line.assign(argv, argv + argc);
   auto* train_app = app.add_subcommand("train", "Train what a YAML file describes: lacuna train CONFIG [a.b=c ...]");
   train_app->add_option("config", train.config, "YAML file; may be left out with --resume");
   train_app->add_option("overrides", train.overrides, "key.sub=value");

@@ -67,7 +67,7 @@ std::string quality(const Evaluation& e, bool is_text) {
 }
 
 TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume,
-                             const std::string& command_line) {
+                             const std::vector<std::string>& command_line) {
   const SignalScope signals;
   Session session = open_session(config);
   Trainer trainer(trainer_config(config), *session.model, session.data,
@@ -84,7 +84,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   }
   if (!resume) {
     directory.write_config(write_run_config(config));
-    directory.write_environment(describe_environment(session.device, {command_line}));
+    directory.write_environment(describe_environment(session.device, command_line));
   }
   MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
   AppendFile log(directory.log());

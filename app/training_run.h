@@ -28,7 +28,7 @@ struct TrainingRunResult {
 /// Trains `config` in a fresh directory, or on in `resume` from its newest valid checkpoint. SIGINT and SIGTERM save and end
 /// it early. Writes everything a run leaves: config, environment, log, metrics, events, checkpoints, report.
 TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume,
-                             const std::string& command_line);
+                             const std::vector<std::string>& command_line);
 
 /// "1.234 bits per byte" or "93.21 % accuracy".
 std::string quality(const Evaluation& evaluation, bool is_text);

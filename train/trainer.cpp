@@ -152,10 +152,9 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
 }
 
 void Trainer::advance(PhaseTimer* timer) {
-  pruned_ = false;
   if (pruner_) {
     const PhaseScope scope(timer, Phase::pruning);
-    pruned_ = pruner_->step(step_);
+    pruner_->step(step_);
   }
   random_ =
       std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation

@@ -54,9 +54,7 @@ class Trainer {
   std::int64_t total_steps() const { return total_steps_; }
   bool finished() const { return step_ >= total_steps_; }
   double lr(std::int64_t step) const;
-  double sparsity() const;  ///< over the pruned weights together; 0 without pruning
-  bool pruned_in_last_step() const { return pruned_; }
-
+  double sparsity() const;
   /// One optimizer step: prune if due, then `accumulate` forward and backward passes, the guard, the updates. `timer` may
   /// be null.
   void advance(PhaseTimer* timer = nullptr);
@@ -98,7 +96,6 @@ class Trainer {
   std::int64_t interval_steps_ = 0;
   std::int64_t step_ = 0;
   std::int64_t total_steps_ = 0;
-  bool pruned_ = false;
 };
 
 /// Evaluation of a bare model, for `lacuna eval` and examples.
