@@ -7,6 +7,7 @@
 
 #include "core/errors.h"
 #include "core/ops/select.h"
+#include "pruning/distribution.h"
 #include "pruning/glob.h"
 #include "pruning/sparsity_schedule.h"
 
@@ -98,10 +99,15 @@ bool Pruner::step(std::int64_t step) {
   const double sparsity = target_sparsity(config_, step);
   RandomStream random(seed_ ^ 0x9E3779B97F4A7C15ull, static_cast<std::uint64_t>(step));
   const Score score = config_.method == "random" ? random_score(random) : magnitude_score();
+  std::int64_t total = 0;
+  for (const Parameter* p : targets_) total += p->shape().numel();
   if (config_.distribution == "global") {
-    std::int64_t total = 0;
-    for (const Parameter* p : targets_) total += p->shape().numel();
     prune_globally(targets_, score, kept_entries(sparsity, total));
+  } else if (config_.distribution == "erk") {
+    std::vector<LayerShare> layers;
+    for (const Parameter* p : targets_) layers.push_back({p->shape(), p->nnz()});
+    const std::vector<std::int64_t> counts = erdos_renyi_kernel_counts(layers, kept_entries(sparsity, total));
+    for (std::size_t i = 0; i < targets_.size(); ++i) prune_parameter(*targets_[i], score(*targets_[i]), counts[i]);
   } else {
     for (Parameter* p : targets_) prune_parameter(*p, score(*p), kept_entries(sparsity, p->shape().numel()));
   }

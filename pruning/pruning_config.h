@@ -33,8 +33,9 @@ void describe(PruningConfig& c, V&& v) {
   v("begin_step", c.begin_step, "First step that prunes, counted from 0", non_negative());
   v("end_step", c.end_step, "Step from which the final sparsity holds (cubic)", non_negative());
   v("frequency", c.frequency, "Steps between two prunings (cubic); end_step always prunes", positive());
-  v("distribution", c.distribution, "uniform (every layer alike) or global (one threshold over all layers)",
-    one_of({"uniform", "global"}));
+  v("distribution", c.distribution,
+    "uniform (every layer alike), erk (Erdos-Renyi-Kernel: small layers stay denser) or global (one threshold)",
+    one_of({"uniform", "erk", "global"}));
   v("include", c.include, "Globs over parameter names; of the prunable weights, those that match are pruned");
   v("exclude", c.exclude, "Globs over parameter names that stay dense");
 }

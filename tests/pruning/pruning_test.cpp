@@ -6,6 +6,7 @@
 
 #include "core/errors.h"
 #include "core/ops/densify.h"
+#include "pruning/distribution.h"
 #include "pruning/glob.h"
 #include "pruning/pruner.h"
 #include "pruning/sparsity_schedule.h"
@@ -84,6 +85,48 @@ TEST(Pruner, GlobalMeetsTheTotalAndSharesOneThreshold) {
   prune_globally({&a, &b}, magnitude_score(), 90);
   EXPECT_EQ(a.nnz() + b.nnz(), 90);
   EXPECT_GT(a.nnz(), b.nnz());  // a's weights are ten times larger
+}
+
+TEST(Distribution, ErkByHand) {
+  // eps solved by hand: dims sum to 30, 20 and 8. 58 of 58 + 0: eps = 1.
+  EXPECT_EQ(erdos_renyi_kernel_counts({{{10, 20}, 200}, {{10, 10}, 100}, {{4, 4}, 16}}, 58),
+            (std::vector<std::int64_t>{30, 20, 8}));
+  // eps = 150 / 58 = 2.586 would give the 4 x 4 layer 20.7 of 16: it is full, and eps = 134 / 50 = 2.68 for the others.
+  EXPECT_EQ(erdos_renyi_kernel_counts({{{10, 20}, 200}, {{10, 10}, 100}, {{4, 4}, 16}}, 150),
+            (std::vector<std::int64_t>{80, 54, 16}));
+}
+
+TEST(Distribution, ErkMeetsEveryTotalExactlyWithinLimits) {
+  const std::vector<LayerShare> layers = {
+      {{64, 3, 3, 3}, 1728}, {{7, 1}, 5}, {{32, 128}, 900}, {{128, 128}, 16384}, {{5, 5}, 0}};
+  for (std::int64_t total = 0; total <= 1728 + 5 + 900 + 16384 + 50; total += 7) {
+    const auto counts = erdos_renyi_kernel_counts(layers, total);
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      EXPECT_GE(counts[i], 0);
+      EXPECT_LE(counts[i], layers[i].limit);
+      sum += counts[i];
+    }
+    EXPECT_EQ(sum, std::min<std::int64_t>(total, 1728 + 5 + 900 + 16384)) << total;
+  }
+  EXPECT_TRUE(erdos_renyi_kernel_counts({}, 10).empty());
+}
+
+TEST(Pruner, ErkMeetsTheTotalAtEveryUpdate) {
+  Parameter a = make_weight("a", 32, 16, 1), b = make_weight("b", 8, 8, 2), d = make_weight("d", 64, 64, 3);
+  PruningConfig c;
+  c.method = "magnitude";
+  c.distribution = "erk";
+  c.begin_step = 2;
+  c.end_step = 40;
+  c.frequency = 1;
+  Pruner pruner(c, {&a, &b, &d}, 7);
+  for (std::int64_t t = 0; t < 45; ++t) {
+    if (!pruner.step(t)) continue;
+    EXPECT_EQ(a.nnz() + b.nnz() + d.nnz(), kept_entries(target_sparsity(c, t), 512 + 64 + 4096)) << t;
+  }
+  EXPECT_GT(1.0 * b.nnz() / 64, 1.0 * a.nnz() / 512);  // the smaller, the denser
+  EXPECT_GT(1.0 * a.nnz() / 512, 1.0 * d.nnz() / 4096);
 }
 
 TEST(Pruner, GradualReachesTheTargetAndStaysThere) {
