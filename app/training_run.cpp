@@ -125,15 +125,18 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   result.bytes = training_bytes(trainer.parameters(), config);
   result.peak_bytes = memory_stats(session.device).peak_bytes;
   for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();
-  if (summary.end == RunEnd::interrupted) {
+  const auto stopped = [&] {
     say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer.step(),
                     directory.root.string()));
+    result.end = RunEnd::interrupted;
     return result;
-  }
+  };
+  if (summary.end == RunEnd::interrupted) return stopped();
   result.test = summary.last_valid;
   result.split = "valid";
   if (session.data.test) {
-    result.test = trainer.evaluate(*session.data.test);
+    result.test = trainer.evaluate(*session.data.test, 0, &signal_received);
+    if (!result.test->complete) return stopped();
     result.split = "test";
     metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
   }

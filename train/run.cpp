@@ -41,10 +41,10 @@ class Loop {
       const std::int64_t step = trainer_.step();
       const bool last = trainer_.finished();
       if (last || is_due(step, c_.training.log_every)) log();
-      if (c_.valid && !last && is_due(step, c_.training.eval_every)) evaluate(c_.training.eval_batches);
+      if (c_.valid && !last && is_due(step, c_.training.eval_every)) evaluate(c_.training.eval_batches, nullptr);
       if (last || is_due(step, c_.training.checkpoint_every)) save();
     }
-    if (c_.valid) evaluate(0);
+    if (c_.valid && !evaluate(0, c_.stop)) return interrupted();
     c_.progress.finish();
     RunSummary summary = summarise();
     summary.end = RunEnd::finished;
@@ -113,15 +113,19 @@ class Loop {
     start_interval();
   }
 
-  void evaluate(std::int64_t max_batches) {
+  // False when a signal came first. Only at the end may it: a resumed run evaluates there again, but not at a step before.
+  bool evaluate(std::int64_t max_batches, const std::atomic<int>* stop) {
     const Clock::time_point start = Clock::now();
-    last_valid_ = trainer_.evaluate(*c_.valid, max_batches);
+    const Evaluation evaluation = trainer_.evaluate(*c_.valid, max_batches, stop);
+    if (!evaluation.complete) return false;
+    last_valid_ = evaluation;
     c_.metrics.write(trainer_.step(), evaluation_scalars("valid", *last_valid_, is_text(c_)));
     c_.progress.message(is_text(c_) ? fmt::format("step {}: valid {:.4f} bits per byte", trainer_.step(),
                                                   last_valid_->bits_per_target())
                                     : fmt::format("step {}: valid loss {:.4f}, accuracy {:.2f} %", trainer_.step(),
                                                   last_valid_->loss, 100 * last_valid_->accuracy));
     excluded_s_ += seconds_since(start);
+    return true;
   }
 
   void save() {

@@ -180,15 +180,15 @@ IntervalMetrics Trainer::read_metrics() {
   return metrics;
 }
 
-Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches) {
+Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches, const std::atomic<int>* stop) {
   const AveragedWeights averaged(parameters_);
   const TrainingConfig& t = config_.training;
   return lacuna::evaluate(model_, dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, device_,
-                          max_batches);
+                          max_batches, stop);
 }
 
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
-                    std::int64_t max_batches) {
+                    std::int64_t max_batches, const std::atomic<int>* stop) {
   const OpScope op("evaluate");
   Uploader uploader(device);
   ForwardContext context;
@@ -197,6 +197,11 @@ Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_si
   const std::int64_t n = dataset.num_examples();
   for (std::int64_t begin = 0; begin < n; begin += batch_size) {
     if (max_batches > 0 && static_cast<std::int64_t>(counts.size()) == max_batches) break;
+    if (stop && stop->load() != 0) {
+      Evaluation stopped;
+      stopped.complete = false;
+      return stopped;
+    }
     std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(batch_size, n - begin)));
     std::iota(indices.begin(), indices.end(), begin);
     const Batch batch = dataset.batch(indices, AugmentKey{});

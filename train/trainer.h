@@ -1,6 +1,7 @@
 // Trainer: one model, its data, optimizer and pruner, advanced step by step. No files, no console: train/run.h has those.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -33,6 +34,7 @@ struct Evaluation {
   double loss = 0;      ///< cross entropy in nats per target, without label smoothing
   double accuracy = 0;  ///< share of targets that are the largest logit
   std::int64_t num_targets = 0;
+  bool complete = true;            ///< false: stopped before the end, the means say nothing
   double bits_per_target() const;  ///< loss / ln 2; bits per byte for byte-level text
 };
 
@@ -64,8 +66,8 @@ class Trainer {
   double data_wait_seconds() const;
 
   /// Over `dataset`, or its first `max_batches` batches when that is positive; with the moving average of the weights
-  /// when one is kept. Changes nothing.
-  Evaluation evaluate(const Dataset& dataset, std::int64_t max_batches = 0);
+  /// when one is kept. Changes nothing. Ends early, incomplete, once *stop is not 0.
+  Evaluation evaluate(const Dataset& dataset, std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
 
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
@@ -100,6 +102,6 @@ class Trainer {
 
 /// Evaluation of a bare model, for `lacuna eval` and examples.
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
-                    std::int64_t max_batches = 0);
+                    std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
 
 }  // namespace lacuna

@@ -165,6 +165,25 @@ class Killer:
         return difference(run, self.reference)
 
 
+def stop_while_evaluating(binary, root):
+    """A signal in the last, long evaluation is heeded there; the resumed run evaluates and ends."""
+    root.mkdir()
+    config = write_config(
+        root / "evaluating.yaml", training="{steps: 1, batch_size: 1, log_every: 1}", pruning="{method: none}", schedule="{type: constant}",
+        data="{type: synthetic_tokens, num_examples: 20000, num_classes: 16, sequence_length: 16, valid_fraction: 0.1, test_fraction: 0.8}")
+    process = subprocess.Popen([str(binary), "train", str(config)], cwd=root, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not any(checkpoints(run) for run in run_directories(root)):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    (run,) = run_directories(root)
+    if process.returncode != 75 or (run / "report.html").exists():
+        return f"exit code {process.returncode}, not 75: {error}"
+    done = lacuna(binary, "train", "--resume", run, cwd=root)
+    tested = [record for record in read_metrics(run) if "test_loss_nats" in record]
+    return "" if done.returncode == 0 and len(tested) == 1 else f"exit code {done.returncode} on resuming, {len(tested)} test records: {done.stderr}"
+
+
 def main():
     binary = pathlib.Path(sys.argv[1]).resolve()
     runs = int(os.environ.get("LACUNA_KILL_RUNS", "25"))
@@ -175,6 +194,9 @@ def main():
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lacuna-kill-") as directory:
         killers = [Killer(binary, variant, pathlib.Path(directory), rng) for variant in VARIANTS]
+        problem = stop_while_evaluating(binary, pathlib.Path(directory, "evaluating"))
+        if problem:
+            failures.append(f"stopped while evaluating: {problem}")
         for killer, variant in zip(killers, VARIANTS):
             checks = {"before the first checkpoint": killer.resume_before_first_checkpoint, "after the end": killer.resume_after_the_end}
             for i in range(6):
