@@ -1,8 +1,8 @@
-// The tile plan of a pattern: for each edge of 64 columns the first entry of each row at or past it, and a byte for each
-// 64 x 64 cell that says whether it holds entries. Columns ascend within a row, so that a cell's part of a row is one run of entries and a tile
-// needs no list of its own: an entry's place in CSR is its place in the plan.
+// The plan of a pattern. Columns ascend within a row, so that a row's entries in 64 columns are one run of CSR: the first
+// entry at each edge says all, and an entry's place in CSR is its place in the plan.
 #include "kernels/runtime/cuda_check.h"
-#include "kernels/sddmm/sddmm_tiles.cuh"
+#include "kernels/sddmm/sddmm_plan.h"
+#include "kernels/sddmm/sddmm_tiles.h"
 
 namespace lacuna::kernels {
 
@@ -22,8 +22,10 @@ __global__ void __launch_bounds__(kEdges* kCell) sddmm_plan_kernel(const Pattern
     const int end = pattern.row_offsets[row + 1];
     for (int high = end; low < high;) {
       const int middle = low + (high - low) / 2;
-      if (pattern.col_indices[middle] < first_column) low = middle + 1;
-      else high = middle;
+      if (pattern.col_indices[middle] < first_column)
+        low = middle + 1;
+      else
+        high = middle;
     }
     const_cast<std::int32_t*>(plan.segments)[edge * pattern.rows + row] = low;
     here = low < end && pattern.col_indices[low] < first_column + kCell;

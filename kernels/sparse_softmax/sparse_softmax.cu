@@ -78,8 +78,10 @@ __device__ __forceinline__ Vector<kWidth> load(const float* from) {
 
 template <int kWidth>
 __device__ __forceinline__ void store(float* to, const Vector<kWidth>& v) {
-  if constexpr (kWidth == 4) *reinterpret_cast<float4*>(to) = {v.x[0], v.x[1], v.x[2], v.x[3]};
-  else *to = v.x[0];
+  if constexpr (kWidth == 4)
+    *reinterpret_cast<float4*>(to) = {v.x[0], v.x[1], v.x[2], v.x[3]};
+  else
+    *to = v.x[0];
 }
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
@@ -181,7 +183,8 @@ struct Forward {
 #pragma unroll 8
     for (int i = near + team.rank; i < length; i += kThreads) take(scale * in[i]);
     const float all = team.max(largest);
-    const float inverse = 1.0f / team.sum(largest == minus_infinity() && sum == 0.0f ? 0.0f : sum * expf(largest - all));
+    const float inverse =
+        1.0f / team.sum(largest == minus_infinity() && sum == 0.0f ? 0.0f : sum * expf(largest - all));
 #pragma unroll 4
     for (int i = team.rank; i < near; i += kThreads) out[i] = expf(kept[i] - all) * inverse;
 #pragma unroll 8
@@ -245,9 +248,8 @@ struct Backward {
 
 /// A team of kLanes a row, kThreads / kLanes rows a block (one, when the block is the team).
 template <class Work, int kWidth, int kThreads, int kLanes, int kCount>
-__global__ void __launch_bounds__(kThreads)
-    softmax_rows(const std::int32_t* __restrict__ row_offsets, std::int64_t rows, std::int64_t stride, int keep,
-                 Work work) {
+__global__ void __launch_bounds__(kThreads) softmax_rows(const std::int32_t* __restrict__ row_offsets,
+                                                         std::int64_t rows, std::int64_t stride, int keep, Work work) {
   constexpr int kTeams = kThreads / kLanes;
   extern __shared__ float kept[];
   __shared__ float shared[kWarp];
@@ -266,18 +268,22 @@ __global__ void __launch_bounds__(kThreads)
   if (kLanes <= kWarp || !is_long) {
     const Cut<kWidth> own = is_long ? Cut<kWidth>(work.place(begin), 0) : cut;
     if (kLanes > kWarp || __any_sync(0xffffffffu, own.length > 0)) {
-      work.template row<kWidth, kLanes, kCount>(Team<kLanes>{static_cast<int>(threadIdx.x % kLanes), shared}, begin, own);
+      work.template row<kWidth, kLanes, kCount>(Team<kLanes>{static_cast<int>(threadIdx.x % kLanes), shared}, begin,
+                                                own);
     }
   }
   if constexpr (kTeams == 1) {
-    if (is_long) work.template long_row<kThreads>(Team<kThreads>{static_cast<int>(threadIdx.x), shared}, begin, length, kept, keep);
+    if (is_long)
+      work.template long_row<kThreads>(Team<kThreads>{static_cast<int>(threadIdx.x), shared}, begin, length, kept,
+                                       keep);
   } else {
     if (!__syncthreads_or(is_long)) return;
     for (int i = 0; i < kTeams && first + i < rows; ++i) {
       const int row_begin = row_offsets[first + i];
       const int row_length = row_offsets[first + i + 1] - row_begin;
       if (Cut<kWidth>(work.place(row_begin), row_length).vectors <= kLanes * kCount) continue;
-      work.template long_row<kThreads>(Team<kThreads>{static_cast<int>(threadIdx.x), shared}, row_begin, row_length, kept, keep);
+      work.template long_row<kThreads>(Team<kThreads>{static_cast<int>(threadIdx.x), shared}, row_begin, row_length,
+                                       kept, keep);
     }
   }
 }
@@ -293,46 +299,33 @@ void launch_teams(CudaStream stream, const Pattern& pattern, Work work, int keep
   const auto kernel = softmax_rows<Work, kWidth, kThreads, kLanes, kCount>;
   const std::size_t bytes = sizeof(float) * keep * Work::kArrays;
   if (bytes > 48 * 1024) {
-    LACUNA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+    LACUNA_CUDA_CHECK(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   }
   const auto blocks = static_cast<unsigned>((pattern.rows + kTeams - 1) / kTeams);
   for (std::int64_t first = 0; first < pattern.batch; first += kMaxBatchBlocks) {
     const dim3 grid(blocks, 1, static_cast<unsigned>(std::min(pattern.batch - first, kMaxBatchBlocks)));
     kernel<<<grid, kThreads, bytes, static_cast<cudaStream_t>(stream.handle)>>>(pattern.row_offsets, pattern.rows,
-                                                                              pattern.stride, keep, work);
+                                                                                pattern.stride, keep, work);
     LACUNA_CUDA_LAUNCHED("sparse_softmax");
     work.advance(kMaxBatchBlocks * pattern.stride);
   }
 }
 
-int g_force = -1;
-
+/// The team by the average row: it holds half as much again and more; rows longer still take the long way.
 template <class Work, int kWidth>
 void launch_width(CudaStream stream, const Pattern& pattern, const Work& work, std::int64_t average) {
-  // Teams hold half as much again as the average row and more. Shared memory for long rows costs occupancy: it is for
-  // patterns whose usual row is long.
   constexpr int kV = 4 / kWidth;
-  if (g_force >= 0) {
-    switch (g_force) {
-      case 0: return launch_teams<Work, kWidth, 256, 8, 2 * kV>(stream, pattern, work, 0);
-      case 1: return launch_teams<Work, kWidth, 256, 8, 4 * kV>(stream, pattern, work, 0);
-      case 2: return launch_teams<Work, kWidth, 256, 32, 4 * kV>(stream, pattern, work, 0);
-      case 3: return launch_teams<Work, kWidth, 256, 32, 8 * kV>(stream, pattern, work, 0);
-      case 4: return launch_teams<Work, kWidth, 128, 128, 4 * kV>(stream, pattern, work, 0);
-      case 5: return launch_teams<Work, kWidth, 256, 256, 4 * kV>(stream, pattern, work, 0);
-      case 6: return launch_teams<Work, kWidth, 512, 512, 4 * kV>(stream, pattern, work, 0);
-      case 7: return launch_teams<Work, kWidth, 1024, 1024, 4 * kV>(stream, pattern, work, 0);
-      case 8: return launch_teams<Work, kWidth, 1024, 1024, 2 * kV>(stream, pattern, work, 51200 / Work::kArrays);
-      case 9: return launch_teams<Work, kWidth, 1024, 1024, 2 * kV>(stream, pattern, work, 25600 / Work::kArrays);
-      case 10: return launch_teams<Work, kWidth, 128, 32, 4 * kV>(stream, pattern, work, 0);
-    }
-  }
+  // Shared memory for long rows, in elements: a whole block's, or half of it, so that one block reads while another writes.
+  constexpr int kWhole = 51200 / Work::kArrays, kHalf = 25600 / Work::kArrays;
   if (average <= 80) return launch_teams<Work, kWidth, 256, 8, 4 * kV>(stream, pattern, work, 0);
   if (average <= 340) return launch_teams<Work, kWidth, 256, 32, 4 * kV>(stream, pattern, work, 0);
   if (average <= 700) return launch_teams<Work, kWidth, 256, 32, 8 * kV>(stream, pattern, work, 0);
   if (average <= 2800) return launch_teams<Work, kWidth, 256, 256, 4 * kV>(stream, pattern, work, 0);
-  if (average <= 11000) return launch_teams<Work, kWidth, 1024, 1024, 4 * kV>(stream, pattern, work, 0);
-  launch_teams<Work, kWidth, 1024, 1024, 2 * kV>(stream, pattern, work, 51200 / Work::kArrays);
+  if (average <= 11000) return launch_teams<Work, kWidth, 512, 512, 4 * kV>(stream, pattern, work, 0);
+  if (Work::kArrays == 2 && average <= 51200)
+    return launch_teams<Work, kWidth, 1024, 1024, 2 * kV>(stream, pattern, work, kWhole);
+  launch_teams<Work, kWidth, 1024, 1024, 2 * kV>(stream, pattern, work, kHalf);
 }
 
 /// Vectors need the arrays to be alike in their distance from a 16-byte boundary; a row's own distance does not matter.
@@ -341,10 +334,13 @@ void launch(CudaStream stream, const Csr& csr, const Work& work, std::initialize
   if (csr.nnz == 0 || csr.rows == 0 || csr.batch == 0) return;
   const Pattern pattern{csr.row_offsets, csr.rows, csr.batch, csr.values_stride};
   std::uintptr_t different = 0;
-  for (const void* array : arrays) different |= reinterpret_cast<std::uintptr_t>(array) ^ reinterpret_cast<std::uintptr_t>(*arrays.begin());
+  for (const void* array : arrays)
+    different |= reinterpret_cast<std::uintptr_t>(array) ^ reinterpret_cast<std::uintptr_t>(*arrays.begin());
   const std::int64_t average = csr.nnz / csr.rows;
-  if (different % 16 == 0) launch_width<Work, 4>(stream, pattern, work, average);
-  else launch_width<Work, 1>(stream, pattern, work, average);
+  if (different % 16 == 0)
+    launch_width<Work, 4>(stream, pattern, work, average);
+  else
+    launch_width<Work, 1>(stream, pattern, work, average);
 }
 
 }  // namespace
@@ -359,8 +355,8 @@ void sparse_softmax_backward(CudaStream stream, const Csr<const T>& p, const T* 
   launch(stream, p, Backward{p.values, dp, ds, scale}, {p.values, dp, ds});
 }
 
-#define LACUNA_INSTANTIATE(T)                                                \
-  template void sparse_softmax<T>(CudaStream, const Csr<const T>&, T, T*);  \
+#define LACUNA_INSTANTIATE(T)                                              \
+  template void sparse_softmax<T>(CudaStream, const Csr<const T>&, T, T*); \
   template void sparse_softmax_backward<T>(CudaStream, const Csr<const T>&, const T*, T, T*);
 LACUNA_INSTANTIATE(float)
 #undef LACUNA_INSTANTIATE
