@@ -77,6 +77,20 @@ void check(const Case& c) {
     p = p_now;
     ds = ds_now;
   }
+  if (c.in_offset == c.out_offset) {  // in place: the scores' array becomes the shares, dp's the gradient
+    const Tensor values = Tensor::from(s, {count}).to(device), gradients = Tensor::from(dp, {count}).to(device);
+    const Csr<const float> pattern{
+        c.rows,  1 << 20, nnz, row_offsets.data<std::int32_t>(), nullptr, values.data<float>() + c.in_offset,
+        nullptr, c.batch, nnz};
+    sparse_softmax<float>(stream, pattern, c.scale, values.data<float>() + c.in_offset);
+    sparse_softmax_backward<float>(stream, pattern, gradients.data<float>() + c.in_offset, c.scale,
+                                   gradients.data<float>() + c.in_offset);
+    const std::vector<float> p_now = values.to_vector<float>(), ds_now = gradients.to_vector<float>();
+    const auto at = static_cast<std::size_t>(c.in_offset),
+               bytes = static_cast<std::size_t>(nnz * c.batch) * sizeof(float);
+    EXPECT_EQ(std::memcmp(p.data() + at, p_now.data() + at, bytes), 0);
+    EXPECT_EQ(std::memcmp(ds.data() + at, ds_now.data() + at, bytes), 0);
+  }
   for (std::int64_t i = 0; i < count; ++i) {
     if (i >= c.out_offset && i < c.out_offset + nnz * c.batch) continue;
     EXPECT_EQ(p[static_cast<std::size_t>(i)], kPoison);
