@@ -1,0 +1,17 @@
+// SpMM on CUDA with the kernel named. spmm (spmm.h) takes the row kernel; spmm_with(plan_spmm(...)) the measured best.
+#pragma once
+
+#include "kernels/runtime/views.h"
+#include "kernels/spmm/spmm_plan.h"
+
+namespace lacuna::kernels {
+
+/// What plan_spmm and can_run ask of a product C = A B.
+SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<const float>& b, const Dense<float>& c);
+
+/// C = epilogue(A B) as `plan` says; C [m, n] is overwritten, no scratch. split and parts set the order of a sum: plans
+/// that agree in these agree bit for bit, and with split = parts = 1 also with the row kernel. Throws runtime::Failure where can_run(plan, ...) is false.
+void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& a, const Dense<const float>& b,
+               const Dense<float>& c, const Epilogue<const float>& epilogue);
+
+}  // namespace lacuna::kernels

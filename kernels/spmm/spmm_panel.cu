@@ -1,0 +1,119 @@
+// spmm_with: checks, the tilings of the panel kernel, batches.
+#include <algorithm>
+
+#include "kernels/runtime/cuda_check.h"
+#include "kernels/spmm/spmm.h"
+#include "kernels/spmm/spmm_cuda.h"
+#include "kernels/spmm/spmm_panel.cuh"
+
+namespace lacuna::kernels {
+
+namespace {
+
+constexpr std::int64_t kMaxBatchBlocks = 65535;
+
+/// Whether 16 bytes can be read at every row's start and end.
+template <class T>
+bool allows_vectors(const Dense<T>& x, std::int64_t batch) {
+  return reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.cols % 4 == 0 && x.ld % 4 == 0 &&
+         (batch <= 1 || x.batch_stride % 4 == 0);
+}
+
+struct Panel {
+  CudaStream stream;
+  PanelProblem problem;
+  PanelLaunch launch;
+  std::int64_t shared_bytes;
+};
+
+template <class S>
+void launch_shape(const Panel& x) {
+  const std::int64_t column_tiles = (x.problem.n + S::kTile - 1) / S::kTile;
+  const std::int64_t blocks = column_tiles * x.launch.row_blocks * x.launch.split;
+  if (blocks > 0x7fffffff)
+    throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "spmm: more than 2^31 - 1 tiles of C",
+                           false};
+  LACUNA_CUDA_CHECK(cudaFuncSetAttribute(spmm_panel_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         static_cast<int>(kMaxSharedBytes)));
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(x.problem.batch));
+  config.blockDim = dim3(S::kThreads);
+  config.dynamicSmemBytes = static_cast<std::size_t>(x.shared_bytes);
+  config.stream = static_cast<cudaStream_t>(x.stream.handle);
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(x.launch.split), 1, 1};
+  config.attrs = &cluster;
+  config.numAttrs = S::kSplit ? 1 : 0;
+  LACUNA_CUDA_CHECK(cudaLaunchKernelEx(&config, spmm_panel_kernel<S>, x.problem, x.launch));
+}
+
+template <int kTile, int kWarps>
+void launch_tile(const Panel& x, bool vector) {
+  const bool split = x.launch.split > 1;
+  if (vector && split) return launch_shape<PanelShape<kTile, kWarps, true, true>>(x);
+  if (vector) return launch_shape<PanelShape<kTile, kWarps, true, false>>(x);
+  // Without vectors a block of 32 warps never won: can_run refuses it.
+  if (split) return launch_shape<PanelShape<kTile, 16, false, true>>(x);
+  launch_shape<PanelShape<kTile, 16, false, false>>(x);
+}
+
+}  // namespace
+
+SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<const float>& b, const Dense<float>& c) {
+  return {.m = a.rows,
+          .k = a.cols,
+          .n = c.cols,
+          .nnz = a.nnz,
+          .batch = c.batch,
+          .multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132,
+          .vector = allows_vectors(b, c.batch) && allows_vectors(c, c.batch)};
+}
+
+void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& a, const Dense<const float>& b,
+               const Dense<float>& c, const Epilogue<const float>& epilogue) {
+  if (plan.kernel == SpmmKernel::row) return spmm<float>(stream, a, b, c, epilogue, nullptr);
+  if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
+  const SpmmShape shape = spmm_shape(stream, a, b, c);
+  if (!can_run(plan, shape))
+    throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue), "spmm: no kernel for this plan", false};
+  Panel x = {};
+  x.stream = stream;
+  x.problem = {.row_offsets = a.row_offsets,
+               .col_indices = a.col_indices,
+               .values = a.values,
+               .row_order = a.row_order,
+               .b = b.data,
+               .c = c.data,
+               .bias = epilogue.bias,
+               .values_stride = a.values_stride,
+               .b_stride = b.batch_stride,
+               .c_stride = c.batch_stride,
+               .b_ld = b.ld,
+               .c_ld = c.ld,
+               .m = a.rows,
+               .k = static_cast<int>(a.cols),
+               .n = static_cast<int>(c.cols),
+               .activation = epilogue.activation};
+  x.launch = {.split = plan.split,
+              .share = static_cast<int>(panel_share(plan, shape)),
+              .row_blocks = plan.row_blocks,
+              .parts = plan.parts,
+              .rounds = static_cast<int>(panel_rounds(plan, shape))};
+  x.shared_bytes = panel_shared_bytes(plan, shape);
+  for (std::int64_t first = 0; first < c.batch; first += kMaxBatchBlocks) {
+    x.problem.batch = std::min(c.batch - first, kMaxBatchBlocks);
+    if (plan.tile == 32) {
+      launch_tile<32, 16>(x, shape.vector);
+    } else if (plan.warps == 16) {
+      launch_tile<64, 16>(x, shape.vector);
+    } else {
+      launch_tile<64, 32>(x, shape.vector);
+    }
+    x.problem.values += x.problem.batch * x.problem.values_stride;
+    x.problem.b += x.problem.batch * x.problem.b_stride;
+    x.problem.c += x.problem.batch * x.problem.c_stride;
+  }
+}
+
+}  // namespace lacuna::kernels
