@@ -13,6 +13,16 @@ namespace lacuna::kernels::attention {
 template <class TileOf>
 constexpr int kParkedBytes = TileOf::kSegments * 2 * 32 * 16;
 
+/// Whether the panel's second operand must be parked: registers hold it beside one bf16 output (loads of parked rows cost
+/// as much shared memory bandwidth as a score), not beside two, nor in f32.
+template <class TileOf, bool main, bool side>
+constexpr bool kParks = main && (side || TileOf::kRowBytes * (TileOf::arithmetic == Arithmetic::tf32x3 ? 2 : 1) > 256);
+
+template <class TileOf, bool by_column, bool main, bool side>
+using GradientLayout = Layout<TileOf, kNarrowPanels, by_column, kParks<TileOf, main, side> ? kParkedBytes<TileOf> : 0>;
+template <class TileOf, bool by_column, bool main, bool side>
+constexpr int kGradientBytes = GradientLayout<TileOf, by_column, main, side>::kBytes;
+
 template <class TileOf>
 __device__ inline void park(std::uint32_t at, const typename TileOf::Rows& a) {
   const int lane = threadIdx.x % 32;
@@ -28,7 +38,8 @@ __device__ inline void score_parked(float (&scores)[num][4], std::uint32_t at, c
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int s = 0; s < TileOf::kSegments; ++s) {
-    const uint4 x = load_shared16(at + (2 * s * 32 + lane) * 16), y = load_shared16(at + ((2 * s + 1) * 32 + lane) * 16);
+    const uint4 x = load_shared16(at + (2 * s * 32 + lane) * 16),
+                y = load_shared16(at + ((2 * s + 1) * 32 + lane) * 16);
     const std::uint32_t a[8] = {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
     TileOf::template score_segment<num>(scores, a, address, s);
   }
@@ -37,7 +48,7 @@ __device__ inline void score_parked(float (&scores)[num][4], std::uint32_t at, c
 /// Statistics of a row: lse * log2(e), D, two dropout words.
 struct Statistics {
   float lse = 0, d = 0;
-  uint2 row_key{0, 0};
+  RowKey row_key;
 };
 __device__ inline Statistics unpack(uint4 v) { return {__uint_as_float(v.x), __uint_as_float(v.y), {v.z, v.w}}; }
 
@@ -48,8 +59,9 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     gradient_kernel(const __grid_constant__ Args args) {
   constexpr int num_panels = kNarrowPanels;
   constexpr int num = 2;  // groups of 8 slots: a tile
-  constexpr bool parks = main;
-  using L = Layout<TileOf, num_panels, by_column, parks ? kParkedBytes<TileOf> : 0>;
+  constexpr bool parks = kParks<TileOf, main, side>;
+  constexpr bool holds = main && !parks;  // the second operand, in registers
+  using L = GradientLayout<TileOf, by_column, main, side>;
   extern __shared__ char raw[];
   const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
   auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
@@ -68,10 +80,14 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     produce<T, shape, L, TileOf, num_panels, by_column>(args, work, windows, stages, full, empty);
   } else {
     take_registers<num_panels>();
-    const int first_row = (work.block * num_panels + warp) * static_cast<int>(kPanelRows);
+    const int first_row = (work.block * num_panels + warp) * kPanelRows;
     const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-    typename TileOf::Rows a;
+    typename TileOf::Rows a, second;
+    if constexpr (holds) {
+      load_rows<T, TileOf>(second, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row,
+                           args.aligned, false);
+    }
     if constexpr (parks) {
       load_rows<T, TileOf>(a, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row, args.aligned,
                            false);
@@ -85,8 +101,8 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int row = min(first_row + g + 8 * h, args.t - 1);
-        of_row[h] = unpack(
-            reinterpret_cast<const uint4*>(args.stats)[static_cast<std::int64_t>(work.matrix) * args.t + row]);
+        of_row[h] =
+            unpack(reinterpret_cast<const uint4*>(args.stats)[static_cast<std::int64_t>(work.matrix) * args.t + row]);
       }
     }
     typename TileOf::Output out0 = {}, out1 = {};
@@ -110,7 +126,10 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           if constexpr (main) {
 #pragma unroll
             for (int n = 0; n < num; ++n) at[n] += L::kRows;
-            score_parked<TileOf, num>(dp, parked, at);
+            if constexpr (parks)
+              score_parked<TileOf, num>(dp, parked, at);
+            else
+              TileOf::template score<num>(dp, second, at);
           }
         }
         slots.mask(p, first_row, args.t);
@@ -130,8 +149,8 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
               float kept = 1;
               if constexpr (drops) {
                 const int row = first_row + g + 8 * h;
-                const bool drop = dropped(args, of.row_key, by_column ? row : tiles.column0 + from[n][i]);
-                kept = drop ? 0.0f : args.keep_scale;
+                const std::uint32_t column = by_column ? row : tiles.column0 + from[n][i];
+                kept = dropout_word(of.row_key, column) < args.drop_below ? 0.0f : args.keep_scale;
               }
               p[n][e] = x * kept;
               if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
@@ -162,10 +181,10 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
 
 /// stats[row] = (lse * log2(e), sum over d of dout * out, dropout words); eight lanes a row.
 template <class T, bool drops>
-__global__ void __launch_bounds__(256) statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout,
-                                                         const float* __restrict__ lse, std::int64_t rows, int d,
-                                                         bool aligned, std::uint64_t seed, std::uint64_t sequence,
-                                                         float4* __restrict__ stats) {
+__global__ void __launch_bounds__(256)
+    statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse,
+                      std::int64_t rows, int d, bool aligned, std::uint64_t seed, std::uint64_t sequence,
+                      float4* __restrict__ stats) {
   constexpr int kElements = 16 / sizeof(T);
   const std::int64_t row = (std::int64_t{blockIdx.x} * 256 + threadIdx.x) / 8;
   const int part = threadIdx.x % 8;
@@ -177,8 +196,10 @@ __global__ void __launch_bounds__(256) statistics_kernel(const T* __restrict__ o
       const T* b = reinterpret_cast<const T*>(&y);
 #pragma unroll
       for (int j = 0; j < kElements; ++j) {
-        if constexpr (sizeof(T) == 2) sum = fmaf(to_float(a[j]), to_float(b[j]), sum);
-        else sum = fmaf(a[j], b[j], sum);
+        if constexpr (sizeof(T) == 2)
+          sum = fmaf(to_float(a[j]), to_float(b[j]), sum);
+        else
+          sum = fmaf(a[j], b[j], sum);
       }
     }
   }
@@ -187,8 +208,8 @@ __global__ void __launch_bounds__(256) statistics_kernel(const T* __restrict__ o
   if (row >= rows || part != 0) return;
   float4 result{lse[row] * 1.4426950408889634f, sum, 0, 0};
   if constexpr (drops) {
-    const Philox4 words = philox(seed, sequence, static_cast<std::uint64_t>(row));
-    result.z = __uint_as_float(words.v[0]), result.w = __uint_as_float(words.v[1]);
+    const RowKey key = dropout_row_key(seed, sequence, row);
+    result.z = __uint_as_float(key.a), result.w = __uint_as_float(key.b);
   }
   stats[row] = result;
 }

@@ -3,7 +3,7 @@
 namespace lacuna::kernels {
 
 template void sparse_attention_backward<float>(CudaStream, const AttentionProblem&, std::span<const PanelPlan>,
-                                            std::span<const PanelPlan>, const float*, const float*, const float*, const float*,
-                                            const float*, const float*, float*, float*, float*, void*);
+                                               std::span<const PanelPlan>, const float*, const float*, const float*,
+                                               const float*, const float*, const float*, float*, float*, float*, void*);
 
 }  // namespace lacuna::kernels

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/random/philox.h"
 #include "kernels/sparse_attention/pipeline.cuh"
 
 namespace lacuna::kernels::attention {
@@ -16,9 +15,9 @@ constexpr float kSlack = 8;
 template <class TileOf>
 struct RunningSoftmax {
   typename TileOf::Output out = {};
-  float maximum[2];  // in force, of raw scores; rows g and g + 8
-  float limit[2];    // beyond which it must move
-  float shift[2];    // maximum * scale, 0 while there is none
+  float maximum[2];       // in force, of raw scores; rows g and g + 8
+  float limit[2];         // beyond which it must move
+  float shift[2];         // maximum * scale, 0 while there is none
   float sum[2] = {0, 0};  // this lane's columns
 
   __device__ RunningSoftmax() {
@@ -48,7 +47,7 @@ template <Shape shape, class TileOf, class L, bool drops, int num>
 __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<TileOf>& state,
                                              const typename TileOf::Rows& q, const PanelTiles<shape, L>& tiles,
                                              int tile, std::uint32_t stage, int first_row,
-                                             const uint2 (&row_keys)[2]) {
+                                             const RowKey (&row_keys)[2]) {
   const std::uint32_t g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
   const Slots<shape, num> slots(tiles, tile);
   float p[num][4] = {};
@@ -75,7 +74,7 @@ __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<Ti
       p[n][e] = exp2_fast(fmaf(p[n][e], args.scale, -state.shift[e / 2]));
       state.sum[e / 2] += p[n][e];
       if constexpr (drops) {
-        const bool drop = dropped(args, row_keys[e / 2], tiles.column0 + from[n][e & 1]);
+        const bool drop = dropout_word(row_keys[e / 2], tiles.column0 + from[n][e & 1]) < args.drop_below;
         p[n][e] = drop ? 0.0f : p[n][e] * args.keep_scale;
       }
     }
@@ -99,7 +98,8 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
   const Work work = block_work<shape>(args);
   const Windows<shape, num_panels, L::kWindow> windows(args, work, words);
   if (threadIdx.x == 0) {
-    for (int s = 0; s < L::kStages; ++s) barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
+    for (int s = 0; s < L::kStages; ++s)
+      barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
   }
   __syncthreads();
   if (warp >= num_panels) {
@@ -107,16 +107,17 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     produce<T, shape, L, TileOf, num_panels, false>(args, work, windows, stages, full, empty);
   } else {
     take_registers<num_panels>();
-    const int first_row = (work.block * num_panels + warp) * static_cast<int>(kPanelRows);
+    const int first_row = (work.block * num_panels + warp) * kPanelRows;
     const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
     typename TileOf::Rows q;
     load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
                          args.negate);
-    uint2 row_keys[2] = {};
+    RowKey row_keys[2];
     const int g = threadIdx.x % 32 / 4;
     if constexpr (drops) {
-      row_keys[0] = dropout_row_key(args, work.matrix, first_row + g);
-      row_keys[1] = dropout_row_key(args, work.matrix, first_row + g + 8);
+      const std::int64_t row = static_cast<std::int64_t>(args.first_matrix + work.matrix) * args.t + first_row + g;
+      row_keys[0] = dropout_row_key(args.seed, args.sequence, row);
+      row_keys[1] = dropout_row_key(args.seed, args.sequence, row + 8);
     }
     RunningSoftmax<TileOf> state;
     int stage = 0;

@@ -103,14 +103,14 @@ template <Arithmetic arithmetic_, int row_bytes_>
 struct Tile {
   static constexpr Arithmetic arithmetic = arithmetic_;
   static constexpr int kRowBytes = row_bytes_;
-  static constexpr int kSegments = kRowBytes / 64;  // of products over d
-  static constexpr int kLines = kRowBytes / 128;    // of products over rows
+  static constexpr int kSegments = kRowBytes / 64;                         // of products over d
+  static constexpr int kLines = kRowBytes / 128;                           // of products over rows
   static constexpr int kColumns = arithmetic == Arithmetic::bf16 ? 8 : 4;  // accumulators (of 8 columns) a line fills
   static constexpr int kWindow = window_of(kRowBytes);
   /// Sums on tensor cores round towards zero: f32 accuracy needs chunks, added in registers.
   static constexpr bool kChunked = arithmetic == Arithmetic::tf32x3;
 
-  using Rows = std::uint32_t[kSegments][8];        // operand A: 16 rows; words 0-3 of row g, 4-7 of row g + 8
+  using Rows = std::uint32_t[kSegments][8];  // operand A: 16 rows; words 0-3 of row g, 4-7 of row g + 8
   using Output = float[kLines][kColumns][4];
 
   /// scores[n] += A B^T for `num` groups of 8 slots; address[n]: row_chunk(., c) of slot g of group n.

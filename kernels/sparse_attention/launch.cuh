@@ -20,7 +20,8 @@ inline void check(const AttentionProblem& problem, std::size_t plans, std::int64
   const std::int64_t windows = (problem.t + window - 1) / window;
   if (!attention_supports(problem.d)) throw runtime::Failure{0, "sparse_attention: d must be 32, 64 or 128"};
   if (problem.causal) return;
-  if (windows > kMaxWindowWords * 32) throw runtime::Failure{0, "sparse_attention: more than 16,384 windows of columns"};
+  if (windows > kMaxWindowWords * 32)
+    throw runtime::Failure{0, "sparse_attention: more than 16,384 windows of columns"};
   if (static_cast<std::int64_t>(plans) * problem.matrices_per_pattern < problem.matrices)
     throw runtime::Failure{0, "sparse_attention: fewer plans than the matrices need"};
 }
@@ -37,7 +38,7 @@ inline Args common_args(const AttentionProblem& problem, int window, int num_pan
   args.scale = static_cast<float>(std::max(std::abs(problem.scale) * 1.4426950408889634, 1e-30));
   args.out_scale = static_cast<float>(problem.scale);
   args.negate = problem.scale < 0;
-  args.drop_below = static_cast<std::uint32_t>(problem.dropout_p * 4294967296.0);
+  args.drop_below = dropout_threshold(problem.dropout_p);
   args.keep_scale = static_cast<float>(1 / (1 - problem.dropout_p));
   args.seed = problem.seed;
   args.sequence = problem.sequence;
@@ -76,22 +77,30 @@ void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, con
 /// Calls f(std::bool_constant<x>).
 template <class F>
 void with_bool(bool x, F&& f) {
-  if (x) f(std::true_type{});
-  else f(std::false_type{});
+  if (x)
+    f(std::true_type{});
+  else
+    f(std::false_type{});
 }
 
 /// Calls f(Tile{}) for the element type, precision and d.
 template <class T, class F>
 void with_tile(CudaStream stream, std::int64_t d, F&& f) {
   if constexpr (sizeof(T) == 2) {
-    if (d == 128) f(Tile<Arithmetic::bf16, 256>{});
-    else f(Tile<Arithmetic::bf16, 128>{});
+    if (d == 128)
+      f(Tile<Arithmetic::bf16, 256>{});
+    else
+      f(Tile<Arithmetic::bf16, 128>{});
   } else if (stream.allow_tf32) {
-    if (d == 128) f(Tile<Arithmetic::tf32, 512>{});
-    else f(Tile<Arithmetic::tf32, 256>{});
+    if (d == 128)
+      f(Tile<Arithmetic::tf32, 512>{});
+    else
+      f(Tile<Arithmetic::tf32, 256>{});
   } else {
-    if (d == 128) f(Tile<Arithmetic::tf32x3, 512>{});
-    else f(Tile<Arithmetic::tf32x3, 256>{});
+    if (d == 128)
+      f(Tile<Arithmetic::tf32x3, 512>{});
+    else
+      f(Tile<Arithmetic::tf32x3, 256>{});
   }
 }
 

@@ -1,7 +1,6 @@
 // Packs a CSR pattern into panels, on the device. A block per panel: the pattern's 16 rows become 16 bits per column in
 // shared memory, then a warp per window compacts the columns in use.
 #include <algorithm>
-
 #include <cub/device/device_scan.cuh>
 
 #include "kernels/runtime/cuda_check.h"
@@ -29,8 +28,10 @@ struct PatternArgs {
 __device__ int lower_bound(const std::int32_t* columns, int begin, int end, int value) {
   while (begin < end) {
     const int middle = begin + (end - begin) / 2;
-    if (columns[middle] < value) begin = middle + 1;
-    else end = middle;
+    if (columns[middle] < value)
+      begin = middle + 1;
+    else
+      end = middle;
   }
   return begin;
 }
@@ -40,8 +41,8 @@ __device__ void scatter_rows(const PatternArgs& a, int panel, int chunk, std::ui
   for (int i = threadIdx.x; i < kChunk / 2; i += kThreads) pairs[i] = 0;
   __syncthreads();
   const int lane = threadIdx.x % 32;
-  for (int r = threadIdx.x / 32; r < static_cast<int>(kPanelRows); r += kThreads / 32) {
-    const int row = panel * static_cast<int>(kPanelRows) + r;
+  for (int r = threadIdx.x / 32; r < kPanelRows; r += kThreads / 32) {
+    const int row = panel * kPanelRows + r;
     if (row >= a.t) break;
     int begin = a.row_offsets[row], end = a.row_offsets[row + 1];
     if (a.t > kChunk) {
@@ -56,7 +57,9 @@ __device__ void scatter_rows(const PatternArgs& a, int panel, int chunk, std::ui
   __syncthreads();
 }
 
-__device__ std::uint32_t rows_with(const std::uint32_t* pairs, int c) { return pairs[c / 2] >> (16 * (c & 1)) & 0xffffu; }
+__device__ std::uint32_t rows_with(const std::uint32_t* pairs, int c) {
+  return pairs[c / 2] >> (16 * (c & 1)) & 0xffffu;
+}
 
 /// Slots of one class of columns (column % 4) within 8: the order in which neither kind of fragment load meets a bank
 /// conflict (tiling.h).
@@ -146,9 +149,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// work[b] = tiles of block b, its panels over all windows; a warp per block.
-__global__ void __launch_bounds__(32)
-    block_work(const std::int32_t* __restrict__ tile_offsets, int panels, int windows, int per_block,
-               std::int32_t* __restrict__ work) {
+__global__ void __launch_bounds__(32) block_work(const std::int32_t* __restrict__ tile_offsets, int panels, int windows,
+                                                 int per_block, std::int32_t* __restrict__ work) {
   const int p0 = blockIdx.x * per_block, p1 = min(panels, p0 + per_block);
   int sum = 0;
   for (int w = threadIdx.x; w < windows; w += 32)
@@ -185,10 +187,6 @@ std::size_t scan_bytes(std::int64_t n) {
   return bytes;
 }
 
-std::int64_t offsets_count(std::int64_t t, std::int64_t window) {
-  return (t + window - 1) / window * ((t + kPanelRows - 1) / kPanelRows) + 1;
-}
-
 std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
@@ -204,12 +202,16 @@ std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionP
   return static_cast<std::size_t>(problem.matrices * problem.t) * sizeof(float4);
 }
 
+std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window) {
+  return (t + window - 1) / window * ((t + kPanelRows - 1) / kPanelRows) + 1;
+}
+
 std::int64_t attention_block_order_size(std::int64_t t) {
   return attention::blocks_of(t, kWidePanels) + attention::blocks_of(t, kNarrowPanels);
 }
 
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window) {
-  const std::int64_t n = offsets_count(t, window);
+  const std::int64_t n = attention_plan_offsets_size(t, window);
   return padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) * sizeof(std::int32_t)) +
          padded(scan_bytes(n));
 }
@@ -218,15 +220,15 @@ std::int64_t panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_t 
                                 const std::int32_t* col_indices, std::int32_t* tile_offsets, std::int32_t* block_order,
                                 void* scratch) {
   const auto cuda = static_cast<cudaStream_t>(stream.handle);
-  const std::int64_t n = offsets_count(t, window);
+  const std::int64_t n = attention_plan_offsets_size(t, window);
   if (t == 0) {
     LACUNA_CUDA_CHECK(cudaMemsetAsync(tile_offsets, 0, sizeof(std::int32_t), cuda));
     return 0;
   }
   const PatternArgs a = pattern_args(t, window, row_offsets, col_indices);
   auto* counts = static_cast<std::int32_t*>(scratch);
-  void* temporary = static_cast<char*>(scratch) + padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) *
-                                                         sizeof(std::int32_t));
+  void* temporary = static_cast<char*>(scratch) +
+                    padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) * sizeof(std::int32_t));
   LACUNA_CUDA_CHECK(cudaMemsetAsync(counts + n - 1, 0, sizeof(std::int32_t), cuda));
   count_tiles<<<a.panels, kThreads, 0, cuda>>>(a, counts);
   LACUNA_CUDA_LAUNCHED("count_tiles");

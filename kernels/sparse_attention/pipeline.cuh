@@ -3,33 +3,33 @@
 // them, and a barrier per window would cost 14 % on the band-and-random pattern.
 #pragma once
 
-#include "kernels/random/philox.h"
+#include "kernels/dropout/pattern_dropout.h"
 #include "kernels/sparse_attention/fragments.cuh"
 
 namespace lacuna::kernels::attention {
 
-constexpr int kMaxPlans = 32;            // patterns of one launch
-constexpr int kMaxWindowWords = 512;     // 16,384 windows: a million columns at 64 a window
+constexpr int kMaxPlans = 32;         // patterns of one launch
+constexpr int kMaxWindowWords = 512;  // 16,384 windows: a million columns at 64 a window
 constexpr int kMaxSharedBytes = 227 * 1024;
 
 /// Which entries of the matrix exist: a plan, or implicitly those up to (lower) or from (upper) the row on.
 enum class Shape { plan, lower, upper };
 
 struct Args {
-  const void* a[2];       // [matrices, t, d] operand rows of the panels
-  const void* b[2];       // [matrices, t, d] staged rows
-  void* out[2];           // [matrices, t, d]
-  float* lse;             // forward: [matrices, t] or null
-  const float4* stats;    // backward: [matrices, t] of (lse * log2(e), D, dropout keys)
+  const void* a[2];     // [matrices, t, d] operand rows of the panels
+  const void* b[2];     // [matrices, t, d] staged rows
+  void* out[2];         // [matrices, t, d]
+  float* lse;           // forward: [matrices, t] or null
+  const float4* stats;  // backward: [matrices, t] of (lse * log2(e), D, dropout keys)
   int t, d;
   int windows, panels, blocks;
-  int order_at;           // of this kernel's block order within a plan's
+  int order_at;  // of this kernel's block order within a plan's
   int matrices_per_pattern;
-  int first_matrix;       // of this launch, for dropout
-  float scale;            // |scale| * log2(e), never 0
-  float out_scale;        // of the gradients
-  bool negate;            // scale < 0: operand A is negated instead
-  bool aligned;           // every pointer is a multiple of 16 bytes
+  int first_matrix;          // of this launch, for dropout
+  float scale;               // |scale| * log2(e), never 0
+  float out_scale;           // of the gradients
+  bool negate;               // scale < 0: operand A is negated instead
+  bool aligned;              // every pointer is a multiple of 16 bytes
   std::uint32_t drop_below;  // an entry is dropped where its hash is below
   float keep_scale;
   std::uint64_t seed, sequence;
@@ -53,21 +53,17 @@ __device__ inline void barrier_arrive_after_copies(std::uint32_t barrier) {
 }
 __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity) {
   // try_wait sleeps in hardware for a while. A wait of seconds is a fault, and a trap better than a hung device.
-  const auto poll = [&] {
-    std::uint32_t done;
-    asm volatile(
-        "{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-        : "=r"(done)
-        : "r"(barrier), "r"(parity)
-        : "memory");
-    return done != 0;
-  };
-  if (poll()) return;
-  const long long start = clock64();
+  // (A bound by clock64 made ptxas ignore setmaxnreg.)
 #pragma unroll 1
-  while (!poll()) {
-    if (clock64() - start > (4ll << 30)) __trap();
+  for (int tries = 0; tries < (1 << 20); ++tries) {
+    std::uint32_t done;
+    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+    if (done) return;
   }
+  __trap();
 }
 __device__ inline void copy16(std::uint32_t to, const void* from, bool present) {
   const int bytes = present ? 16 : 0;  // 0: fills with zeros
@@ -133,9 +129,9 @@ struct Windows {
         if (threadIdx.x % 32 == 0) words[w / 32] = word;
       }
     } else if constexpr (shape == Shape::lower) {
-      end = min(end, (p1 * static_cast<int>(kPanelRows) + window - 1) / window);
+      end = min(end, (p1 * kPanelRows + window - 1) / window);
     } else {
-      begin = p0 * static_cast<int>(kPanelRows) / window;
+      begin = p0 * kPanelRows / window;
     }
   }
   /// First window in use from w on, or `end`.
@@ -159,13 +155,17 @@ constexpr int kProducers = 4;  // a warpgroup: registers are handed over by warp
 /// 168 (8) of the 65,536.
 template <int num_panels>
 __device__ inline void take_registers() {
-  if constexpr (num_panels == kWidePanels) asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
-  else asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+  if constexpr (num_panels == kWidePanels)
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
+  else
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
 }
 template <int num_panels>
 __device__ inline void give_registers() {
-  if constexpr (num_panels == kWidePanels) asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
-  else asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+  if constexpr (num_panels == kWidePanels)
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+  else
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
 }
 
 /// The producing warps' loop: each stages every fourth group of rows; the first the slots and statistics as well.
@@ -253,7 +253,7 @@ struct PanelTiles {
       end = static_cast<int>(load_shared4(at + L::kSlots + warp * 4 + 4)) - first;
       slots = at;
     } else if constexpr (shape == Shape::lower) {
-      const int reach = first_row + static_cast<int>(kPanelRows) - column0;  // columns from the window's first on
+      const int reach = first_row + kPanelRows - column0;  // columns from the window's first on
       end = max(0, (min(reach, L::kWindow) + kTileSlots - 1) / kTileSlots);
     } else {
       begin = max(0, (first_row - column0) / kTileSlots);
@@ -279,8 +279,10 @@ struct Slots {
     const std::uint32_t g = threadIdx.x % 32 / 4;
 #pragma unroll
     for (int n = 0; n < num; ++n) {
-      if constexpr (shape == Shape::plan) row[n] = load_shared4(at + n * 32 + g * 4) & 0xffffu;
-      else row[n] = at + n * 8 + (kOrder >> (4 * g) & 7);
+      if constexpr (shape == Shape::plan)
+        row[n] = load_shared4(at + n * 32 + g * 4) & 0xffffu;
+      else
+        row[n] = at + n * 8 + (kOrder >> (4 * g) & 7);
     }
   }
   /// Rows of slots 2c and 2c + 1.
@@ -332,22 +334,5 @@ struct Slots {
     }
   }
 };
-
-// ---- dropout ---------------------------------------------------------------------------------------------------------
-
-/// Two words of a row, from Philox: with the column they key each of the row's entries.
-__device__ inline uint2 dropout_row_key(const Args& args, int matrix, int row) {
-  const Philox4 words =
-      philox(args.seed, args.sequence, static_cast<std::uint64_t>(args.first_matrix + matrix) * static_cast<std::uint64_t>(args.t) + row);
-  return {words.v[0], words.v[1]};
-}
-/// Philox per entry would cost more than the products; two rounds of multiply and shift mix the row's key with the column.
-__device__ inline bool dropped(const Args& args, uint2 row_key, std::uint32_t column) {
-  std::uint32_t h = column * 0x9E3779B9u + row_key.x;
-  h = (h ^ h >> 16) * 0x7feb352du;
-  h = ((h ^ h >> 15) + row_key.y) * 0x846ca68bu;
-  h ^= h >> 16;
-  return h < args.drop_below;
-}
 
 }  // namespace lacuna::kernels::attention

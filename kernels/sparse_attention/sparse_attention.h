@@ -16,13 +16,15 @@
 
 namespace lacuna::kernels {
 
-inline constexpr std::int64_t kPanelRows = 16;
+inline constexpr int kPanelRows = 16;
+inline constexpr int kTileSlots = 16;
 
 /// One pattern, packed for the fused kernels. Built on the device by `panel_plan_offsets` and `panel_plan_slots`.
 struct PanelPlan {
   const std::int32_t* tile_offsets = nullptr;  ///< [windows * panels + 1], window-major: first tile of (window, panel)
   const std::uint32_t* slots = nullptr;        ///< [tiles * 16]: column within its window | rows << 16
-  const std::int32_t* block_order = nullptr;   ///< two orders of blocks, most tiles first; see attention_blocks
+  const std::int32_t* block_order =
+      nullptr;  ///< two orders of blocks, most tiles first; for the two sizes of block in tiling.h
 };
 
 /// Whether the fused kernels take heads of d features.
@@ -32,11 +34,11 @@ constexpr bool attention_supports(std::int64_t d) { return d == 32 || d == 64 ||
 template <class T>
 std::int64_t attention_window(std::int64_t d);
 
-/// Entries of PanelPlan::block_order for t rows.
+/// Entries of PanelPlan::tile_offsets, and of PanelPlan::block_order, for t rows.
+std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window);
 std::int64_t attention_block_order_size(std::int64_t t);
 
-/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills
-/// tile_offsets [ceil(t / window) * ceil(t / 16) + 1] and block_order, and returns the number of tiles (waits for the
+/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets and block_order, and returns the number of tiles (waits for the
 /// device). Deterministic.
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window);
 std::int64_t panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,

@@ -7,7 +7,6 @@
 
 namespace lacuna::kernels::attention {
 
-constexpr int kTileSlots = 16;
 constexpr int kWidePanels = 12;   // panels (so warps) of a block where 152 registers a thread are enough
 constexpr int kNarrowPanels = 8;  // ... and where 224 are needed
 
