@@ -31,8 +31,9 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         if (dq) {
           Args of = args;
           of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
-          launch<T>(stream, gradient_kernel < T, TileOf, causal ? Shape::lower : Shape::plan, drops, false, true,
-                    false >, threads, kGradientBytes<TileOf, false, true, false>, problem, plans, of);
+          constexpr Shape row_shape = causal ? Shape::lower : Shape::plan;
+          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false>, threads,
+                    kGradientBytes<TileOf, false, true, false>, problem, plans, of);
         }
         if (!dk && !dv) return;
         constexpr Shape shape = causal ? Shape::upper : Shape::plan;
@@ -41,8 +42,8 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
         if constexpr (TileOf::kRowBytes <= 256) {
           if (dk && dv) {
-            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true>, threads, with_main, problem,
-                      transposed, of);
+            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true>, threads,
+                      kGradientBytes<TileOf, true, true, true>, problem, transposed, of);
             return;
           }
         }

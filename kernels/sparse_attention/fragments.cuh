@@ -74,23 +74,25 @@ __device__ inline void mma_tf32(float (&c)[4], const std::uint32_t (&a)[4], std:
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// What TF32 leaves of an f32: tensor cores ignore the lowest 13 bits of their operands.
+__device__ inline std::uint32_t low_part(std::uint32_t x) {
+  return __float_as_uint(__uint_as_float(x) - __uint_as_float(x & 0xffffe000u));
+}
+
 /// c += a b, with f32 operands as one TF32 term each, or two (three products; the smallest, low * low, is left out).
+/// With one term, `a` has been rounded by its maker and b is cut off: rounding each b costs as many instructions as a
+/// product (there is none for it that keeps NaN), for a relative 2^-11 that a's rounding has already brought in.
 template <Arithmetic arithmetic>
 __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   if constexpr (arithmetic == Arithmetic::bf16) {
     mma_bf16(c, a, b0, b1);
   } else {
-    const std::uint32_t high[4] = {to_tf32(a[0]), to_tf32(a[1]), to_tf32(a[2]), to_tf32(a[3])};
-    const std::uint32_t h0 = to_tf32(b0), h1 = to_tf32(b1);
     if constexpr (arithmetic == Arithmetic::tf32x3) {
-      const auto low = [](std::uint32_t x, std::uint32_t h) {
-        return __float_as_uint(__uint_as_float(x) - __uint_as_float(h));
-      };
-      const std::uint32_t rest[4] = {low(a[0], high[0]), low(a[1], high[1]), low(a[2], high[2]), low(a[3], high[3])};
-      mma_tf32(c, rest, h0, h1);
-      mma_tf32(c, high, low(b0, h0), low(b1, h1));
+      const std::uint32_t low[4] = {low_part(a[0]), low_part(a[1]), low_part(a[2]), low_part(a[3])};
+      mma_tf32(c, low, b0, b1);
+      mma_tf32(c, a, low_part(b0), low_part(b1));
     }
-    mma_tf32(c, high, h0, h1);
+    mma_tf32(c, a, b0, b1);
   }
 }
 
@@ -112,6 +114,10 @@ struct Tile {
 
   using Rows = std::uint32_t[kSegments][8];  // operand A: 16 rows; words 0-3 of row g, 4-7 of row g + 8
   using Output = float[kLines][kColumns][4];
+
+  static __device__ std::uint32_t operand(float x) {
+    return arithmetic == Arithmetic::tf32 ? to_tf32(__float_as_uint(x)) : __float_as_uint(x);
+  }
 
   /// scores[n] += A B^T for `num` groups of 8 slots; address[n]: row_chunk(., c) of slot g of group n.
   template <int num>
@@ -146,8 +152,8 @@ struct Tile {
       } else {
 #pragma unroll
         for (int m = n; m < n + 2; ++m) {
-          a[m][0] = __float_as_uint(p[m][0]), a[m][1] = __float_as_uint(p[m][2]);
-          a[m][2] = __float_as_uint(p[m][1]), a[m][3] = __float_as_uint(p[m][3]);
+          a[m][0] = operand(p[m][0]), a[m][1] = operand(p[m][2]);
+          a[m][2] = operand(p[m][1]), a[m][3] = operand(p[m][3]);
         }
       }
     }
@@ -207,8 +213,10 @@ __device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int 
       const int row = first_row + g + 8 * half, column = (s * 4 + c) * kElements;
       uint4 v{0, 0, 0, 0};
       if (row < t && column < d) v = load_global16(matrix + static_cast<std::int64_t>(row) * d + column, aligned);
-      a[s][4 * half] = v.x ^ sign, a[s][4 * half + 1] = v.y ^ sign;
-      a[s][4 * half + 2] = v.z ^ sign, a[s][4 * half + 3] = v.w ^ sign;
+      const std::uint32_t words[4] = {v.x ^ sign, v.y ^ sign, v.z ^ sign, v.w ^ sign};
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        a[s][4 * half + i] = TileOf::arithmetic == Arithmetic::tf32 ? to_tf32(words[i]) : words[i];
     }
   }
 }
