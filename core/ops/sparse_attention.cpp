@@ -79,6 +79,7 @@ bool takes_fused(const Tensor& q) {
   return q.device().is_cuda() && q.dtype() == DType::f32 && kernels::attention_supports(q.dim(2));
 }
 
+#if LACUNA_HAS_CUDA
 kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention) {
   return {.matrices = q.dim(0),
           .matrices_per_pattern = q.dim(0) / static_cast<std::int64_t>(attention.patterns.size()),
@@ -100,6 +101,8 @@ std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_
   }
   return plans;
 }
+
+#endif
 
 /// lse [heads * batch, t], written when defined.
 Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Tensor& k,

@@ -34,30 +34,6 @@ Pattern pattern_of(std::int64_t t, const std::function<bool(std::int64_t, std::i
   }
   return p;
 }
-Pattern random_pattern(std::int64_t t, double present, unsigned seed) {
-  std::mt19937 generator(seed);
-  return pattern_of(t, [&](std::int64_t, std::int64_t) { return generator() < present * 4294967296.0; });
-}
-Pattern causal_pattern(std::int64_t t) {
-  return pattern_of(t, [](std::int64_t i, std::int64_t j) { return j <= i; });
-}
-Pattern band_pattern(std::int64_t t, std::int64_t band) {
-  return pattern_of(t, [=](std::int64_t i, std::int64_t j) { return j <= i && i - j < band; });
-}
-Pattern transpose(const Pattern& p) {
-  Pattern out{p.t, std::vector<std::int32_t>(static_cast<std::size_t>(p.t) + 1, 0), {}};
-  std::vector<std::vector<std::int32_t>> rows(static_cast<std::size_t>(p.t));
-  for (std::int64_t i = 0; i < p.t; ++i) {
-    for (auto e = static_cast<std::size_t>(p.offsets[i]); e < static_cast<std::size_t>(p.offsets[i + 1]); ++e)
-      rows[static_cast<std::size_t>(p.columns[e])].push_back(static_cast<std::int32_t>(i));
-  }
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    out.columns.insert(out.columns.end(), rows[r].begin(), rows[r].end());
-    out.offsets[r + 1] = static_cast<std::int32_t>(out.columns.size());
-  }
-  return out;
-}
-
 TEST(PatternDropout, DropsTheShareAskedForAndNoMorePairsThanChance) {
   const std::int64_t t = 400;
   Pattern full = pattern_of(t, [](std::int64_t, std::int64_t) { return true; });
@@ -89,6 +65,31 @@ TEST(PatternDropout, DropsTheShareAskedForAndNoMorePairsThanChance) {
 }
 
 #if LACUNA_HAS_CUDA
+
+Pattern random_pattern(std::int64_t t, double present, unsigned seed) {
+  std::mt19937 generator(seed);
+  return pattern_of(t, [&](std::int64_t, std::int64_t) { return generator() < present * 4294967296.0; });
+}
+Pattern causal_pattern(std::int64_t t) {
+  return pattern_of(t, [](std::int64_t i, std::int64_t j) { return j <= i; });
+}
+Pattern band_pattern(std::int64_t t, std::int64_t band) {
+  return pattern_of(t, [=](std::int64_t i, std::int64_t j) { return j <= i && i - j < band; });
+}
+
+Pattern transpose(const Pattern& p) {
+  Pattern out{p.t, std::vector<std::int32_t>(static_cast<std::size_t>(p.t) + 1, 0), {}};
+  std::vector<std::vector<std::int32_t>> rows(static_cast<std::size_t>(p.t));
+  for (std::int64_t i = 0; i < p.t; ++i) {
+    for (auto e = static_cast<std::size_t>(p.offsets[i]); e < static_cast<std::size_t>(p.offsets[i + 1]); ++e)
+      rows[static_cast<std::size_t>(p.columns[e])].push_back(static_cast<std::int32_t>(i));
+  }
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    out.columns.insert(out.columns.end(), rows[r].begin(), rows[r].end());
+    out.offsets[r + 1] = static_cast<std::int32_t>(out.columns.size());
+  }
+  return out;
+}
 
 enum class Mode { bf16, tf32, f32 };
 
@@ -410,6 +411,10 @@ TEST(PanelPlanOnCuda, HoldsEachEntryOnce) {
     }
   }
 }
+
+#else
+
+TEST(SparseAttentionOnCuda, NeedsCuda) { GTEST_SKIP() << "no CUDA device: " << cuda_unavailable_reason(); }
 
 #endif
 
