@@ -5,6 +5,8 @@
 //   dV = P^T dO              ... (side output)
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/sparse_attention/pipeline.cuh"
 
 namespace lacuna::kernels::attention {
@@ -17,6 +19,11 @@ constexpr int kParkedBytes = TileOf::kSegments * 2 * 32 * 16;
 /// as much shared memory bandwidth as a score), not beside two, nor in f32.
 template <class TileOf, bool main, bool side>
 constexpr bool kParks = main && (side || TileOf::kRowBytes * (TileOf::arithmetic == Arithmetic::tf32x3 ? 2 : 1) > 256);
+
+/// Tiles taken together: they share the loads of parked rows, and give the scheduler more to choose from. Three products
+/// per f32 leave no registers for it.
+template <class TileOf>
+constexpr int kGradientSteps = TileOf::arithmetic == Arithmetic::tf32x3 ? 1 : 2;
 
 template <class TileOf, bool by_column, bool main, bool side>
 using GradientLayout = Layout<TileOf, kNarrowPanels, by_column, kParks<TileOf, main, side> ? kParkedBytes<TileOf> : 0>;
@@ -54,16 +61,16 @@ __device__ inline Statistics unpack(uint4 v) { return {__uint_as_float(v.x), __u
 
 /// by_column: statistics (and the dropout keys' rows) belong to the staged rows. main: dS goes to out[0].
 /// side: P goes to out[1].
-template <class T, class TileOf, Shape shape, bool drops, bool by_column, bool main, bool side>
+template <class T, class TileOf, Shape shape, bool drops, bool by_column, bool main, bool side, int step_tiles>
 __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     gradient_kernel(const __grid_constant__ Args args) {
   constexpr int num_panels = kNarrowPanels;
-  constexpr int num = 2;  // groups of 8 slots: a tile
+
   constexpr bool parks = kParks<TileOf, main, side>;
   constexpr bool holds = main && !parks;  // the second operand, in registers
   using L = GradientLayout<TileOf, by_column, main, side>;
   extern __shared__ char raw[];
-  const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
+  const std::uint32_t header = (shared_address(raw) + 1023) / 1024 * 1024, full = header, empty = header + 64;
   auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
   const int warp = threadIdx.x / 32;
   const std::uint32_t parked = header + L::kHeader + warp * (parks ? kParkedBytes<TileOf> : 0);
@@ -113,15 +120,16 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
       barrier_wait(full + stage * 8, parity);
       const std::uint32_t base = stages + stage * L::kStageBytes;
       const PanelTiles<shape, L> tiles(base, w, warp, first_row);
-#pragma unroll 1
-      for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+      const auto step = [&](auto groups, int tile) {
+        constexpr int num = groups;
         const Slots<shape, num> slots(tiles, tile);
-        float p[num][4] = {}, dp[num][4] = {};
+        float p[num][4] = {};
+        [[maybe_unused]] float dp[num][4] = {};
         {
           std::uint32_t at[num];
           slots.score_rows(at);
 #pragma unroll
-          for (int n = 0; n < num; ++n) at[n] = row_chunk(base, at[n], TileOf::kRowBytes, c);
+          for (int n = 0; n < num; ++n) at[n] = row_chunk(base, at[n], c);
           TileOf::template score<num>(p, a, at);
           if constexpr (main) {
 #pragma unroll
@@ -155,7 +163,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
               p[n][e] = x * kept;
               if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
             }
-            from[n][i] = row_chunk(base, from[n][i], TileOf::kRowBytes, g);
+            from[n][i] = row_chunk(base, from[n][i], g);
           }
         }
         if constexpr (main) TileOf::template accumulate<num>(out0, dp, from);
@@ -164,7 +172,15 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           for (int n = 0; n < num; ++n) from[n][0] += L::kRows, from[n][1] += L::kRows;
           TileOf::template accumulate<num>(out1, p, from);
         }
+      };
+      int tile = tiles.begin;
+      if constexpr (step_tiles > 1) {
+#pragma unroll 1
+        for (; tile + step_tiles <= tiles.end; tile += step_tiles)
+          step(std::integral_constant<int, 2 * step_tiles>{}, tile);
       }
+#pragma unroll 1
+      for (; tile < tiles.end; ++tile) step(std::integral_constant<int, 2>{}, tile);
       __syncwarp();
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;

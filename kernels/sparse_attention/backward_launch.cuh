@@ -23,6 +23,7 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
     LACUNA_CUDA_LAUNCHED("attention statistics");
     with_tile<T>(stream, problem.d, [&](auto tile) {
       using TileOf = decltype(tile);
+      constexpr int steps = kGradientSteps<TileOf>;
       constexpr int threads = (kNarrowPanels + kProducers) * 32;
       Args args = common_args(problem, TileOf::kWindow, kNarrowPanels);
       args.stats = stats;
@@ -32,8 +33,8 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
           Args of = args;
           of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
           constexpr Shape row_shape = causal ? Shape::lower : Shape::plan;
-          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false>, threads,
-                    kGradientBytes<TileOf, false, true, false>, problem, plans, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false, steps>, threads,
+                    kGradientBytes<TileOf, false, true, false>, problem, plans, of, TileOf::kWindow);
         }
         if (!dk && !dv) return;
         constexpr Shape shape = causal ? Shape::upper : Shape::plan;
@@ -42,17 +43,17 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
         if constexpr (TileOf::kRowBytes <= 256) {
           if (dk && dv) {
-            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true>, threads,
-                      kGradientBytes<TileOf, true, true, true>, problem, transposed, of);
+            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true, steps>, threads,
+                      kGradientBytes<TileOf, true, true, true>, problem, transposed, of, TileOf::kWindow);
             return;
           }
         }
         if (dk)
-          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, false>, threads,
-                    kGradientBytes<TileOf, true, true, false>, problem, transposed, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, false, steps>, threads,
+                    kGradientBytes<TileOf, true, true, false>, problem, transposed, of, TileOf::kWindow);
         if (dv)
-          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, false, true>, threads,
-                    kGradientBytes<TileOf, true, false, true>, problem, transposed, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, false, true, steps>, threads,
+                    kGradientBytes<TileOf, true, false, true>, problem, transposed, of, TileOf::kWindow);
       });
     });
   });

@@ -1,14 +1,15 @@
 // Tensor-core fragments of gathered rows, for bf16 (m16n8k16) and TF32 (m16n8k8) alike.
 //
-// A staged row is `row_bytes` long; its 16-byte chunks are permuted by XOR with (row % 4) * 32 bytes. Both kinds of
-// load read 16 bytes a lane, and any rows may meet in one load, since a lane computes its own address:
+// Staged rows are cut into lines of 128 bytes, all rows' first lines first; the eight 16-byte chunks of a line are permuted
+// by XOR with row % 8 (the copy engine's 128-byte swizzle). Both kinds of load read 16 bytes a lane, and any rows may
+// meet in one load, since a lane computes its own address:
 //   products over d (scores): lane (g, c) reads chunk c of a 64-byte segment of row slot g. Which element of d a
 //     register holds is then permuted, the same way for both operands, so the sum is the same.
 //   products over rows (output): lane (g, c) reads chunk g of a 128-byte line of row slots 2c and 2c + 1. Which column
 //     an accumulator holds is permuted; the store undoes it.
-// A quarter warp meets no bank conflict when slots 2i, 2i + 1 differ in bit 1 of the row, and slots 0, 2, 4, 6 (1, 3, 5, 7)
-// in row % 4: the plan orders slots so, as far as the columns in use allow. ldmatrix would need 8 rows that differ in
-// row % 8, which scattered rows seldom do.
+// A quarter warp meets no bank conflict when slots 2i, 2i + 1 differ in bit 2 of the row, and slots 0, 2, 4, 6 (1, 3, 5, 7)
+// in its class, row / 2 % 4: the plan orders slots so, as far as the columns in use allow. ldmatrix would need 8 rows that
+// differ in row % 8, which scattered rows seldom do.
 //
 // g = lane / 4, c = lane % 4.
 #pragma once
@@ -96,9 +97,9 @@ __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], std:
   }
 }
 
-/// Where lane (g, c) finds the chunks of a staged row: for scores, chunk c; for output, chunk g.
-__device__ inline std::uint32_t row_chunk(std::uint32_t stage, std::uint32_t row, int bytes, std::uint32_t chunk) {
-  return stage + row * bytes + ((chunk * 16) ^ ((row & 3) * 32));
+/// Address of a chunk of a staged row's first line.
+__device__ inline std::uint32_t row_chunk(std::uint32_t stage, std::uint32_t row, std::uint32_t chunk) {
+  return stage + row * 128 + ((chunk ^ (row & 7)) * 16);
 }
 
 template <Arithmetic arithmetic_, int row_bytes_>
@@ -109,6 +110,7 @@ struct Tile {
   static constexpr int kLines = kRowBytes / 128;                           // of products over rows
   static constexpr int kColumns = arithmetic == Arithmetic::bf16 ? 8 : 4;  // accumulators (of 8 columns) a line fills
   static constexpr int kWindow = window_of(kRowBytes);
+  static constexpr int kLineBytes = kWindow * 128;  // one line of all rows
   /// Sums on tensor cores round towards zero: f32 accuracy needs chunks, added in registers.
   static constexpr bool kChunked = arithmetic == Arithmetic::tf32x3;
 
@@ -132,7 +134,7 @@ struct Tile {
                                        const std::uint32_t (&address)[num], int s) {
     uint4 b[num];
 #pragma unroll
-    for (int n = 0; n < num; ++n) b[n] = load_shared16((s & 1 ? address[n] ^ 64 : address[n]) + s / 2 * 128);
+    for (int n = 0; n < num; ++n) b[n] = load_shared16((s & 1 ? address[n] ^ 64 : address[n]) + s / 2 * kLineBytes);
     const std::uint32_t a0[4] = {a[0], a[4], a[1], a[5]}, a1[4] = {a[2], a[6], a[3], a[7]};
 #pragma unroll
     for (int n = 0; n < num; ++n) multiply<arithmetic>(scores[n], a0, b[n].x, b[n].y);
@@ -162,9 +164,9 @@ struct Tile {
       float chunk[kColumns][4] = {};
 #pragma unroll
       for (int n = 0; n < num; n += 2) {
-        const uint4 x0 = load_shared16(address[n][0] + line * 128), x1 = load_shared16(address[n][1] + line * 128);
-        const uint4 y0 = load_shared16(address[n + 1][0] + line * 128);
-        const uint4 y1 = load_shared16(address[n + 1][1] + line * 128);
+        const uint4 x0 = load_shared16(address[n][0] + line * kLineBytes), x1 = load_shared16(address[n][1] + line * kLineBytes);
+        const uint4 y0 = load_shared16(address[n + 1][0] + line * kLineBytes);
+        const uint4 y1 = load_shared16(address[n + 1][1] + line * kLineBytes);
         const std::uint32_t u0[4] = {x0.x, x0.y, x0.z, x0.w}, u1[4] = {x1.x, x1.y, x1.z, x1.w};
         const std::uint32_t v0[4] = {y0.x, y0.y, y0.z, y0.w}, v1[4] = {y1.x, y1.y, y1.z, y1.w};
 #pragma unroll
