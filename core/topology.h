@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include "core/tensor.h"
 #include "core/var.h"
@@ -18,14 +17,6 @@ using TopologyPtr = std::shared_ptr<const Topology>;
 struct TransposedTopology {
   TopologyPtr topology;
   Tensor permutation;  ///< i32 [nnz]
-};
-
-/// A square pattern packed for the fused attention kernels (kernels/sparse_attention), for windows of one width.
-struct AttentionPlan {
-  std::int64_t window = 0;
-  Tensor tile_offsets;  ///< i32
-  Tensor slots;         ///< i32, words of bits
-  Tensor block_order;   ///< i32
 };
 
 /// Same pattern = same pointer. Column indices ascend strictly within each row. Indices are 32-bit; rows, cols and nnz
@@ -56,7 +47,6 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
   const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
   const TransposedTopology& transposed() const;    ///< cached; transposed().topology->transposed() is built on its own
-  const AttentionPlan& attention_plan(std::int64_t window) const;  ///< cached for each window; CUDA only
   std::int64_t max_row_length() const;             ///< cached
   bool same_pattern(const Topology& other) const;  ///< compares on the host
 
@@ -75,7 +65,6 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable Tensor row_indices_;
   mutable Tensor row_order_;
   mutable std::unique_ptr<TransposedTopology> transposed_;
-  mutable std::vector<std::unique_ptr<AttentionPlan>> attention_plans_;
   mutable std::int64_t max_row_length_ = -1;
 };
 
