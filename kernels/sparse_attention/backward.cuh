@@ -1,0 +1,201 @@
+// Backward: one kernel, with the roles of rows and columns as arguments. With P = exp(S - lse), dP = dO V^T and
+// dS = P (dP - D), D = rowsum(dO * O):
+//   dQ = scale dS K          panels are query rows; K and V are staged (main output)
+//   dK = scale dS^T Q        panels are key rows, Q and dO staged, statistics by column (main output)
+//   dV = P^T dO              ... (side output)
+#pragma once
+
+#include "kernels/sparse_attention/dropout_mask.h"
+#include "kernels/sparse_attention/pipeline.cuh"
+
+namespace lacuna::kernels::attention {
+
+/// Operand A of a panel, parked in shared memory in the order of a lane's registers: no bank conflicts.
+template <class TileOf>
+constexpr int kParkedBytes = TileOf::kSegments * 2 * 32 * 16;
+
+template <class TileOf>
+__device__ inline void park(std::uint32_t at, const typename TileOf::Rows& a) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int s = 0; s < TileOf::kSegments; ++s) {
+    store_shared16(at + (2 * s * 32 + lane) * 16, {a[s][0], a[s][1], a[s][2], a[s][3]});
+    store_shared16(at + ((2 * s + 1) * 32 + lane) * 16, {a[s][4], a[s][5], a[s][6], a[s][7]});
+  }
+}
+
+template <class TileOf, int num>
+__device__ inline void score_parked(float (&scores)[num][4], std::uint32_t at, const std::uint32_t (&address)[num]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int s = 0; s < TileOf::kSegments; ++s) {
+    const uint4 x = load_shared16(at + (2 * s * 32 + lane) * 16),
+                y = load_shared16(at + ((2 * s + 1) * 32 + lane) * 16);
+    const std::uint32_t a[8] = {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
+    TileOf::template score_segment<num>(scores, a, address, s);
+  }
+}
+
+/// Statistics of a row: lse * log2(e), D, two dropout words.
+struct Statistics {
+  float lse = 0, d = 0;
+  RowKey row_key;
+};
+__device__ inline Statistics unpack(uint4 v) { return {__uint_as_float(v.x), __uint_as_float(v.y), {v.z, v.w}}; }
+
+/// by_column: statistics (and the dropout keys' rows) belong to the staged rows. main: dS goes to out[0].
+/// side: P goes to out[1].
+template <class T, class TileOf, Shape shape, bool drops, bool by_column, bool main, bool side>
+__global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
+    gradient_kernel(const __grid_constant__ Args args) {
+  constexpr int num_panels = kNarrowPanels;
+  constexpr int num = 2;  // groups of 8 slots: a tile
+  constexpr bool parks = main;
+  using L = Layout<TileOf, num_panels, by_column, parks ? kParkedBytes<TileOf> : 0>;
+  extern __shared__ char raw[];
+  const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
+  auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
+  const int warp = threadIdx.x / 32;
+  const std::uint32_t parked = header + L::kHeader + warp * (parks ? kParkedBytes<TileOf> : 0);
+  const std::uint32_t stages = header + L::kHeader + L::kPrivate;
+  const Work work = block_work<shape>(args);
+  const Windows<shape, num_panels, L::kWindow> windows(args, work, words);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < L::kStages; ++s)
+      barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
+  }
+  __syncthreads();
+  if (warp >= num_panels) {
+    give_registers<num_panels>();
+    produce<T, shape, L, TileOf, num_panels, by_column>(args, work, windows, stages, full, empty);
+  } else {
+    take_registers<num_panels>();
+    const int first_row = (work.block * num_panels + warp) * kPanelRows;
+    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+    typename TileOf::Rows a;
+    if constexpr (parks) {
+      load_rows<T, TileOf>(a, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row, args.aligned,
+                           false);
+      park<TileOf>(parked, a);
+      __syncwarp();
+    }
+    load_rows<T, TileOf>(a, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
+                         args.negate);
+    Statistics of_row[2];
+    if constexpr (!by_column) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row = min(first_row + g + 8 * h, args.t - 1);
+        of_row[h] =
+            unpack(reinterpret_cast<const uint4*>(args.stats)[static_cast<std::int64_t>(work.matrix) * args.t + row]);
+      }
+    }
+    typename TileOf::Output out0 = {}, out1 = {};
+    int stage = 0;
+    std::uint32_t parity = 0;
+#pragma unroll 1
+    for (int w = windows.next(windows.begin); w < windows.end; w = windows.next(w + 1)) {
+      barrier_wait(full + stage * 8, parity);
+      const std::uint32_t base = stages + stage * L::kStageBytes;
+      const PanelTiles<shape, L> tiles(base, w, warp, first_row);
+#pragma unroll 1
+      for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+        const Slots<shape, num> slots(tiles, tile);
+        float p[num][4] = {};
+        [[maybe_unused]] float dp[num][4] = {};
+        {
+          std::uint32_t at[num];
+          slots.score_rows(at);
+#pragma unroll
+          for (int n = 0; n < num; ++n) at[n] = row_chunk(base, at[n], TileOf::kRowBytes, c);
+          TileOf::template score<num>(p, a, at);
+          if constexpr (main) {
+#pragma unroll
+            for (int n = 0; n < num; ++n) at[n] += L::kRows;
+            score_parked<TileOf, num>(dp, parked, at);
+          }
+        }
+        slots.mask(p, first_row, args.t);
+        std::uint32_t from[num][2];
+        slots.output_rows(from);
+#pragma unroll
+        for (int n = 0; n < num; ++n) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            Statistics of_column;
+            if constexpr (by_column) of_column = unpack(load_shared16(base + 2 * L::kRows + from[n][i] * 16));
+#pragma unroll
+            for (int h = 0; h < 2; ++h) {
+              const int e = 2 * h + i;
+              const Statistics& of = by_column ? of_column : of_row[h];
+              const float x = exp2_fast(fmaf(p[n][e], args.scale, -of.lse));
+              float kept = 1;
+              if constexpr (drops) {
+                const int row = first_row + g + 8 * h;
+                const std::uint32_t column = by_column ? row : tiles.column0 + from[n][i];
+                kept = dropout_word(of.row_key, column) < args.drop_below ? 0.0f : args.keep_scale;
+              }
+              p[n][e] = x * kept;
+              if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
+            }
+            from[n][i] = row_chunk(base, from[n][i], TileOf::kRowBytes, g);
+          }
+        }
+        if constexpr (main) TileOf::template accumulate<num>(out0, dp, from);
+        if constexpr (side) {
+#pragma unroll
+          for (int n = 0; n < num; ++n) from[n][0] += L::kRows, from[n][1] += L::kRows;
+          TileOf::template accumulate<num>(out1, p, from);
+        }
+      }
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
+      if (++stage == L::kStages) stage = 0, parity ^= 1;
+    }
+    const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};
+    if constexpr (main)
+      store_rows<T, TileOf>(out0, scale, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
+                            args.aligned);
+    if constexpr (side)
+      store_rows<T, TileOf>(out1, one, static_cast<T*>(args.out[1]) + matrix_at, args.t, args.d, first_row,
+                            args.aligned);
+  }
+}
+
+/// stats[row] = (lse * log2(e), sum over d of dout * out, dropout words); eight lanes a row.
+template <class T, bool drops>
+__global__ void __launch_bounds__(256)
+    statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse,
+                      std::int64_t rows, int d, bool aligned, std::uint64_t seed, std::uint64_t sequence,
+                      float4* __restrict__ stats) {
+  constexpr int kElements = 16 / sizeof(T);
+  const std::int64_t row = (std::int64_t{blockIdx.x} * 256 + threadIdx.x) / 8;
+  const int part = threadIdx.x % 8;
+  float sum = 0;
+  if (row < rows) {
+    for (int i = part * kElements; i < d; i += 8 * kElements) {
+      const uint4 x = load_global16(out + row * d + i, aligned), y = load_global16(dout + row * d + i, aligned);
+      const T* a = reinterpret_cast<const T*>(&x);
+      const T* b = reinterpret_cast<const T*>(&y);
+#pragma unroll
+      for (int j = 0; j < kElements; ++j) {
+        if constexpr (sizeof(T) == 2)
+          sum = fmaf(to_float(a[j]), to_float(b[j]), sum);
+        else
+          sum = fmaf(a[j], b[j], sum);
+      }
+    }
+  }
+#pragma unroll
+  for (int offset = 4; offset > 0; offset /= 2) sum += __shfl_xor_sync(kFullWarp, sum, offset);
+  if (row >= rows || part != 0) return;
+  float4 result{lse[row] * 1.4426950408889634f, sum, 0, 0};
+  if constexpr (drops) {
+    const RowKey key = dropout_row_key(seed, sequence, static_cast<std::uint64_t>(row));
+    result.z = __uint_as_float(key.a), result.w = __uint_as_float(key.b);
+  }
+  stats[row] = result;
+}
+
+}  // namespace lacuna::kernels::attention

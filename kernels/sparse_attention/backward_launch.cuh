@@ -1,0 +1,64 @@
+#pragma once
+
+#include "kernels/sparse_attention/backward.cuh"
+#include "kernels/sparse_attention/launch.cuh"
+
+namespace lacuna::kernels {
+
+template <class T>
+void sparse_attention_backward(CudaStream stream, const AttentionProblem& problem, std::span<const PanelPlan> plans,
+                               std::span<const PanelPlan> transposed, const T* q, const T* k, const T* v, const T* out,
+                               const float* lse, const T* dout, T* dq, T* dk, T* dv, void* scratch) {
+  using namespace attention;
+  const int window = window_of(row_bytes(problem.d, sizeof(T)));
+  if (dq) check(problem, plans.size(), window);
+  if (dk || dv) check(problem, transposed.size(), window);
+  if (problem.matrices == 0 || problem.t == 0) return;
+  const bool aligned = all_aligned(q, k, v, out, dout, dq, dk, dv);
+  auto* stats = static_cast<float4*>(scratch);
+  const std::int64_t rows = problem.matrices * problem.t;
+  with_bool(problem.dropout_p > 0, [&](auto drops) {
+    statistics_kernel<T, drops><<<static_cast<unsigned>((rows + 31) / 32), 256, 0, cuda(stream)>>>(
+        out, dout, lse, rows, static_cast<int>(problem.d), aligned, problem.seed, problem.sequence, stats);
+    LACUNA_CUDA_LAUNCHED("attention statistics");
+    with_tile<T>(stream, problem.d, [&](auto tile) {
+      using TileOf = decltype(tile);
+      constexpr int threads = (kNarrowPanels + kProducers) * 32;
+      constexpr int parked = kParkedBytes<TileOf>;
+      Args args = common_args(problem, TileOf::kWindow, kNarrowPanels);
+      args.stats = stats;
+      args.aligned = aligned;
+      with_bool(problem.causal, [&](auto causal) {
+        if (dq) {
+          Args of = args;
+          of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
+          constexpr Shape row_shape = causal ? Shape::lower : Shape::plan;
+          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false>, threads,
+                    Layout<TileOf, kNarrowPanels, false, parked>::kBytes, problem, plans, of);
+        }
+        if (!dk && !dv) return;
+        constexpr Shape shape = causal ? Shape::upper : Shape::plan;
+        Args of = args;
+        of.a[0] = k, of.a[1] = v, of.b[0] = q, of.b[1] = dout, of.out[0] = dk, of.out[1] = dv;
+        constexpr int with_main = Layout<TileOf, kNarrowPanels, true, parked>::kBytes;
+        constexpr int side_alone = Layout<TileOf, kNarrowPanels, true, 0>::kBytes;
+        // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
+        if constexpr (TileOf::kRowBytes <= 256) {
+          if (dk && dv) {
+            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true>, threads, with_main, problem,
+                      transposed, of);
+            return;
+          }
+        }
+        if (dk)
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, false>, threads, with_main, problem,
+                    transposed, of);
+        if (dv)
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, false, true>, threads, side_alone, problem,
+                    transposed, of);
+      });
+    });
+  });
+}
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,163 @@
+// Forward: a warp per panel walks the windows with a running softmax.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/sparse_attention/dropout_mask.h"
+#include "kernels/sparse_attention/pipeline.cuh"
+
+namespace lacuna::kernels::attention {
+
+/// Rows' maxima may lag this far behind, in powers of two, before sums are rescaled: exact either way, since the same
+/// maximum divides in the end.
+constexpr float kSlack = 8;
+
+template <class TileOf>
+struct RunningSoftmax {
+  typename TileOf::Output out = {};
+  float maximum[2];       // in force, of raw scores; rows g and g + 8
+  float limit[2];         // beyond which it must move
+  float shift[2];         // maximum * scale, 0 while there is none
+  float sum[2] = {0, 0};  // this lane's columns
+
+  __device__ RunningSoftmax() {
+    maximum[0] = maximum[1] = limit[0] = limit[1] = -INFINITY;
+    shift[0] = shift[1] = 0;
+  }
+  __device__ void raise(const float (&seen)[2], float scale) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float m = fmaxf(seen[h], __shfl_xor_sync(kFullWarp, seen[h], 1));
+      m = fmaxf(maximum[h], fmaxf(m, __shfl_xor_sync(kFullWarp, m, 2)));
+      const float used = m == -INFINITY ? 0.0f : m;
+      const float factor = exp2_fast((maximum[h] - used) * scale);
+      maximum[h] = m;
+      limit[h] = m + kSlack / scale;
+      shift[h] = used * scale;
+      sum[h] *= factor;
+#pragma unroll
+      for (int l = 0; l < TileOf::kLines; ++l)
+#pragma unroll
+        for (int j = 0; j < TileOf::kColumns; ++j) out[l][j][2 * h] *= factor, out[l][j][2 * h + 1] *= factor;
+    }
+  }
+};
+
+template <Shape shape, class TileOf, class L, bool drops, int num>
+__device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<TileOf>& state,
+                                             const typename TileOf::Rows& q, const PanelTiles<shape, L>& tiles,
+                                             int tile, std::uint32_t stage, int first_row,
+                                             const RowKey (&row_keys)[2]) {
+  const std::uint32_t g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  const Slots<shape, num> slots(tiles, tile);
+  float p[num][4] = {};
+  {
+    std::uint32_t at[num];
+    slots.score_rows(at);
+#pragma unroll
+    for (int n = 0; n < num; ++n) at[n] = row_chunk(stage, at[n], TileOf::kRowBytes, c);
+    TileOf::template score<num>(p, q, at);
+  }
+  slots.mask(p, first_row, args.t);
+  float seen[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+  for (int n = 0; n < num; ++n)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) seen[e / 2] = fmaxf(seen[e / 2], p[n][e]);
+  if (__any_sync(kFullWarp, seen[0] > state.limit[0] || seen[1] > state.limit[1])) state.raise(seen, args.scale);
+  std::uint32_t from[num][2];
+  if constexpr (drops) slots.output_rows(from);
+#pragma unroll
+  for (int n = 0; n < num; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      p[n][e] = exp2_fast(fmaf(p[n][e], args.scale, -state.shift[e / 2]));
+      state.sum[e / 2] += p[n][e];
+      if constexpr (drops) {
+        const bool drop = dropout_word(row_keys[e / 2], tiles.column0 + from[n][e & 1]) < args.drop_below;
+        p[n][e] = drop ? 0.0f : p[n][e] * args.keep_scale;
+      }
+    }
+  }
+  if constexpr (!drops) slots.output_rows(from);
+#pragma unroll
+  for (int n = 0; n < num; ++n)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) from[n][i] = row_chunk(stage + L::kRows, from[n][i], TileOf::kRowBytes, g);
+  TileOf::template accumulate<num>(state.out, p, from);
+}
+
+template <class T, class TileOf, int num_panels, Shape shape, bool drops, int step_tiles>
+__global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_kernel(const __grid_constant__ Args args) {
+  using L = Layout<TileOf, num_panels, false, 0>;
+  extern __shared__ char raw[];
+  const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
+  auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
+  const std::uint32_t stages = header + L::kHeader;
+  const int warp = threadIdx.x / 32;
+  const Work work = block_work<shape>(args);
+  const Windows<shape, num_panels, L::kWindow> windows(args, work, words);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < L::kStages; ++s)
+      barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
+  }
+  __syncthreads();
+  if (warp >= num_panels) {
+    give_registers<num_panels>();
+    produce<T, shape, L, TileOf, num_panels, false>(args, work, windows, stages, full, empty);
+  } else {
+    take_registers<num_panels>();
+    const int first_row = (work.block * num_panels + warp) * kPanelRows;
+    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
+    typename TileOf::Rows q;
+    load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
+                         args.negate);
+    RowKey row_keys[2];
+    const int g = threadIdx.x % 32 / 4;
+    if constexpr (drops) {
+      const auto key_of = [&](int row) {
+        const auto rows_before =
+            static_cast<std::uint64_t>(args.first_matrix + work.matrix) * static_cast<std::uint64_t>(args.t);
+        return dropout_row_key(args.seed, args.sequence, rows_before + row);
+      };
+      row_keys[0] = key_of(first_row + g);
+      row_keys[1] = key_of(first_row + g + 8);
+    }
+    RunningSoftmax<TileOf> state;
+    int stage = 0;
+    std::uint32_t parity = 0;
+    for (int w = windows.next(windows.begin); w < windows.end; w = windows.next(w + 1)) {
+      barrier_wait(full + stage * 8, parity);
+      const std::uint32_t base = stages + stage * L::kStageBytes;
+      const PanelTiles<shape, L> tiles(base, w, warp, first_row);
+      int tile = tiles.begin;
+      if constexpr (step_tiles > 1) {
+        for (; tile + step_tiles <= tiles.end; tile += step_tiles)
+          forward_step<shape, TileOf, L, drops, 2 * step_tiles>(args, state, q, tiles, tile, base, first_row, row_keys);
+      }
+      for (; tile < tiles.end; ++tile)
+        forward_step<shape, TileOf, L, drops, 2>(args, state, q, tiles, tile, base, first_row, row_keys);
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
+      if (++stage == L::kStages) stage = 0, parity ^= 1;
+    }
+    float factor[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float sum = state.sum[h];
+      sum += __shfl_xor_sync(kFullWarp, sum, 1);
+      sum += __shfl_xor_sync(kFullWarp, sum, 2);
+      factor[h] = sum > 0 || sum != sum ? 1.0f / sum : 0.0f;
+      const int row = first_row + g + 8 * h;
+      if (args.lse && threadIdx.x % 4 == 0 && row < args.t) {
+        const float log_sum = (state.shift[h] + log2f(sum)) * 0.6931471805599453f;
+        args.lse[static_cast<std::int64_t>(work.matrix) * args.t + row] = sum == 0 ? INFINITY : log_sum;
+      }
+    }
+    store_rows<T, TileOf>(state.out, factor, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
+                          args.aligned);
+  }
+}
+
+}  // namespace lacuna::kernels::attention

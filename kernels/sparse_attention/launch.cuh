@@ -1,0 +1,108 @@
+// From a problem to kernel arguments: what forward and backward share on the host.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/runtime/cuda_check.h"
+#include "kernels/sparse_attention/dropout_mask.h"
+#include "kernels/sparse_attention/pipeline.cuh"
+
+namespace lacuna::kernels::attention {
+
+inline cudaStream_t cuda(CudaStream stream) { return static_cast<cudaStream_t>(stream.handle); }
+
+template <class... T>
+bool all_aligned(const T*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
+}
+
+inline void check(const AttentionProblem& problem, std::size_t plans, std::int64_t window) {
+  const std::int64_t windows = (problem.t + window - 1) / window;
+  if (!attention_supports(problem.d)) throw runtime::Failure{0, "sparse_attention: d must be 32, 64 or 128"};
+  if (problem.causal) return;
+  if (windows > kMaxWindowWords * 32)
+    throw runtime::Failure{0, "sparse_attention: more than 16,384 windows of columns"};
+  if (static_cast<std::int64_t>(plans) * problem.matrices_per_pattern < problem.matrices)
+    throw runtime::Failure{0, "sparse_attention: fewer plans than the matrices need"};
+}
+
+inline Args common_args(const AttentionProblem& problem, int window, int num_panels) {
+  Args args{};
+  args.t = static_cast<int>(problem.t);
+  args.d = static_cast<int>(problem.d);
+  args.windows = static_cast<int>((problem.t + window - 1) / window);
+  args.panels = static_cast<int>((problem.t + kPanelRows - 1) / kPanelRows);
+  args.blocks = static_cast<int>(blocks_of(problem.t, num_panels));
+  args.order_at = num_panels == kWidePanels ? 0 : static_cast<int>(blocks_of(problem.t, kWidePanels));
+  // A masked score is -inf, so the factor must not be 0.
+  args.scale = static_cast<float>(std::max(std::abs(problem.scale) * 1.4426950408889634, 1e-30));
+  args.out_scale = static_cast<float>(problem.scale);
+  args.negate = problem.scale < 0;
+  args.drop_below = dropout_threshold(problem.dropout_p);
+  args.keep_scale = static_cast<float>(1 / (1 - problem.dropout_p));
+  args.seed = problem.seed;
+  args.sequence = problem.sequence;
+  return args;
+}
+
+/// Launches over all matrices, as many patterns at a time as the arguments hold.
+template <class T, class Kernel>
+void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, const AttentionProblem& problem,
+            std::span<const PanelPlan> plans, Args args) {
+  LACUNA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+  const std::int64_t per_launch =
+      problem.causal ? problem.matrices : std::min(problem.matrices, kMaxPlans * problem.matrices_per_pattern);
+  args.matrices_per_pattern = static_cast<int>(problem.matrices_per_pattern);
+  const auto offset = [](auto* p, std::int64_t by) { return p ? p + by : p; };
+  for (std::int64_t x = 0; x < problem.matrices; x += per_launch) {
+    Args part = args;
+    const std::int64_t matrices = std::min(per_launch, problem.matrices - x), at = x * problem.t * problem.d;
+    for (int i = 0; i < 2; ++i) {
+      part.a[i] = offset(static_cast<const T*>(args.a[i]), at);
+      part.b[i] = offset(static_cast<const T*>(args.b[i]), at);
+      part.out[i] = offset(static_cast<T*>(args.out[i]), at);
+    }
+    part.lse = offset(args.lse, x * problem.t);
+    part.stats = offset(args.stats, x * problem.t);
+    part.first_matrix = static_cast<int>(x);
+    const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
+    for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
+      part.plans[i] = plans[first + i];
+    kernel<<<dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), threads, shared_bytes,
+             cuda(stream)>>>(part);
+    LACUNA_CUDA_LAUNCHED("sparse_attention");
+  }
+}
+
+/// Calls f(std::bool_constant<x>).
+template <class F>
+void with_bool(bool x, F&& f) {
+  if (x)
+    f(std::true_type{});
+  else
+    f(std::false_type{});
+}
+
+/// Calls f(Tile{}) for the element type, precision and d.
+template <class T, class F>
+void with_tile(CudaStream stream, std::int64_t d, F&& f) {
+  if constexpr (sizeof(T) == 2) {
+    if (d == 128)
+      f(Tile<Arithmetic::bf16, 256>{});
+    else
+      f(Tile<Arithmetic::bf16, 128>{});
+  } else if (stream.allow_tf32) {
+    if (d == 128)
+      f(Tile<Arithmetic::tf32, 512>{});
+    else
+      f(Tile<Arithmetic::tf32, 256>{});
+  } else {
+    if (d == 128)
+      f(Tile<Arithmetic::tf32x3, 512>{});
+    else
+      f(Tile<Arithmetic::tf32x3, 256>{});
+  }
+}
+
+}  // namespace lacuna::kernels::attention

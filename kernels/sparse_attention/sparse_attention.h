@@ -1,0 +1,79 @@
+// Fused attention over a fixed sparse pattern: softmax(scale * Q K^T on the pattern) V, forward and backward, without
+// storing scores. The tiling over keys with a running softmax is FlashAttention's (Dao et al., 2022; Dao, 2023); the
+// pattern enters as *panels*: 16 query rows, and the keys that any of them uses.
+//
+//   t: tokens.  d: features of a head.  panel: 16 consecutive rows.  window: consecutive columns that are staged in
+//   shared memory together.  slot: one (panel, column) with the 16 bits of the rows that have the entry.
+//   tile: 16 slots of one panel and window, the unit of work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "kernels/runtime/bf16.h"
+#include "kernels/runtime/views.h"
+
+namespace lacuna::kernels {
+
+inline constexpr int kPanelRows = 16;
+inline constexpr int kTileSlots = 16;
+
+/// One pattern, packed for the fused kernels. Built on the device by `panel_plan_offsets` and `panel_plan_slots`.
+struct PanelPlan {
+  const std::int32_t* tile_offsets = nullptr;  ///< [windows * panels + 1], window-major: first tile of (window, panel)
+  const std::uint32_t* slots = nullptr;        ///< [tiles * 16]: column within its window | rows << 16
+  const std::int32_t* block_order =
+      nullptr;  ///< orders of blocks, most tiles first, for both sizes of block in tiling.h
+};
+
+/// Whether the fused kernels take heads of d features.
+constexpr bool attention_supports(std::int64_t d) { return d == 32 || d == 64 || d == 128; }
+
+/// Columns of a window: a property of the element type and d, so that two windows of K and V fit shared memory.
+template <class T>
+std::int64_t attention_window(std::int64_t d);
+
+/// Entries of PanelPlan::tile_offsets, and of PanelPlan::block_order, for t rows.
+std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window);
+std::int64_t attention_block_order_size(std::int64_t t);
+
+/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets
+/// and block_order, and returns the number of tiles (waits for the device, as building any pattern does). Deterministic.
+std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window);
+std::int64_t panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
+                                const std::int32_t* col_indices, std::int32_t* tile_offsets, std::int32_t* block_order,
+                                void* scratch);
+/// Step 2: slots [16 * tiles].
+void panel_plan_slots(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
+                      const std::int32_t* col_indices, const std::int32_t* tile_offsets, std::uint32_t* slots);
+
+/// What forward and backward share. Matrices are [matrices, t, d], contiguous, d in {32, 64, 128}.
+struct AttentionProblem {
+  std::int64_t matrices = 0;              ///< heads * batch, head-major
+  std::int64_t matrices_per_pattern = 1;  ///< matrix x uses plan x / matrices_per_pattern
+  std::int64_t t = 0;
+  std::int64_t d = 0;
+  double scale = 1;
+  bool causal = false;  ///< every column up to the row, without a plan
+  double dropout_p = 0;
+  std::uint64_t seed = 0;
+  std::uint64_t sequence = 0;
+};
+
+/// out = softmax(scale * q k^T on the pattern) v, dropout applied to the probabilities; a row without entries gives
+/// zeros. lse [matrices, t] f32: log of the sum of exponentials by row, +inf for an empty row; may be null.
+/// T is Bf16 or float. float runs on tensor cores: TF32 where the stream allows it, else three TF32 products (f32 accurate).
+template <class T>
+void sparse_attention_forward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans, const T* q,
+                              const T* k, const T* v, T* out, float* lse);
+
+/// dq, dk, dv from dout; a null one is not computed. `transposed`: the plans of the transposed patterns. The dropout
+/// mask is drawn again from (seed, sequence). No atomics: equal bits on every run.
+std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionProblem&);
+template <class T>
+void sparse_attention_backward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans,
+                               std::span<const PanelPlan> transposed, const T* q, const T* k, const T* v, const T* out,
+                               const float* lse, const T* dout, T* dq, T* dk, T* dv, void* scratch);
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,427 @@
+// Fused sparse attention against f64 loops: every element type and precision, the hard shapes, dropout, equal bits on a
+// second run; and the packed plan against its pattern. All on CUDA: skipped, visibly, without a device.
+#include "kernels/sparse_attention/sparse_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/device.h"
+#include "core/tensor.h"
+#include "kernels/sparse_attention/dropout_mask.h"
+
+namespace lacuna::kernels {
+namespace {
+
+struct Pattern {
+  std::int64_t t = 0;
+  std::vector<std::int32_t> offsets{0}, columns;
+};
+
+Pattern pattern_of(std::int64_t t, const std::function<bool(std::int64_t, std::int64_t)>& has) {
+  Pattern p{t};
+  for (std::int64_t i = 0; i < t; ++i) {
+    for (std::int64_t j = 0; j < t; ++j) {
+      if (has(i, j)) p.columns.push_back(static_cast<std::int32_t>(j));
+    }
+    p.offsets.push_back(static_cast<std::int32_t>(p.columns.size()));
+  }
+  return p;
+}
+TEST(AttentionDropoutMask, DropsTheShareAskedForAndNoMorePairsThanChance) {
+  const std::int64_t t = 400;
+  std::vector<bool> gone_at;
+  for (std::int64_t i = 0; i < t; ++i) {
+    const attention::RowKey key = attention::dropout_row_key(3, 4, static_cast<std::uint64_t>(i));
+    for (std::uint32_t j = 0; j < t; ++j)
+      gone_at.push_back(attention::dropout_word(key, j) < attention::dropout_threshold(0.1));
+  }
+  // Dropped: one; it and its right neighbour; it and its lower neighbour; the four corners of a rectangle.
+  std::int64_t one = 0, right = 0, below = 0, corners = 0;
+  const auto gone = [&](std::int64_t i, std::int64_t j) { return gone_at[static_cast<std::size_t>(i * t + j)]; };
+  for (std::int64_t i = 0; i + 7 < t; ++i) {
+    for (std::int64_t j = 0; j + 5 < t; ++j) {
+      one += gone(i, j);
+      right += gone(i, j) && gone(i, j + 1);
+      below += gone(i, j) && gone(i + 1, j);
+      corners += gone(i, j) && gone(i + 7, j) && gone(i, j + 5) && gone(i + 7, j + 5);
+    }
+  }
+  const double n = static_cast<double>((t - 7) * (t - 5));
+  EXPECT_NEAR(static_cast<double>(one) / n, 0.1, 0.004);
+  EXPECT_NEAR(static_cast<double>(right) / n, 0.01, 0.0015);
+  EXPECT_NEAR(static_cast<double>(below) / n, 0.01, 0.0015);
+  EXPECT_NEAR(static_cast<double>(corners) / n, 0.0001, 0.0001);
+}
+
+#if LACUNA_HAS_CUDA
+
+Pattern random_pattern(std::int64_t t, double present, unsigned seed) {
+  std::mt19937 generator(seed);
+  return pattern_of(t, [&](std::int64_t, std::int64_t) { return generator() < present * 4294967296.0; });
+}
+Pattern causal_pattern(std::int64_t t) {
+  return pattern_of(t, [](std::int64_t i, std::int64_t j) { return j <= i; });
+}
+Pattern band_pattern(std::int64_t t, std::int64_t band) {
+  return pattern_of(t, [=](std::int64_t i, std::int64_t j) { return j <= i && i - j < band; });
+}
+
+Pattern transpose(const Pattern& p) {
+  Pattern out{p.t, std::vector<std::int32_t>(static_cast<std::size_t>(p.t) + 1, 0), {}};
+  std::vector<std::vector<std::int32_t>> rows(static_cast<std::size_t>(p.t));
+  for (std::int64_t i = 0; i < p.t; ++i) {
+    for (auto e = static_cast<std::size_t>(p.offsets[i]); e < static_cast<std::size_t>(p.offsets[i + 1]); ++e)
+      rows[static_cast<std::size_t>(p.columns[e])].push_back(static_cast<std::int32_t>(i));
+  }
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    out.columns.insert(out.columns.end(), rows[r].begin(), rows[r].end());
+    out.offsets[r + 1] = static_cast<std::int32_t>(out.columns.size());
+  }
+  return out;
+}
+
+enum class Mode { bf16, tf32, f32 };
+
+struct Case {
+  std::vector<Pattern> patterns;  // one, or one per head
+  std::int64_t heads = 1;
+  std::int64_t batch = 1;
+  std::int64_t d = 64;
+  double scale = 0.125;
+  bool causal = false;
+  double dropout_p = 0;
+  std::int64_t shift = 0;  // elements by which the matrices are misaligned
+};
+
+constexpr std::uint64_t kSeed = 77, kSequence = 5;
+
+struct Expected {
+  std::vector<double> out, dq, dk, dv, lse;
+};
+
+Expected naive(const Case& c, const std::vector<float> (&in)[4]) {
+  const std::int64_t t = c.patterns[0].t, d = c.d, matrices = c.heads * c.batch;
+  const auto n = static_cast<std::size_t>(matrices * t * d);
+  Expected e{std::vector<double>(n), std::vector<double>(n), std::vector<double>(n), std::vector<double>(n),
+             std::vector<double>(static_cast<std::size_t>(matrices * t), std::numeric_limits<double>::infinity())};
+  const std::uint32_t threshold = attention::dropout_threshold(c.dropout_p);
+  for (std::int64_t x = 0; x < matrices; ++x) {
+    const Pattern& p = c.patterns[c.patterns.size() == 1 ? 0 : static_cast<std::size_t>(x / c.batch)];
+    const auto at = [&](std::int64_t row) { return static_cast<std::size_t>((x * t + row) * d); };
+    for (std::int64_t i = 0; i < t; ++i) {
+      const std::int64_t begin = p.offsets[static_cast<std::size_t>(i)],
+                         end = p.offsets[static_cast<std::size_t>(i) + 1];
+      const auto count = static_cast<std::size_t>(end - begin);
+      std::vector<double> prob(count), dp(count), keep(count, 1);
+      double most = -std::numeric_limits<double>::infinity(), sum = 0, mean = 0;
+      for (std::size_t e2 = 0; e2 < count; ++e2) {
+        const std::int64_t j = p.columns[static_cast<std::size_t>(begin) + e2];
+        for (std::int64_t f = 0; f < d; ++f) {
+          const auto u = static_cast<std::size_t>(f);
+          prob[e2] += c.scale * in[0][at(i) + u] * in[1][at(j) + u];
+          dp[e2] += static_cast<double>(in[3][at(i) + u]) * in[2][at(j) + u];
+        }
+        if (c.dropout_p > 0) {
+          const attention::RowKey key =
+              attention::dropout_row_key(kSeed, kSequence, static_cast<std::uint64_t>(x * t + i));
+          keep[e2] =
+              attention::dropout_word(key, static_cast<std::uint32_t>(j)) < threshold ? 0 : 1 / (1 - c.dropout_p);
+        }
+        most = std::max(most, prob[e2]);
+      }
+      for (double& v : prob) sum += v = std::exp(v - most);
+      if (count) e.lse[static_cast<std::size_t>(x * t + i)] = most + std::log(sum);
+      for (std::size_t e2 = 0; e2 < count; ++e2) mean += (prob[e2] /= sum) * (dp[e2] *= keep[e2]);
+      for (std::size_t e2 = 0; e2 < count; ++e2) {
+        const std::int64_t j = p.columns[static_cast<std::size_t>(begin) + e2];
+        const double ds = c.scale * prob[e2] * (dp[e2] - mean), kept = prob[e2] * keep[e2];
+        for (std::size_t f = 0; f < static_cast<std::size_t>(d); ++f) {
+          e.out[at(i) + f] += kept * in[2][at(j) + f];
+          e.dq[at(i) + f] += ds * in[1][at(j) + f];
+          e.dk[at(j) + f] += ds * in[0][at(i) + f];
+          e.dv[at(j) + f] += kept * in[3][at(i) + f];
+        }
+      }
+    }
+  }
+  return e;
+}
+
+template <class T>
+T stored(float x) {
+  if constexpr (sizeof(T) == 2)
+    return to_bf16(x);
+  else
+    return x;
+}
+float read(float x) { return x; }
+float read(Bf16 x) { return to_float(x); }
+
+/// Device memory for count elements, NaN all over, of which the matrix starts `shift` elements in.
+template <class T>
+struct Matrix {
+  Tensor bytes;
+  T* data = nullptr;
+  std::size_t count = 0;
+  Matrix(Device device, std::size_t n, std::int64_t shift) : count(n) {
+    bytes = Tensor::from(std::vector<std::uint8_t>((n + 32) * sizeof(T), 0xff),
+                         {static_cast<std::int64_t>((n + 32) * sizeof(T))})
+                .to(device);
+    data = static_cast<T*>(bytes.raw()) + shift;
+  }
+  std::vector<T> host() const {
+    const std::vector<std::uint8_t> all = bytes.to_vector<std::uint8_t>();
+    std::vector<T> out(count);
+    std::memcpy(out.data(), all.data() + (reinterpret_cast<const char*>(data) - static_cast<const char*>(bytes.raw())),
+                count * sizeof(T));
+    return out;
+  }
+  void fill(const std::vector<T>& values) {
+    std::vector<std::uint8_t> all(bytes.nbytes(), 0xff);
+    std::memcpy(all.data() + (reinterpret_cast<const char*>(data) - static_cast<const char*>(bytes.raw())),
+                values.data(), count * sizeof(T));
+    bytes.copy_from(Tensor::from(all, bytes.shape()));
+  }
+};
+
+struct Plan {
+  Tensor offsets, columns, tile_offsets, order, slots;
+  PanelPlan view() const {
+    return {tile_offsets.data<std::int32_t>(), static_cast<const std::uint32_t*>(slots.raw()),
+            order.data<std::int32_t>()};
+  }
+};
+
+Plan make_plan(Device device, const Pattern& p, std::int64_t window) {
+  const CudaStream stream = cuda_stream(device);
+  const auto upload = [&](const std::vector<std::int32_t>& v) {
+    return Tensor::from(v, {static_cast<std::int64_t>(v.size())}).to(device);
+  };
+  Plan plan{upload(p.offsets), upload(p.columns)};
+  plan.tile_offsets = Tensor::empty({attention_plan_offsets_size(p.t, window)}, DType::i32, device);
+  plan.order = Tensor::empty({attention_block_order_size(p.t)}, DType::i32, device);
+  const Tensor scratch =
+      Tensor::empty({static_cast<std::int64_t>(panel_plan_scratch_bytes(stream, p.t, window))}, DType::u8, device);
+  const auto* rows = plan.offsets.data<std::int32_t>();
+  const auto* cols = plan.columns.data<std::int32_t>();
+  const std::int64_t tiles = panel_plan_offsets(stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(),
+                                                plan.order.data<std::int32_t>(), scratch.raw());
+  plan.slots = Tensor::full({tiles * kTileSlots}, -1, DType::i32, device);
+  panel_plan_slots(stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(),
+                   static_cast<std::uint32_t*>(plan.slots.raw()));
+  return plan;
+}
+
+double norm(const std::vector<double>& x) {
+  double sum = 0;
+  for (const double v : x) sum += v * v;
+  return std::sqrt(sum);
+}
+
+/// ||got - want|| / max(||want||, floor).
+template <class T>
+double error(const std::vector<T>& got, const std::vector<double>& want, double floor) {
+  double wrong = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const double difference = static_cast<double>(read(got[i])) - want[i];
+    wrong += difference * difference;  // NaN stays
+  }
+  const double size = std::max(norm(want), floor);
+  return size > 0 ? std::sqrt(wrong) / size : std::sqrt(wrong);
+}
+
+template <class T>
+void run_case(Mode mode, const Case& c, const char* what) {
+  SCOPED_TRACE(what);
+  const Device device{DeviceType::cuda, 0};
+  const std::int64_t t = c.patterns[0].t, matrices = c.heads * c.batch;
+  const auto n = static_cast<std::size_t>(matrices * t * c.d);
+  std::mt19937 generator(static_cast<unsigned>(n));
+  std::normal_distribution<float> normal;
+  std::vector<float> in[4];
+  std::vector<Matrix<T>> given, made;
+  for (auto& values : in) {
+    std::vector<T> kept(n);
+    values.resize(n);
+    for (std::size_t i = 0; i < n; ++i) values[i] = read(kept[i] = stored<T>(normal(generator)));
+    given.emplace_back(device, n, c.shift).fill(kept);
+  }
+  const Expected want = naive(c, in);
+  CudaStream stream = cuda_stream(device);
+  stream.allow_tf32 = mode == Mode::tf32;
+  const std::int64_t window = attention_window<T>(c.d);
+  std::vector<Plan> kept_plans;
+  std::vector<PanelPlan> rows, columns;
+  if (!c.causal) {
+    for (const Pattern& p : c.patterns) {
+      kept_plans.push_back(make_plan(device, p, window));
+      rows.push_back(kept_plans.back().view());
+      kept_plans.push_back(make_plan(device, transpose(p), window));
+      columns.push_back(kept_plans.back().view());
+    }
+  }
+  const AttentionProblem problem{.matrices = matrices,
+                                 .matrices_per_pattern = c.patterns.size() == 1 ? matrices : c.batch,
+                                 .t = t,
+                                 .d = c.d,
+                                 .scale = c.scale,
+                                 .causal = c.causal,
+                                 .dropout_p = c.dropout_p,
+                                 .seed = kSeed,
+                                 .sequence = kSequence};
+  Matrix<float> lse(device, static_cast<std::size_t>(matrices * t), 0);
+  const Tensor scratch = Tensor::empty(
+      {static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes(stream, problem))}, DType::u8, device);
+  std::vector<T> results[2][4];
+  for (auto& result : results) {
+    made.clear();
+    for (int i = 0; i < 4; ++i) made.emplace_back(device, n, c.shift);
+    sparse_attention_forward<T>(stream, problem, rows, given[0].data, given[1].data, given[2].data, made[0].data,
+                                lse.data);
+    sparse_attention_backward<T>(stream, problem, rows, columns, given[0].data, given[1].data, given[2].data,
+                                 made[0].data, lse.data, given[3].data, made[1].data, made[2].data, made[3].data,
+                                 scratch.raw());
+    for (std::size_t i = 0; i < 4; ++i) result[i] = made[i].host();
+  }
+  // Scores of about scale * sqrt(d): their own error grows with them, and so does that of what they weigh.
+  const double spread = std::max(1.0, 0.5 * std::abs(c.scale) * std::sqrt(static_cast<double>(c.d)));
+  const double tolerance = spread * (mode == Mode::bf16 ? 1.2e-2 : mode == Mode::tf32 ? 3e-3 : 5e-6);
+  const std::vector<double>* wanted[4] = {&want.out, &want.dq, &want.dk, &want.dv};
+  const char* names[4] = {"out", "dq", "dk", "dv"};
+  // With one entry a row the gradient of the scores is dP - D = 0 but for rounding: then this is its scale.
+  const double cancelled = std::abs(c.scale) * norm(want.dv);
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(std::memcmp(results[0][i].data(), results[1][i].data(), n * sizeof(T)), 0)
+        << names[i] << " on a second run";
+    EXPECT_LT(error(results[0][i], *wanted[i], i == 1 || i == 2 ? cancelled : 0), tolerance) << names[i];
+  }
+  const std::vector<float> sums = lse.host();
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (std::isinf(want.lse[i]))
+      ASSERT_TRUE(std::isinf(sums[i]) && sums[i] > 0) << "lse of row " << i;
+    else
+      ASSERT_NEAR(sums[i], want.lse[i], tolerance * (1 + std::abs(want.lse[i]))) << "row " << i;
+  }
+}
+
+class SparseAttentionOnCuda : public ::testing::TestWithParam<Mode> {
+ protected:
+  void SetUp() override {
+    const std::string reason = cuda_unavailable_reason();
+    if (!reason.empty()) GTEST_SKIP() << "no CUDA device: " << reason;
+  }
+  static void run(const Case& c, const char* what) {
+    if (GetParam() == Mode::bf16)
+      run_case<Bf16>(GetParam(), c, what);
+    else
+      run_case<float>(GetParam(), c, what);
+  }
+};
+
+TEST_P(SparseAttentionOnCuda, AgreesWithItsDefinition) {
+  for (const std::int64_t d : {32, 64, 128}) {
+    for (const std::int64_t t : {1, 16, 17, 65, 129, 333}) {
+      const double scale = 1 / std::sqrt(static_cast<double>(d));
+      run({{random_pattern(t, 0.1, static_cast<unsigned>(t))}, 2, 1, d, scale}, "random");
+      run({{causal_pattern(t)}, 1, 2, d, scale, true}, "causal");
+    }
+  }
+}
+
+TEST_P(SparseAttentionOnCuda, TakesHardPatterns) {
+  for (const std::int64_t d : {64, 128}) {
+    run({{pattern_of(40, [](std::int64_t, std::int64_t) { return false; })}, 1, 1, d}, "empty");
+    run({{pattern_of(150, [](std::int64_t, std::int64_t) { return true; })}, 1, 2, d}, "full");
+    run({{pattern_of(270, [](std::int64_t i, std::int64_t) { return i == 133; })}, 1, 1, d}, "one full row");
+    run({{pattern_of(270, [](std::int64_t, std::int64_t j) { return j == 133; })}, 1, 1, d}, "one full column");
+    run({{pattern_of(301, [](std::int64_t i, std::int64_t j) { return i % 3 == 0 && (i * 7 + j * 13) % 11 == 0; })},
+         2,
+         2,
+         d},
+        "empty rows");
+    run({{band_pattern(500, 40)}, 2, 1, d}, "band");
+    run({{pattern_of(400, [](std::int64_t i, std::int64_t j) { return j <= i && j % 4 == i % 4; })}, 1, 1, d},
+        "one class of columns");
+    run({{random_pattern(257, 0.05, 3), band_pattern(257, 70), random_pattern(257, 0.5, 4)}, 3, 2, d}, "per head");
+  }
+  std::vector<Pattern> many;
+  for (unsigned i = 0; i < 35; ++i) many.push_back(random_pattern(33, 0.3, i));
+  run({many, 35, 1, 64, 0.2, false, 0.2}, "more heads than a launch takes patterns");
+}
+
+TEST_P(SparseAttentionOnCuda, TakesAnyScaleAndAddress) {
+  for (const double scale : {-0.2, 0.0, 1.0}) run({{random_pattern(100, 0.3, 9)}, 1, 1, 64, scale}, "scale");
+  for (const std::int64_t shift : {1, 3}) {
+    Case c{{random_pattern(130, 0.2, 9)}, 2, 1, 128, 0.1};
+    c.shift = shift;
+    run(c, "misaligned");
+    c.causal = true;
+    c.patterns = {causal_pattern(130)};
+    run(c, "misaligned, causal");
+  }
+}
+
+TEST_P(SparseAttentionOnCuda, DropsTheSameForwardAndBackward) {
+  for (const std::int64_t d : {64, 128}) {
+    run({{random_pattern(260, 0.2, 9)}, 2, 2, d, 0.1, false, 0.3}, "dropout");
+    run({{causal_pattern(260)}, 2, 1, d, 0.1, true, 0.1}, "dropout, causal");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, SparseAttentionOnCuda, ::testing::Values(Mode::bf16, Mode::tf32, Mode::f32),
+                         [](const auto& tested) {
+                           return tested.param == Mode::bf16 ? "Bf16" : tested.param == Mode::tf32 ? "Tf32" : "F32";
+                         });
+
+TEST(PanelPlanOnCuda, HoldsEachEntryOnce) {
+  const std::string reason = cuda_unavailable_reason();
+  if (!reason.empty()) GTEST_SKIP() << "no CUDA device: " << reason;
+  for (const std::int64_t window : {64, 128}) {
+    for (const Pattern& p : {random_pattern(333, 0.1, 1), band_pattern(300, 90), random_pattern(129, 0.9, 2)}) {
+      const Plan plan = make_plan({DeviceType::cuda, 0}, p, window);
+      const auto first = plan.tile_offsets.to_vector<std::int32_t>();
+      const auto words = plan.slots.to_vector<std::int32_t>();
+      const std::int64_t panels = (p.t + kPanelRows - 1) / kPanelRows;
+      std::size_t entries = 0;
+      for (std::size_t at = 0; at + 1 < first.size(); ++at) {
+        const auto panel = static_cast<std::int64_t>(at) % panels, w = static_cast<std::int64_t>(at) / panels;
+        std::vector<bool> seen(static_cast<std::size_t>(window));
+        for (auto s = static_cast<std::size_t>(first[at]) * kTileSlots;
+             s < static_cast<std::size_t>(first[at + 1]) * kTileSlots; ++s) {
+          const auto word = static_cast<std::uint32_t>(words[s]);
+          const std::uint32_t c = word & 0xffff;
+          ASSERT_LT(c, window);
+          if (word >> 16 == 0) continue;  // padding
+          ASSERT_FALSE(seen[c]);
+          seen[c] = true;
+          for (int r = 0; r < kPanelRows; ++r) {
+            if (!(word >> (16 + r) & 1)) continue;
+            const std::int64_t row = panel * kPanelRows + r;
+            ASSERT_LT(row, p.t);
+            ASSERT_TRUE(std::binary_search(p.columns.begin() + p.offsets[static_cast<std::size_t>(row)],
+                                           p.columns.begin() + p.offsets[static_cast<std::size_t>(row) + 1],
+                                           static_cast<std::int32_t>(w * window + c)));
+            ++entries;
+          }
+        }
+      }
+      EXPECT_EQ(entries, p.columns.size());
+    }
+  }
+}
+
+#else
+
+TEST(SparseAttentionOnCuda, NeedsCuda) { GTEST_SKIP() << "no CUDA device: " << cuda_unavailable_reason(); }
+
+#endif
+
+}  // namespace
+}  // namespace lacuna::kernels
