@@ -1,0 +1,329 @@
+// The tensor-core SpMM: its layouts on any machine; plan, packing and product against f64 where there is a Hopper GPU.
+#include "kernels/spmm_tensor/spmm_tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/runtime/runtime.h"
+#include "kernels/spmm_tensor/layout.h"
+
+namespace lacuna::kernels {
+namespace {
+
+namespace layout = spmm_tensor_layout;
+
+TEST(SpmmTensorLayout, TilePositionsAreABijection) {
+  for (const int element : {2, 4}) {
+    std::set<int> bytes;
+    for (int row = 0; row < layout::kPanelRows; ++row) {
+      for (int k = 0; k < layout::slab_k(element); ++k) {
+        const int byte = layout::tile_byte(row, k, element);
+        EXPECT_EQ(byte % element, 0);
+        EXPECT_EQ(byte / layout::kRowBytes, row);
+        bytes.insert(byte);
+      }
+    }
+    EXPECT_EQ(static_cast<int>(bytes.size()), layout::kPanelRows * layout::slab_k(element));
+    EXPECT_LT(*bytes.rbegin(), layout::kPanelBytes);
+  }
+}
+
+TEST(SpmmTensorLayout, HardwareOrderStaysWithinAStep) {
+  for (const int element : {2, 4}) {
+    const int step = 32 / element;  // of k, per product
+    for (int k = 0; k < layout::slab_k(element); ++k) EXPECT_EQ(layout::hardware_k(k, element) / step, k / step);
+  }
+  // What the consumer's lane t reads first is its hardware k t, then t + 4.
+  for (int t = 0; t < 4; ++t) {
+    EXPECT_EQ(layout::hardware_k(2 * t, 4), t);
+    EXPECT_EQ(layout::hardware_k(2 * t + 1, 4), t + 4);
+  }
+}
+
+TEST(SpmmTensorLayout, SlabReadsMeetNoBankTwice) {
+  for (const int element : {2, 4}) {
+    // f32 reads 8 bytes a lane, half a warp at a time; bf16 4 bytes.
+    const int lanes = element == 4 ? 16 : 32, bytes = 2 * element;
+    for (int warp = 0; warp < 8; ++warp) {
+      for (int first = 0; first < 32; first += lanes) {
+        for (int odd = 0; odd < 2; ++odd) {
+          std::set<int> banks;
+          for (int lane = first; lane < first + lanes; ++lane) {
+            const int column = warp * 16 + layout::column_of_row(lane / 4);
+            const int at = layout::slab_byte(2 * (lane % 4) + odd, column, element);
+            EXPECT_EQ(layout::slab_byte(2 * (lane % 4) + odd, column + 1, element), at + element);
+            for (int b = 0; b < bytes; b += 4) banks.insert((at + b) / 4 % 32);
+          }
+          EXPECT_EQ(static_cast<int>(banks.size()), 32);
+        }
+      }
+    }
+  }
+}
+
+TEST(SpmmTensorLayout, SlotsAreAPermutation) {
+  for (const int padded : {4, 8, 100, 124, 128, 132, 256, 1024}) {
+    std::set<int> slots;
+    for (int e = 0; e < padded; ++e) slots.insert(layout::slot_of(e, padded));
+    EXPECT_EQ(static_cast<int>(slots.size()), padded);
+    EXPECT_EQ(*slots.begin(), 0);
+    EXPECT_EQ(*slots.rbegin(), padded - 1);
+  }
+}
+
+TEST(SpmmTensorPlan, SizesHoldEveryPadding) {
+  const SpmmTensorPlan plan = spmm_tensor_plan_sizes(SpmmTensorMath::f32, 33, 70, 10);
+  EXPECT_EQ(plan.panels, 2);
+  EXPECT_EQ(plan.slabs, 3);
+  EXPECT_EQ(plan.capacity, 28);  // 10 + 3 * 6
+  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::bf16, 33, 70, 10).slabs, 2);
+  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 1000, 1000, 2).capacity, 8);
+  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 0, 0, 0).capacity, 0);
+}
+
+#if LACUNA_HAS_CUDA
+
+struct Pattern {
+  std::int64_t m, k;
+  std::vector<std::int32_t> offsets, columns;
+  std::int64_t nnz() const { return static_cast<std::int64_t>(columns.size()); }
+};
+
+enum class Rows { all, every_third, one_full, none };
+
+Pattern random_pattern(std::int64_t m, std::int64_t k, double density, Rows rows, unsigned seed) {
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> uniform;
+  Pattern pattern{m, k, {0}, {}};
+  for (std::int64_t i = 0; i < m; ++i) {
+    double d = density;
+    if (rows == Rows::none || (rows == Rows::every_third && i % 3 != 1)) d = 0;
+    if (rows == Rows::one_full) d = i == m / 2 ? 1 : 0.03;
+    for (std::int64_t j = 0; j < k; ++j) {
+      if (uniform(random) < d) pattern.columns.push_back(static_cast<std::int32_t>(j));
+    }
+    pattern.offsets.push_back(static_cast<std::int32_t>(pattern.nnz()));
+  }
+  return pattern;
+}
+
+class SpmmTensor : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    const auto devices = runtime::cuda_devices(&why);
+    if (devices.empty()) GTEST_SKIP() << "no CUDA device: " << why;
+    if (devices[0].compute_capability != 90) GTEST_SKIP() << "needs compute capability 9.0, not " << devices[0].name;
+    stream_ = runtime::open_cuda_device(0);
+  }
+  void TearDown() override {
+    for (void* pointer : allocated_) runtime::release(stream_, 0, pointer);
+  }
+
+  void* allocate(std::size_t bytes, unsigned char fill = 0xff) {
+    const std::vector<unsigned char> filling(bytes, fill);
+    return upload(filling);
+  }
+  template <class T>
+  T* upload(const std::vector<T>& values) {
+    void* pointer = runtime::allocate(stream_, 0, values.size() * sizeof(T) + 256);
+    allocated_.push_back(pointer);
+    runtime::copy(stream_, 0, pointer, values.data(), values.size() * sizeof(T));
+    runtime::synchronize(stream_, 0);
+    return static_cast<T*>(pointer);
+  }
+  template <class T>
+  std::vector<T> download(const T* from, std::size_t count) {
+    std::vector<T> values(count);
+    runtime::copy(stream_, 0, values.data(), from, count * sizeof(T));
+    runtime::synchronize(stream_, 0);
+    return values;
+  }
+
+  SpmmTensorPlan build(const Pattern& pattern, SpmmTensorMath math) {
+    SpmmTensorPlan plan = spmm_tensor_plan_sizes(math, pattern.m, pattern.k, pattern.nnz());
+    plan = spmm_tensor_place(plan, allocate(spmm_tensor_plan_bytes(plan)));
+    spmm_tensor_build(stream_, plan, upload(pattern.offsets), upload(pattern.columns),
+                      allocate(spmm_tensor_build_scratch_bytes(stream_, plan)));
+    return plan;
+  }
+
+  template <class T>
+  void check(SpmmTensorMath math, const Pattern& pattern, std::int64_t n, std::int64_t extra_ld, bool with_bias,
+             Activation activation, bool positive = false);
+
+  CudaStream stream_;
+  std::vector<void*> allocated_;
+};
+
+double value_of(float x) { return x; }
+double value_of(Bf16 x) { return to_float(x); }
+
+/// The product twice, over poisoned C and poisoned padding of B; against f64 and, for f32, against a plain f32 chain.
+template <class T>
+void SpmmTensor::check(SpmmTensorMath math, const Pattern& pattern, std::int64_t n, std::int64_t extra_ld,
+                       bool with_bias, Activation activation, bool positive) {
+  SCOPED_TRACE("m " + std::to_string(pattern.m) + ", k " + std::to_string(pattern.k) + ", n " + std::to_string(n) +
+               ", nnz " + std::to_string(pattern.nnz()) + ", math " + std::to_string(static_cast<int>(math)));
+  const std::int64_t m = pattern.m, k = pattern.k, align = 16 / sizeof(T);
+  const std::int64_t b_ld = (n + align - 1) / align * align + extra_ld / align * align, c_ld = n + extra_ld;
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  const auto draw = [&] { return positive ? std::fabs(normal(random)) : normal(random); };
+  std::vector<float> values(pattern.nnz()), bias(m);
+  for (float& x : values) x = draw();
+  for (float& x : bias) x = draw();
+  std::vector<T> b(k * b_ld);
+  std::memset(static_cast<void*>(b.data()), 0xff, b.size() * sizeof(T));  // NaN between the rows
+  for (std::int64_t i = 0; i < k; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      if constexpr (sizeof(T) == 2)
+        b[i * b_ld + j] = to_bf16(draw());
+      else
+        b[i * b_ld + j] = draw();
+    }
+  }
+
+  const SpmmTensorPlan plan = build(pattern, math);
+  void* packed = allocate(spmm_tensor_packed_bytes(plan));
+  spmm_tensor_pack<float>(stream_, plan, math, upload(values), packed);
+  T* c = static_cast<T*>(allocate(m * c_ld * sizeof(T)));
+  const Dense<const T> b_view{upload(b), k, n, b_ld};
+  const Dense<T> c_view{c, m, n, c_ld};
+  const Epilogue<const float> epilogue{with_bias ? upload(bias) : nullptr, activation};
+  ASSERT_TRUE(spmm_tensor_supports<T>(stream_, plan, b_view, c_view));
+  spmm_tensor<T>(stream_, plan, math, packed, b_view, c_view, epilogue);
+  const std::vector<T> got = download(c, m * c_ld);
+  spmm_tensor<T>(stream_, plan, math, packed, b_view, c_view, epilogue);
+  const std::vector<T> again = download(c, m * c_ld);
+  EXPECT_EQ(m * c_ld == 0 ? 0 : std::memcmp(got.data(), again.data(), got.size() * sizeof(T)), 0) << "bits differ";
+
+  // Relative to the sum of magnitudes. TF32 has 11 significant bits in each factor, bf16's products are exact.
+  const double bound = math == SpmmTensorMath::f32 ? 1e-6 : math == SpmmTensorMath::tf32 ? 1.1e-3 : 4e-6;
+  double error_squared = 0, chain_squared = 0;
+  std::int64_t wrong = 0, touched = 0;
+  std::vector<double> sum(n), magnitude(n);
+  std::vector<float> chain(n);
+  for (std::int64_t i = 0; i < m; ++i) {
+    std::fill(sum.begin(), sum.end(), with_bias ? bias[i] : 0.0);
+    std::fill(magnitude.begin(), magnitude.end(), with_bias ? std::fabs(bias[i]) : 0.0);
+    std::fill(chain.begin(), chain.end(), 0.0f);
+    for (std::int32_t e = pattern.offsets[i]; e < pattern.offsets[i + 1]; ++e) {
+      const float a = math == SpmmTensorMath::bf16 ? to_float(to_bf16(values[e])) : values[e];
+      for (std::int64_t j = 0; j < n; ++j) {
+        const double x = value_of(b[pattern.columns[e] * b_ld + j]);
+        sum[j] += a * x;
+        magnitude[j] += std::fabs(a * x);
+        chain[j] = std::fma(a, static_cast<float>(x), chain[j]);
+      }
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+      double want = sum[j];
+      if (activation == Activation::relu) want = std::max(want, 0.0);
+      if (activation == Activation::gelu) want = 0.5 * want * std::erfc(-want / std::sqrt(2.0));
+      const double error = std::fabs(value_of(got[i * c_ld + j]) - want);
+      const double rounding = sizeof(T) == 2 ? std::fabs(want) / 256 : activation == Activation::gelu ? 1e-6 : 0;
+      wrong += !(error <= 1.2 * bound * magnitude[j] + rounding);
+      error_squared += error * error;
+      chain_squared += std::pow((with_bias ? chain[j] + bias[i] : chain[j]) - sum[j], 2);
+    }
+    for (std::int64_t j = n; j < c_ld; ++j) {
+      T poison;
+      std::memset(static_cast<void*>(&poison), 0xff, sizeof(T));
+      touched += std::memcmp(&got[i * c_ld + j], &poison, sizeof(T)) != 0;
+    }
+  }
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(touched, 0) << "columns behind C were written";
+  if (math == SpmmTensorMath::f32 && activation == Activation::none && pattern.nnz() >= 16 * m && m > 0) {
+    EXPECT_LE(std::sqrt(error_squared), 2 * std::sqrt(chain_squared)) << "no longer f32";
+  }
+}
+
+TEST_F(SpmmTensor, PlanHoldsEveryEntryOnce) {
+  for (const SpmmTensorMath math : {SpmmTensorMath::f32, SpmmTensorMath::bf16}) {
+    for (const double density : {0.02, 0.3, 1.0}) {
+      const Pattern pattern = random_pattern(75, 210, density, Rows::all, 3);
+      const SpmmTensorPlan plan = build(pattern, math);
+      const std::int64_t lists = plan.panels * plan.slabs;
+      const auto offsets = download(plan.list_offsets, lists + 1);
+      const auto sources = download(plan.sources, plan.capacity);
+      const auto positions = download(plan.positions, plan.capacity);
+      const int slab_k = layout::slab_k(plan.element_bytes);
+      ASSERT_EQ(offsets[0], 0);
+      ASSERT_LE(offsets[lists], plan.capacity);
+      std::vector<std::set<std::int32_t>> found(lists), expected(lists);
+      for (std::int64_t i = 0; i < pattern.m; ++i) {
+        for (std::int32_t e = pattern.offsets[i]; e < pattern.offsets[i + 1]; ++e)
+          expected[i / layout::kPanelRows * plan.slabs + pattern.columns[e] / slab_k].insert(e);
+      }
+      for (std::int64_t list = 0; list < lists; ++list) {
+        EXPECT_EQ(offsets[list + 1] - offsets[list], (static_cast<int>(expected[list].size()) + 3) / 4 * 4);
+        for (std::int32_t at = offsets[list]; at < offsets[list + 1]; ++at) {
+          const std::int32_t e = sources[at];
+          ASSERT_TRUE(e >= 0 && e < pattern.nnz());
+          found[list].insert(e);
+          const auto row =
+              std::upper_bound(pattern.offsets.begin(), pattern.offsets.end(), e) - pattern.offsets.begin() - 1;
+          EXPECT_EQ(positions[at], layout::tile_byte(static_cast<int>(row % layout::kPanelRows),
+                                                     pattern.columns[e] % slab_k, plan.element_bytes));
+        }
+        EXPECT_EQ(found[list], expected[list]);
+      }
+      const SpmmTensorPlan second = build(pattern, math);
+      EXPECT_EQ(download(second.sources, offsets[lists]), download(plan.sources, offsets[lists]));
+    }
+  }
+}
+
+TEST_F(SpmmTensor, HardShapes) {
+  const auto all = [&](const Pattern& pattern, std::int64_t n, std::int64_t extra_ld, bool bias,
+                       Activation activation) {
+    check<float>(SpmmTensorMath::f32, pattern, n, extra_ld, bias, activation);
+    check<float>(SpmmTensorMath::tf32, pattern, n, extra_ld, bias, activation);
+    check<Bf16>(SpmmTensorMath::bf16, pattern, n, extra_ld, bias, activation);
+  };
+  all(random_pattern(1, 1, 1.0, Rows::all, 1), 1, 0, true, Activation::none);
+  all(random_pattern(33, 65, 0.3, Rows::all, 2), 7, 1, true, Activation::gelu);
+  all(random_pattern(300, 517, 0.1, Rows::all, 3), 130, 2, true, Activation::relu);
+  all(random_pattern(129, 1000, 0.2, Rows::every_third, 4), 260, 0, false, Activation::none);
+  all(random_pattern(257, 333, 0.1, Rows::one_full, 5), 131, 5, true, Activation::none);
+  all(random_pattern(100, 100, 0, Rows::none, 6), 100, 0, true, Activation::none);
+  all(random_pattern(64, 0, 0, Rows::none, 7), 64, 0, true, Activation::none);
+  all(random_pattern(0, 64, 0, Rows::none, 8), 64, 0, false, Activation::none);
+  all(random_pattern(64, 64, 0.2, Rows::all, 9), 0, 0, false, Activation::none);
+  all(random_pattern(200, 200, 1.0, Rows::all, 10), 200, 0, false, Activation::none);  // dense
+  all(random_pattern(5, 40000, 0.05, Rows::all, 11), 64, 0, false, Activation::none);  // k past 32,767
+  all(random_pattern(4000, 96, 0.1, Rows::all, 12), 200, 0, false, Activation::none);  // more tiles than processors
+}
+
+TEST_F(SpmmTensor, F32StaysWithinTwiceThePlainChain) {
+  for (const double density : {0.5, 0.2, 0.1, 0.03}) {
+    for (const bool positive : {false, true})
+      check<float>(SpmmTensorMath::f32, random_pattern(256, 1024, density, Rows::all, 21), 128, 0, false,
+                   Activation::none, positive);
+  }
+}
+
+TEST_F(SpmmTensor, RefusesWhatTheTensorCopyCannotRead) {
+  const Pattern pattern = random_pattern(40, 40, 0.2, Rows::all, 5);
+  const SpmmTensorPlan plan = build(pattern, SpmmTensorMath::f32);
+  float* b = static_cast<float*>(allocate(64 * 64 * sizeof(float)));
+  const Dense<float> c{b, 40, 40, 40};
+  EXPECT_TRUE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 40}, c));
+  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b + 1, 40, 40, 40}, c));
+  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 41}, c));
+  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 40, 2, 1600}, c));
+}
+
+#endif
+
+}  // namespace
+}  // namespace lacuna::kernels
