@@ -23,7 +23,8 @@ constexpr int kPanelRows = 32;  // rows of A in a list
 constexpr int kRowBytes = 128;  // of k: the widest swizzle
 constexpr int kPanelBytes = kPanelRows * kRowBytes;
 constexpr int kTileN = 128;              // columns of B and C per block: two warpgroups of 64
-constexpr int kEntryQuad = 4;            // lists are padded to whole quads, which a lane reads at once
+constexpr int kEntryQuad = 4;            // what a lane reads at once
+constexpr int kListMultiple = 8;         // lists are padded to this: bulk copies take 16 bytes at least
 constexpr int kRound = 32 * kEntryQuad;  // entries that a warp reads at once
 
 constexpr int slab_k(int element_bytes) { return kRowBytes / element_bytes; }
@@ -42,11 +43,10 @@ LACUNA_LAYOUT_HD constexpr int tile_byte(int row, int k, int element_bytes) {
   return row * kRowBytes + swizzled(row, at >> 4) + (at & 15);
 }
 
-/// Byte of B's element (k, n) in a slab, as the tensor copy with 128-byte swizzle leaves it; n < kTileN.
-LACUNA_LAYOUT_HD constexpr int slab_byte(int k, int n, int element_bytes) {
+/// Byte of B's element (k, n) in a slab of `rows` k, as the tensor copy with 128-byte swizzle leaves it; n < kTileN.
+LACUNA_LAYOUT_HD constexpr int slab_byte(int k, int n, int rows, int element_bytes) {
   const int at = n * element_bytes;
-  return at / kRowBytes * (slab_k(element_bytes) * kRowBytes) + k * kRowBytes + swizzled(k, at % kRowBytes >> 4) +
-         (at & 15);
+  return at / kRowBytes * (rows * kRowBytes) + k * kRowBytes + swizzled(k, at % kRowBytes >> 4) + (at & 15);
 }
 
 /// Column of C, within its warp's 16, of accumulator row i (0..15): lanes own pairs of columns, so that C is stored two

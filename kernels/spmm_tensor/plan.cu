@@ -4,7 +4,8 @@
 // 32 banks. Every row has at most one word per bank, so the entries of a bank are ranked by row, and the list is sorted
 // by (rank, bank). bf16 first takes the lower halves of all words, then the upper. In column order a store would meet
 // 3.5 deep on average at random patterns, in this order 1.1 to 1.8.
-#include <algorithm>
+#include <cuda_fp16.h>
+
 #include <cub/device/device_scan.cuh>
 
 #include "kernels/runtime/cuda_check.h"
@@ -69,7 +70,7 @@ __global__ void __launch_bounds__(kThreads)
     const RowPart part = row_part<kElement>(plan, row_offsets, col_indices, list, lane);
     count = __reduce_add_sync(kAll, part.end - part.begin);
   }
-  if (lane == 0) counts[list] = (count + layout::kEntryQuad - 1) & -layout::kEntryQuad;
+  if (lane == 0) counts[list] = (count + layout::kListMultiple - 1) & -layout::kListMultiple;
 }
 
 template <int kElement>
@@ -83,7 +84,7 @@ __global__ void __launch_bounds__(kThreads)
   if (list >= lists) return;
   const RowPart part = row_part<kElement>(plan, row_offsets, col_indices, list, lane);
   const int count = __reduce_add_sync(kAll, part.end - part.begin);
-  const int padded = (count + layout::kEntryQuad - 1) & -layout::kEntryQuad;
+  const int padded = (count + layout::kListMultiple - 1) & -layout::kListMultiple;
   const std::int64_t offset = plan.list_offsets[list];
 
   int placed = 0;
@@ -152,19 +153,65 @@ __global__ void __launch_bounds__(kThreads)
   Quad<Packed> out;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if constexpr (sizeof(Packed) == 2)
-      out.x[i] = to_bf16(x[i]);
-    else
-      out.x[i] = kTf32 ? rounded_to_tf32(x[i]) : x[i];
+    if constexpr (sizeof(Packed) == 2) out.x[i] = to_bf16(x[i]);
+    else out.x[i] = kTf32 ? rounded_to_tf32(x[i]) : x[i];
   }
   *reinterpret_cast<Quad<Packed>*>(packed + at) = out;
+}
+
+/// factors[row] = the power of two below the row's largest magnitude; a warp per row.
+__global__ void __launch_bounds__(kThreads)
+    row_factors_kernel(std::int64_t m, const std::int32_t* __restrict__ row_offsets, const float* __restrict__ values,
+                       float* __restrict__ factors) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  if (row >= m) return;
+  unsigned most = 0;  // magnitudes are ordered as their bits are
+  for (std::int32_t i = row_offsets[row] + threadIdx.x % 32; i < row_offsets[row + 1]; i += 32)
+    most = max(most, __float_as_uint(values[i]) & 0x7fffffff);
+  most = __reduce_max_sync(kAll, most);
+  // The scale's exponent, 268 - this, must exist; a row that is not finite gets a finite scale and stays so.
+  if (threadIdx.x % 32 == 0) factors[row] = __uint_as_float(min(max(most >> 23, 15u), 254u) << 23);
+}
+
+/// A value, scaled so that its row's largest lies in [2^14, 2^15), as the sum of two f16; a warp per list.
+__global__ void __launch_bounds__(kThreads)
+    pack_split_kernel(const SpmmTensorPlan plan, std::int64_t lists, const float* __restrict__ values,
+                      const float* __restrict__ factors, std::uint32_t* __restrict__ packed) {
+  const std::int64_t list = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  if (list >= lists) return;
+  const std::int64_t row = list / plan.slabs * layout::kPanelRows + threadIdx.x % 32;
+  const unsigned exponent = row < plan.m ? __float_as_uint(factors[row]) >> 23 : 127;
+  const float scale = __uint_as_float((268 - exponent) << 23);  // of the panel's row `lane`
+  const std::int32_t end = plan.list_offsets[list + 1];
+  for (std::int32_t first = plan.list_offsets[list]; first < end; first += 32) {
+    const std::int32_t at = first + threadIdx.x % 32;
+    const bool inside = at < end;
+    const int in_panel = inside ? plan.positions[at] / layout::kRowBytes : 0;
+    const float x = (inside ? values[plan.sources[at]] : 0.0f) * __shfl_sync(kAll, scale, in_panel);
+    const __half high = __float2half_rn(x), low = __float2half_rn(x - __half2float(high));
+    if (inside) packed[at] = __half_as_ushort(high) | std::uint32_t{__half_as_ushort(low)} << 16;
+  }
 }
 
 template <class T, class Packed, bool kTf32>
 void pack(CudaStream stream, const SpmmTensorPlan& plan, const T* values, void* packed) {
   const auto blocks = static_cast<unsigned>(ceil_div(plan.capacity, 4 * kThreads));
-  pack_kernel<T, Packed, kTf32><<<blocks, kThreads, 0, cuda(stream)>>>(plan.sources, plan.list_offsets + lists_of(plan),
-                                                                       values, static_cast<Packed*>(packed));
+  pack_kernel<T, Packed, kTf32><<<blocks, kThreads, 0, cuda(stream)>>>(
+      plan.sources, plan.list_offsets + lists_of(plan), values, static_cast<Packed*>(packed));
+  LACUNA_CUDA_LAUNCHED("spmm_tensor_pack");
+}
+
+void pack_split(CudaStream stream, const SpmmTensorPlan& plan, const std::int32_t* row_offsets, const float* values,
+                void* packed) {
+  auto* factors = const_cast<float*>(spmm_tensor_row_factors(plan, packed));
+  if (plan.m == 0) return;
+  row_factors_kernel<<<static_cast<unsigned>(ceil_div(plan.m, kWarps)), kThreads, 0, cuda(stream)>>>(
+      plan.m, row_offsets, values, factors);
+  LACUNA_CUDA_LAUNCHED("spmm_tensor row factors");
+  if (plan.capacity == 0) return;
+  const std::int64_t lists = lists_of(plan);
+  pack_split_kernel<<<static_cast<unsigned>(ceil_div(lists, kWarps)), kThreads, 0, cuda(stream)>>>(
+      plan, lists, values, factors, static_cast<std::uint32_t*>(packed));
   LACUNA_CUDA_LAUNCHED("spmm_tensor_pack");
 }
 
@@ -204,16 +251,19 @@ void spmm_tensor_build(CudaStream stream, const SpmmTensorPlan& plan, const std:
     build<4>(stream, plan, row_offsets, col_indices, scratch);
 }
 
-template <class T>
-void spmm_tensor_pack(CudaStream stream, const SpmmTensorPlan& plan, SpmmTensorMath math, const T* values,
-                      void* packed) {
+template <>
+void spmm_tensor_pack<float>(CudaStream stream, const SpmmTensorPlan& plan, SpmmTensorMath math,
+                             const std::int32_t* row_offsets, const float* values, void* packed) {
+  if (math == SpmmTensorMath::f32) return pack_split(stream, plan, row_offsets, values, packed);
   if (plan.capacity == 0) return;
-  if (math == SpmmTensorMath::bf16) return pack<T, Bf16, false>(stream, plan, values, packed);
-  if (math == SpmmTensorMath::tf32) return pack<T, float, true>(stream, plan, values, packed);
-  pack<T, float, false>(stream, plan, values, packed);
+  if (math == SpmmTensorMath::tf32) return pack<float, float, true>(stream, plan, values, packed);
+  pack<float, Bf16, false>(stream, plan, values, packed);
 }
 
-template void spmm_tensor_pack<float>(CudaStream, const SpmmTensorPlan&, SpmmTensorMath, const float*, void*);
-template void spmm_tensor_pack<Bf16>(CudaStream, const SpmmTensorPlan&, SpmmTensorMath, const Bf16*, void*);
+template <>
+void spmm_tensor_pack<Bf16>(CudaStream stream, const SpmmTensorPlan& plan, SpmmTensorMath, const std::int32_t*,
+                            const Bf16* values, void* packed) {
+  if (plan.capacity > 0) pack<Bf16, Bf16, false>(stream, plan, values, packed);
+}
 
 }  // namespace lacuna::kernels

@@ -1,11 +1,11 @@
 // The producer warps of the tensor-core SpMM: B's slab by tensor copy, A's tile by scattering the packed entries.
 //
 // A tile is not cleared: the warp writes zeros where the stage's previous entries lay (their positions are kept in shared
-// memory), then the new entries. Each warp owns its panels, so no other warp need be waited for in between. A warp reads
-// the lists of the next stage into registers before it waits for this one.
+// memory), then the new entries. Each warp owns its panels, so no other warp need be waited for in between.
+//
+// The lists come to shared memory by bulk copy while the warp works on the stage before. Loads into registers would not
+// stay in flight: the fence between the scatter and the tensor cores' reads waits for them too.
 #pragma once
-
-#include <type_traits>
 
 #include "kernels/spmm_tensor/pipeline.cuh"
 #include "kernels/spmm_tensor/shape.cuh"
@@ -15,47 +15,51 @@ namespace lacuna::kernels {
 template <class S>
 class SpmmTensorProducer {
  public:
-  __device__ SpmmTensorProducer(const SpmmTensorArguments& arguments, const CUtensorMap& b, std::uint32_t stages,
-                                std::uint32_t full, std::uint32_t empty, std::uint32_t kept, int warp)
-      : p_(arguments),
-        b_(b),
-        stages_(stages),
-        full_(full),
-        empty_(empty),
-        kept_(kept),
-        lane_(threadIdx.x % 32),
-        set_(warp / 4),
-        member_(warp % 4) {}
+  __device__ SpmmTensorProducer(const SpmmTensorArguments& arguments, const CUtensorMap& b,
+                                const SpmmTensorShared& shared, int warp)
+      : p_(arguments), b_(b), shared_(shared), lane_(threadIdx.x % 32), set_(warp / 4), member_(warp % 4),
+        staged_(shared.staged + set_ * S::kPanels * S::kStagedPanelBytes), listed_(shared.listed + 8 * warp) {}
 
   __device__ void run() {
     if (p_.slabs == 0) return;
-    Cursor copied = first(), listed = first();
-    if (copied.tile >= tiles()) return;
-    Batch even, odd;
-    int2 next[S::kPanelsPerWarp];
-    int stage = set_;
+    Cursor cursor = {static_cast<int>(blockIdx.x), set_ - S::kSets, tile_at(p_, blockIdx.x)};
+    advance(cursor);
+    int stage = set_ % S::kStages;
     unsigned phase = 1;  // a fresh barrier counts as if its previous phase had ended: the first wait passes
-    ranges(listed, next);
-    fetch(even, next);
-    advance(listed);
-    ranges(listed, next);
-    while (true) {
-      if (!step(even, odd, next, copied, listed, stage, phase)) return;
-      if (!step(odd, even, next, copied, listed, stage, phase)) return;
+    unsigned listed_phase = 0;
+    if (cursor.tile < tiles()) request(cursor);
+#ifdef SPMM_TENSOR_PROFILE
+    long long waited_empty = 0, waited_lists = 0, begin = clock64();
+#endif
+    while (cursor.tile < tiles()) {
+      SPMM_TENSOR_TIMED(waited_empty, barrier_wait(shared_.empty + 8 * stage, phase));
+      const std::uint32_t slab_at = shared_.stages + stage * S::kStageBytes, full = shared_.full + 8 * stage;
+      const std::uint32_t tiles_at = slab_at + S::kSlabBytes, kept = shared_.kept + stage * S::kKeptBytes;
+      if (member_ == 0 && lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
+      erase(tiles_at, kept);
+      SPMM_TENSOR_TIMED(waited_lists, barrier_wait(listed_, listed_phase));
+      listed_phase ^= 1;
+      __syncwarp();  // a zero may go where another lane's entry will
+      write(tiles_at, kept);
+      shared_writes_to_async();
+      __syncwarp();
+      if (lane_ == 0) barrier_arrive(full);
+      advance(cursor);
+      stage += S::kSets;
+      if (stage >= S::kStages) stage -= S::kStages, phase ^= 1;
+      if (cursor.tile < tiles()) request(cursor);
     }
+#ifdef SPMM_TENSOR_PROFILE
+    if (blockIdx.x == 0 && lane_ == 0) {
+      long long* to = spmm_tensor_profile + 16 + 4 * (set_ * 4 + member_);
+      to[0] = clock64() - begin, to[1] = waited_empty, to[2] = waited_lists;
+    }
+#endif
   }
 
  private:
   static constexpr int kQuad = spmm_tensor_layout::kEntryQuad;
-  static constexpr int kMostAhead = S::kRounds * spmm_tensor_layout::kRound;
-  using Values = std::conditional_t<S::kElement == 4, float4, uint2>;
-
-  /// What goes into a stage: the lists of this warp's panels and their first rounds.
-  struct Batch {
-    int2 range[S::kPanelsPerWarp];
-    uint2 positions[S::kPanelsPerWarp][S::kRounds];
-    Values values[S::kPanelsPerWarp][S::kRounds];
-  };
+  using Values = std::conditional_t<S::kValueBytes == 4, uint4, uint2>;
 
   struct Cursor {
     int tile, slab;
@@ -65,12 +69,6 @@ class SpmmTensorProducer {
   __device__ int tiles() const { return p_.m_tiles * p_.n_tiles; }
   __device__ int panel(int i) const { return i * 4 + member_; }
 
-  __device__ Cursor first() const {
-    Cursor cursor = {static_cast<int>(blockIdx.x), set_ - S::kSets, {}};
-    cursor.at = tile_at(p_, cursor.tile);
-    advance(cursor);
-    return cursor;
-  }
   /// To this set's next stage.
   __device__ void advance(Cursor& cursor) const {
     cursor.slab += S::kSets;
@@ -79,71 +77,47 @@ class SpmmTensorProducer {
       cursor.slab -= p_.slabs;
       cursor.tile += gridDim.x;
     }
-    cursor.at = tile_at(p_, cursor.tile);
-  }
-  __device__ static void advance(int& stage, unsigned& phase) {
-    stage += S::kSets;
-    if (stage >= S::kStages) stage -= S::kStages, phase ^= 1;
+    if (cursor.tile < tiles()) cursor.at = tile_at(p_, cursor.tile);
   }
 
-  /// Writes `now`, after asking for the data of the stage after it (`then`, whose lists are `next`) and for the lists of
-  /// the one after that. False after the last.
-  __device__ bool step(const Batch& now, Batch& then, int2 (&next)[S::kPanelsPerWarp], Cursor& copied, Cursor& listed,
-                       int& stage, unsigned& phase) {
-    int next_stage = stage;
-    unsigned next_phase = phase;
-    advance(next_stage, next_phase);
-    const bool more = listed.tile < tiles();
-    if (more) {
-      fetch(then, next);
-      advance(listed);
-      ranges(listed, next);
-    }
-    barrier_wait(empty_ + 8 * stage, phase);
-    const std::uint32_t slab_at = stages_ + stage * S::kStageBytes, full = full_ + 8 * stage;
-    if (member_ == 0) {
-      if (lane_ == 0) copy_slab(slab_at, full, copied.at.n, copied.slab);
-      advance(copied);
-    }
-    write(now, slab_at + S::kSlabBytes, kept_ + stage * S::kKeptBytes);
-    shared_writes_to_async();
-    __syncwarp();
-    if (lane_ == 0) barrier_arrive(full);
-    stage = next_stage, phase = next_phase;
-    return more;
-  }
-
-  __device__ void ranges(const Cursor& cursor, int2 (&next)[S::kPanelsPerWarp]) const {
+  /// Looks up the lists at the cursor and has them copied. A lane holds the ends of one of 32 slabs' lists, so that only
+  /// one lookup in 32 goes to memory.
+  __device__ void request(const Cursor& cursor) {
+    const int first = cursor.slab & ~31;
+    if (cursor.tile != held_tile_ || first != held_first_) {
+      held_tile_ = cursor.tile, held_first_ = first;
 #pragma unroll
-    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
-      const int index = cursor.at.m * S::kPanels + panel(i);
-      next[i] = make_int2(0, 0);
-      if (cursor.tile >= tiles() || index >= p_.panels) continue;
-      const std::int32_t* at = p_.list_offsets + (std::int64_t{index} * p_.slabs + cursor.slab);
-      next[i] = make_int2(__ldg(at), __ldg(at + 1));
-    }
-  }
-
-  __device__ uint2 read_positions(int at) const { return __ldg(reinterpret_cast<const uint2*>(p_.positions + at)); }
-  __device__ Values read_values(int at) const {
-    using Element = std::conditional_t<S::kElement == 4, float, std::uint16_t>;
-    return __ldg(reinterpret_cast<const Values*>(static_cast<const Element*>(p_.packed) + at));
-  }
-
-  __device__ void fetch(Batch& batch, const int2 (&ranges)[S::kPanelsPerWarp]) const {
-#pragma unroll
-    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
-      batch.range[i] = ranges[i];
-#pragma unroll
-      for (int r = 0; r < S::kRounds; ++r) {
-        const int at = ranges[i].x + (r * 32 + lane_) * kQuad;
-        if (at < ranges[i].y) batch.positions[i][r] = read_positions(at), batch.values[i][r] = read_values(at);
+      for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+        const int index = cursor.at.m * S::kPanels + panel(i), slab = first + lane_;
+        held_[i] = make_int2(0, 0);
+        if (index < p_.panels && slab < p_.slabs) {
+          const std::int32_t* at = p_.list_offsets + (std::int64_t{index} * p_.slabs + slab);
+          held_[i] = make_int2(__ldg(at), __ldg(at + 1));
+        }
       }
+    }
+    std::uint32_t bytes = 0;
+#pragma unroll
+    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+      begin_[i] = __shfl_sync(0xffffffffu, held_[i].x, cursor.slab & 31);
+      count_[i] = __shfl_sync(0xffffffffu, held_[i].y, cursor.slab & 31) - begin_[i];
+      bytes += min(count_[i], S::kStaged) * (2 + S::kValueBytes);
+    }
+    if (lane_ != 0) return;
+    barrier_arrive_expect(listed_, bytes);
+#pragma unroll
+    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+      const int count = min(count_[i], S::kStaged);
+      if (count == 0) continue;
+      const std::uint32_t to = staged_ + panel(i) * S::kStagedPanelBytes;
+      copy_bytes(to, p_.positions + begin_[i], count * 2, listed_);
+      copy_bytes(to + S::kStaged * 2, static_cast<const char*>(p_.packed) + std::int64_t{begin_[i]} * S::kValueBytes,
+                 count * S::kValueBytes, listed_);
     }
   }
 
   __device__ void copy_slab(std::uint32_t to, std::uint32_t barrier, int n_tile, int slab) const {
-    constexpr int kBoxN = spmm_tensor_layout::kRowBytes / S::kElement;
+    constexpr int kBoxN = spmm_tensor_layout::kRowBytes / S::kDenseElement;
     constexpr int kBoxBytes = S::kSlabK * spmm_tensor_layout::kRowBytes;
     barrier_arrive_expect(barrier, S::kSlabBytes);
 #pragma unroll
@@ -151,114 +125,107 @@ class SpmmTensorProducer {
       copy_box(to + box * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + box * kBoxN, slab * S::kSlabK, barrier);
   }
 
-  __device__ static void store(std::uint32_t at, float x) {
-    if constexpr (S::kSplit) {  // x = high + low, high rounded to TF32, low truncated to it by the tensor core
-      std::uint32_t bits;
-      asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-      const float high = __uint_as_float(bits);
-      asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(high) : "memory");
-      asm volatile("st.shared.f32 [%0 + %2], %1;" ::"r"(at), "f"(x - high), "n"(S::kTileBytes) : "memory");
+  /// Values are (high | low << 16) f16 for f32, a TF32 number, or a bf16 number.
+  __device__ static void store(std::uint32_t at, std::uint32_t x) {
+    if constexpr (S::kSplit) {
+      asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x)) : "memory");
+      asm volatile("st.shared.u16 [%0 + %2], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x >> 16)),
+                   "n"(S::kTileBytes)
+                   : "memory");
+    } else if constexpr (S::kTileElement == 4) {
+      asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
     } else {
-      asm volatile("st.shared.f32 [%0], %1;" ::"r"(at), "f"(x) : "memory");
+      asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x)) : "memory");
     }
   }
-  __device__ static void store(std::uint32_t at, std::uint16_t x) {
-    asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(x) : "memory");
-  }
-
-  __device__ static void store_quad(std::uint32_t tile, uint2 positions, float4 x) {
+  __device__ static void store_quad(std::uint32_t tile, uint2 positions, uint4 x) {
     store(tile + (positions.x & 0xffff), x.x);
     store(tile + (positions.x >> 16), x.y);
     store(tile + (positions.y & 0xffff), x.z);
     store(tile + (positions.y >> 16), x.w);
   }
   __device__ static void store_quad(std::uint32_t tile, uint2 positions, uint2 x) {
-    store(tile + (positions.x & 0xffff), static_cast<std::uint16_t>(x.x & 0xffff));
-    store(tile + (positions.x >> 16), static_cast<std::uint16_t>(x.x >> 16));
-    store(tile + (positions.y & 0xffff), static_cast<std::uint16_t>(x.y & 0xffff));
-    store(tile + (positions.y >> 16), static_cast<std::uint16_t>(x.y >> 16));
+    store_quad(tile, positions, make_uint4(x.x, x.x >> 16, x.y, x.y >> 16));
   }
 
-  __device__ void clear(std::uint32_t tile) const {
-#pragma unroll
-    for (int piece = 0; piece < spmm_tensor_layout::kPanelBytes / 512; ++piece) {
-      const std::uint32_t at = tile + piece * 512 + lane_ * 16;
-      asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
-      if constexpr (S::kSplit)
-        asm volatile("st.shared.v4.u32 [%0 + %2], {%1, %1, %1, %1};" ::"r"(at), "r"(0), "n"(S::kTileBytes) : "memory");
-    }
-  }
-
-  __device__ void write(const Batch& batch, std::uint32_t tiles, std::uint32_t kept) const {
-#pragma unroll
-    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
-      const std::uint32_t tile = tiles + panel(i) * spmm_tensor_layout::kPanelBytes;
-      const std::uint32_t kept_here = kept + panel(i) * S::kKeptPanelBytes;
-      const int before = load_int(kept_here);
-      if (before > kMostAhead) {
-        clear(tile);  // so many that whole rows of zeros are no dearer
-      } else {
-#pragma unroll
-        for (int r = 0; r < S::kRounds; ++r) {
-          if ((r * 32 + lane_) * kQuad < before) store_quad(tile, load_kept(kept_here, r), Values{});
-        }
-      }
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
-      const std::uint32_t tile = tiles + panel(i) * spmm_tensor_layout::kPanelBytes;
-      const std::uint32_t kept_here = kept + panel(i) * S::kKeptPanelBytes;
-      const int2 range = batch.range[i];
-      if (lane_ == 0) asm volatile("st.shared.s32 [%0], %1;" ::"r"(kept_here), "r"(range.y - range.x) : "memory");
-#pragma unroll
-      for (int r = 0; r < S::kRounds; ++r) {
-        if (range.x + (r * 32 + lane_) * kQuad >= range.y) continue;
-        store_quad(tile, batch.positions[i][r], batch.values[i][r]);
-        keep(kept_here, r, batch.positions[i][r]);
-      }
-      for (int first = range.x + kMostAhead; first < range.y; first += kMostAhead) write_late(tile, first, range.y);
-    }
-  }
-
-  /// Of a panel in a stage shared memory keeps the number of entries and, by round and lane, their positions.
-  __device__ static int load_int(std::uint32_t at) {
-    int x;
-    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(x) : "r"(at) : "memory");
-    return x;
-  }
-  __device__ uint2 load_kept(std::uint32_t kept, int round) const {
+  __device__ static uint2 load_pair(std::uint32_t at) {
     uint2 x;
-    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                 : "=r"(x.x), "=r"(x.y)
-                 : "r"(kept + 16 + (round * 32 + lane_) * 8)
-                 : "memory");
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at) : "memory");
     return x;
   }
-  __device__ void keep(std::uint32_t kept, int round, uint2 x) const {
-    asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(kept + 16 + (round * 32 + lane_) * 8), "r"(x.x), "r"(x.y)
+  __device__ static void load(std::uint32_t at, uint2& x) { x = load_pair(at); }
+  __device__ static void load(std::uint32_t at, uint4& x) {
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "r"(at)
                  : "memory");
   }
 
-  /// Rounds that registers had no room for.
-  __device__ void write_late(std::uint32_t tile, int first, int end) const {
-    uint2 positions[S::kRounds];
-    Values values[S::kRounds];
+  /// Makes the tiles of the stage zero again.
+  __device__ void erase(std::uint32_t tiles, std::uint32_t kept) const {
 #pragma unroll
-    for (int r = 0; r < S::kRounds; ++r) {
-      const int at = first + (r * 32 + lane_) * kQuad;
-      if (at < end) positions[r] = read_positions(at), values[r] = read_values(at);
+    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+      const std::uint32_t tile = tiles + panel(i) * spmm_tensor_layout::kPanelBytes;
+      const std::uint32_t kept_here = kept + panel(i) * S::kKeptPanelBytes;
+      int before;
+      asm volatile("ld.shared.s32 %0, [%1];" : "=r"(before) : "r"(kept_here) : "memory");
+      if (before > S::kStaged) {  // so many that whole rows of zeros are no dearer
+#pragma unroll
+        for (int piece = 0; piece < spmm_tensor_layout::kPanelBytes / 512; ++piece) {
+          const std::uint32_t at = tile + piece * 512 + lane_ * 16;
+          asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
+          if constexpr (S::kSplit)
+            asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at + S::kTileBytes), "r"(0) : "memory");
+        }
+        continue;
+      }
+#pragma unroll 2
+      for (int at = lane_ * kQuad; at < before; at += spmm_tensor_layout::kRound)
+        store_quad(tile, load_pair(kept_here + 16 + at * 2), make_uint4(0, 0, 0, 0));
+    }
+  }
+
+  __device__ void write(std::uint32_t tiles, std::uint32_t kept) const {
+#pragma unroll
+    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+      const std::uint32_t tile = tiles + panel(i) * spmm_tensor_layout::kPanelBytes;
+      const std::uint32_t kept_here = kept + panel(i) * S::kKeptPanelBytes;
+      const std::uint32_t staged = staged_ + panel(i) * S::kStagedPanelBytes;
+      if (lane_ == 0) asm volatile("st.shared.s32 [%0], %1;" ::"r"(kept_here), "r"(count_[i]) : "memory");
+      const int count = min(count_[i], S::kStaged);
+#pragma unroll 2
+      for (int at = lane_ * kQuad; at < count; at += spmm_tensor_layout::kRound) {
+        const uint2 positions = load_pair(staged + at * 2);
+        Values values;
+        load(staged + S::kStaged * 2 + at * S::kValueBytes, values);
+        store_quad(tile, positions, values);
+        asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(kept_here + 16 + at * 2), "r"(positions.x),
+                     "r"(positions.y)
+                     : "memory");
+      }
     }
 #pragma unroll
-    for (int r = 0; r < S::kRounds; ++r) {
-      if (first + (r * 32 + lane_) * kQuad < end) store_quad(tile, positions[r], values[r]);
+    for (int i = 0; i < S::kPanelsPerWarp; ++i) {
+      const std::uint32_t tile = tiles + panel(i) * spmm_tensor_layout::kPanelBytes;
+#pragma unroll 4
+      for (int at = S::kStaged + lane_ * kQuad; at < count_[i]; at += spmm_tensor_layout::kRound) {
+        const std::int64_t from = std::int64_t{begin_[i]} + at;
+        const uint2 positions = __ldg(reinterpret_cast<const uint2*>(p_.positions + from));
+        const Values values =
+            __ldg(reinterpret_cast<const Values*>(static_cast<const char*>(p_.packed) + from * S::kValueBytes));
+        store_quad(tile, positions, values);
+      }
     }
   }
 
   const SpmmTensorArguments& p_;
   const CUtensorMap& b_;
-  const std::uint32_t stages_, full_, empty_, kept_;
+  const SpmmTensorShared& shared_;
   const int lane_, set_, member_;
+  const std::uint32_t staged_, listed_;
+  int held_tile_ = -1, held_first_ = -1;
+  int2 held_[S::kPanelsPerWarp];
+  int begin_[S::kPanelsPerWarp], count_[S::kPanelsPerWarp];  // of the lists that are staged
 };
 
 }  // namespace lacuna::kernels
