@@ -21,13 +21,14 @@ class SpmmTensorSplitConsumer : SpmmTensorConsumerBase<S> {
 
  public:
   __device__ SpmmTensorSplitConsumer(const SpmmTensorArguments& arguments, const SpmmTensorShared& shared, int group)
-      : Base(arguments, shared, group) {}
+      : Base(arguments, shared, group), group_(group) {}
 
   __device__ void run() {
 #ifdef SPMM_TENSOR_PROFILE
     const long long begin = clock64();
 #endif
     const int slabs = this->p_.slabs;
+    if (S::kTurnAfter > 0 && group_ == 1) bar_arrive(1, 256);  // the first turn is group 0's
     for (int tile = blockIdx.x; tile < this->tiles(); tile += gridDim.x) {
       Sums sums = {};
       Split first, second;  // one is made while the products of the other run
@@ -41,6 +42,7 @@ class SpmmTensorSplitConsumer : SpmmTensorConsumerBase<S> {
       if (left > 1) multiply(sums[0], second, first, false);
       this->store(sums, tile_at(this->p_, tile));
     }
+    if (S::kTurnAfter > 0 && group_ == 0) bar_sync(1, 256);  // takes the last turn, so that none is left open
 #ifdef SPMM_TENSOR_PROFILE
     if (blockIdx.x == 0 && threadIdx.x % 128 == 0) {
       long long* to = spmm_tensor_profile + 8 * (threadIdx.x / 128);
@@ -117,14 +119,18 @@ class SpmmTensorSplitConsumer : SpmmTensorConsumerBase<S> {
     const std::uint64_t high = wgmma_descriptor(this->slab_at(stage_) + S::kSlabBytes);
     const std::uint64_t low = high + (S::kTileBytes >> 4);
     float part[64];
+    if (S::kTurnAfter > 0) bar_sync(1 + group_, 256);
     wgmma_fence();
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.low[step], high + 2 * step, step > 0);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.high[step], low + 2 * step, 1);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.high[step], high + 2 * step, 1);
+    for (int i = 0; i < 3 * kSteps; ++i) {
+      const int step = i % kSteps;
+      if (S::kTurnAfter == i && S::kTurnAfter > 0) hand_over();
+      if (i / kSteps == 0) wgmma_f16(part, b.low[step], high + 2 * step, step > 0);
+      if (i / kSteps == 1) wgmma_f16(part, b.high[step], low + 2 * step, 1);
+      if (i / kSteps == 2) wgmma_f16(part, b.high[step], high + 2 * step, 1);
+    }
     wgmma_commit();
+    if (S::kTurnAfter == 3 * kSteps) hand_over();
     if (more) fetch(next);
     // Passed at once (this stage is full): a loop that keeps the compiler from waiting for the products before it splits.
     barrier_wait(this->shared_.full + 8 * stage_, stage_phase_);
@@ -135,6 +141,9 @@ class SpmmTensorSplitConsumer : SpmmTensorConsumerBase<S> {
     for (int i = 0; i < 64; ++i) sums[i] = fmaf(part[i], b.unscale[i / 2 % 2], sums[i]);
   }
 
+  __device__ void hand_over() const { bar_arrive(2 - group_, 256); }
+
+  const int group_;
   int stage_ = 0, read_ = 0;
   unsigned stage_phase_ = 0, phase_ = 0;
 #ifdef SPMM_TENSOR_PROFILE

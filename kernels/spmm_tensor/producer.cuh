@@ -35,7 +35,7 @@ class SpmmTensorProducer {
       SPMM_TENSOR_TIMED(waited_empty, barrier_wait(shared_.empty + 8 * stage, phase));
       const std::uint32_t slab_at = shared_.stages + stage * S::kStageBytes, full = shared_.full + 8 * stage;
       const std::uint32_t tiles_at = slab_at + S::kSlabBytes, kept = shared_.kept + stage * S::kKeptBytes;
-      if (member_ == 0 && lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
+      if (lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
       erase(tiles_at, kept);
       SPMM_TENSOR_TIMED(waited_lists, barrier_wait(listed_, listed_phase));
       listed_phase ^= 1;
@@ -119,10 +119,10 @@ class SpmmTensorProducer {
   __device__ void copy_slab(std::uint32_t to, std::uint32_t barrier, int n_tile, int slab) const {
     constexpr int kBoxN = spmm_tensor_layout::kRowBytes / S::kDenseElement;
     constexpr int kBoxBytes = S::kSlabK * spmm_tensor_layout::kRowBytes;
-    barrier_arrive_expect(barrier, S::kSlabBytes);
-#pragma unroll
-    for (int box = 0; box < spmm_tensor_layout::kTileN / kBoxN; ++box)
-      copy_box(to + box * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + box * kBoxN, slab * S::kSlabK, barrier);
+    if (member_ >= spmm_tensor_layout::kTileN / kBoxN) return;  // a box for each warp, or for two of the four
+    barrier_expect(barrier, kBoxBytes);
+    copy_box(to + member_ * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + member_ * kBoxN, slab * S::kSlabK,
+             barrier);
   }
 
   /// Values are (high | low << 16) f16 for f32, a TF32 number, or a bf16 number.

@@ -13,7 +13,8 @@ namespace lacuna::kernels {
 
 /// kMath_: what a stage multiplies. kRows_: rows of C per block. kSets_: producer warpgroups, which take turns by stage.
 /// kStaged_: entries per panel that are copied ahead to shared memory; longer lists are read late, from global memory.
-template <SpmmTensorMath kMath_, int kRows_, int kStages_, int kSets_, int kStaged_, int kGroupRows_ = 2048>
+template <SpmmTensorMath kMath_, int kRows_, int kStages_, int kSets_, int kStaged_, int kGroupRows_ = 2048,
+          int kTurnAfter_ = 12>
 struct SpmmTensorShape {
   static constexpr SpmmTensorMath kMath = kMath_;
   static constexpr bool kSplit = kMath == SpmmTensorMath::f32;
@@ -24,6 +25,7 @@ struct SpmmTensorShape {
 
   static constexpr int kRows = kRows_, kStages = kStages_, kSets = kSets_, kStaged = kStaged_;
   static constexpr int kGroupRows = kGroupRows_;
+  static constexpr int kTurnAfter = kTurnAfter_;
   static constexpr int kSlabK = spmm_tensor_layout::slab_k(kTileElement);
   static constexpr int kPanels = kRows / spmm_tensor_layout::kPanelRows;
   static constexpr int kPanelsPerWarp = kPanels / 4;  // a set has four warps
@@ -38,8 +40,8 @@ struct SpmmTensorShape {
   static constexpr int kThreads = 128 * (2 + kSets);
   // Of the 168 (128) that each thread of three (four) warpgroups is launched with; together no more, or the kernel waits
   // for ever.
-  static constexpr int kConsumerRegisters = kSets == 1 ? 224 : 208;
-  static constexpr int kProducerRegisters = kSets == 1 ? 56 : 48;
+  static constexpr int kConsumerRegisters = kSets == 1 ? 224 : kSplit ? 216 : 208;
+  static constexpr int kProducerRegisters = kSets == 1 ? 56 : kSplit ? 40 : 48;
 
   /// Behind the stages lie kept positions, staged lists and barriers; 1024 spare bytes, since the swizzle needs that
   /// alignment.

@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(S::kThreads, 1)
   shared_writes_to_async();
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < S::kStages; ++stage) {
-      barrier_init(shared.full + 8 * stage, 4 + 1);  // a set's warps, and the announcement of B's slab
+      barrier_init(shared.full + 8 * stage, 4);   // a set's warps, each with its part of B's slab
       barrier_init(shared.empty + 8 * stage, 8);     // the consumer warps
     }
     for (int warp = 0; warp < 4 * S::kSets; ++warp) barrier_init(shared.listed + 8 * warp, 1);

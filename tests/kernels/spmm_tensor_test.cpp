@@ -49,19 +49,22 @@ TEST(SpmmTensorLayout, HardwareOrderStaysWithinAStep) {
 
 TEST(SpmmTensorLayout, SlabReadsMeetNoBankTwice) {
   for (const int element : {2, 4}) {
-    // f32 reads 8 bytes a lane, half a warp at a time; bf16 4 bytes.
+    // f32 reads 8 bytes a lane, half a warp at a time; bf16 4 bytes. Slabs of f32 have 32 k (TF32) or 64.
     const int lanes = element == 4 ? 16 : 32, bytes = 2 * element;
-    for (int warp = 0; warp < 8; ++warp) {
-      for (int first = 0; first < 32; first += lanes) {
-        for (int odd = 0; odd < 2; ++odd) {
-          std::set<int> banks;
-          for (int lane = first; lane < first + lanes; ++lane) {
-            const int column = warp * 16 + layout::column_of_row(lane / 4);
-            const int at = layout::slab_byte(2 * (lane % 4) + odd, column, element);
-            EXPECT_EQ(layout::slab_byte(2 * (lane % 4) + odd, column + 1, element), at + element);
-            for (int b = 0; b < bytes; b += 4) banks.insert((at + b) / 4 % 32);
+    for (const int rows : {32, 64}) {
+      for (int warp = 0; warp < 8; ++warp) {
+        for (int first = 0; first < 32; first += lanes) {
+          for (int odd = 0; odd < 2; ++odd) {
+            std::set<int> banks;
+            for (int lane = first; lane < first + lanes; ++lane) {
+              const int column = warp * 16 + layout::column_of_row(lane / 4), k = 2 * (lane % 4) + odd;
+              const int at = layout::slab_byte(k, column, rows, element);
+              EXPECT_EQ(layout::slab_byte(k, column + 1, rows, element), at + element);
+              EXPECT_EQ(layout::slab_byte(k + 8, column, rows, element), at + 1024);  // as the consumers step
+              for (int b = 0; b < bytes; b += 4) banks.insert((at + b) / 4 % 32);
+            }
+            EXPECT_EQ(static_cast<int>(banks.size()), 32);
           }
-          EXPECT_EQ(static_cast<int>(banks.size()), 32);
         }
       }
     }
@@ -69,7 +72,7 @@ TEST(SpmmTensorLayout, SlabReadsMeetNoBankTwice) {
 }
 
 TEST(SpmmTensorLayout, SlotsAreAPermutation) {
-  for (const int padded : {4, 8, 100, 124, 128, 132, 256, 1024}) {
+  for (const int padded : {8, 16, 104, 120, 128, 136, 256, 2048}) {
     std::set<int> slots;
     for (int e = 0; e < padded; ++e) slots.insert(layout::slot_of(e, padded));
     EXPECT_EQ(static_cast<int>(slots.size()), padded);
@@ -79,12 +82,13 @@ TEST(SpmmTensorLayout, SlotsAreAPermutation) {
 }
 
 TEST(SpmmTensorPlan, SizesHoldEveryPadding) {
-  const SpmmTensorPlan plan = spmm_tensor_plan_sizes(SpmmTensorMath::f32, 33, 70, 10);
+  const SpmmTensorPlan plan = spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 33, 70, 10);
   EXPECT_EQ(plan.panels, 2);
   EXPECT_EQ(plan.slabs, 3);
-  EXPECT_EQ(plan.capacity, 28);  // 10 + 3 * 6
+  EXPECT_EQ(plan.capacity, 56);  // 10 + 7 * 6, in eights
+  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::f32, 33, 70, 10).slabs, 2);
   EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::bf16, 33, 70, 10).slabs, 2);
-  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 1000, 1000, 2).capacity, 8);
+  EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 1000, 1000, 2).capacity, 16);
   EXPECT_EQ(spmm_tensor_plan_sizes(SpmmTensorMath::tf32, 0, 0, 0).capacity, 0);
 }
 
@@ -192,13 +196,13 @@ void SpmmTensor::check(SpmmTensorMath math, const Pattern& pattern, std::int64_t
   }
 
   const SpmmTensorPlan plan = build(pattern, math);
-  void* packed = allocate(spmm_tensor_packed_bytes(plan));
-  spmm_tensor_pack<float>(stream_, plan, math, upload(values), packed);
+  void* packed = allocate(spmm_tensor_packed_bytes(plan, math));
+  spmm_tensor_pack<float>(stream_, plan, math, upload(pattern.offsets), upload(values), packed);
   T* c = static_cast<T*>(allocate(m * c_ld * sizeof(T)));
   const Dense<const T> b_view{upload(b), k, n, b_ld};
   const Dense<T> c_view{c, m, n, c_ld};
   const Epilogue<const float> epilogue{with_bias ? upload(bias) : nullptr, activation};
-  ASSERT_TRUE(spmm_tensor_supports<T>(stream_, plan, b_view, c_view));
+  ASSERT_TRUE(spmm_tensor_supports<T>(stream_, plan, math, b_view, c_view));
   spmm_tensor<T>(stream_, plan, math, packed, b_view, c_view, epilogue);
   const std::vector<T> got = download(c, m * c_ld);
   spmm_tensor<T>(stream_, plan, math, packed, b_view, c_view, epilogue);
@@ -248,7 +252,7 @@ void SpmmTensor::check(SpmmTensorMath math, const Pattern& pattern, std::int64_t
 }
 
 TEST_F(SpmmTensor, PlanHoldsEveryEntryOnce) {
-  for (const SpmmTensorMath math : {SpmmTensorMath::f32, SpmmTensorMath::bf16}) {
+  for (const SpmmTensorMath math : {SpmmTensorMath::f32, SpmmTensorMath::tf32}) {
     for (const double density : {0.02, 0.3, 1.0}) {
       const Pattern pattern = random_pattern(75, 210, density, Rows::all, 3);
       const SpmmTensorPlan plan = build(pattern, math);
@@ -265,7 +269,7 @@ TEST_F(SpmmTensor, PlanHoldsEveryEntryOnce) {
           expected[i / layout::kPanelRows * plan.slabs + pattern.columns[e] / slab_k].insert(e);
       }
       for (std::int64_t list = 0; list < lists; ++list) {
-        EXPECT_EQ(offsets[list + 1] - offsets[list], (static_cast<int>(expected[list].size()) + 3) / 4 * 4);
+        EXPECT_EQ(offsets[list + 1] - offsets[list], (static_cast<int>(expected[list].size()) + 7) / 8 * 8);
         for (std::int32_t at = offsets[list]; at < offsets[list + 1]; ++at) {
           const std::int32_t e = sources[at];
           ASSERT_TRUE(e >= 0 && e < pattern.nnz());
@@ -312,15 +316,39 @@ TEST_F(SpmmTensor, F32StaysWithinTwiceThePlainChain) {
   }
 }
 
+TEST_F(SpmmTensor, DensifyIsThePackedMatrix) {
+  for (const std::int64_t ld : {210, 216, 213}) {
+    const Pattern pattern = random_pattern(75, 210, 0.3, Rows::all, 3);
+    const SpmmTensorPlan plan = build(pattern, SpmmTensorMath::bf16);
+    std::vector<float> values(pattern.nnz());
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 251) + 1;  // exact in bf16
+    void* packed = allocate(spmm_tensor_packed_bytes(plan, SpmmTensorMath::bf16));
+    spmm_tensor_pack<float>(stream_, plan, SpmmTensorMath::bf16, upload(pattern.offsets), upload(values), packed);
+    Bf16* dense = static_cast<Bf16*>(allocate(pattern.m * ld * sizeof(Bf16)));
+    spmm_tensor_densify(stream_, plan, packed, Dense<Bf16>{dense, pattern.m, pattern.k, ld});
+    const auto got = download(dense, pattern.m * ld);
+    std::vector<float> want(pattern.m * ld, 0);
+    for (std::int64_t i = 0; i < pattern.m; ++i) {
+      for (std::int32_t e = pattern.offsets[i]; e < pattern.offsets[i + 1]; ++e)
+        want[i * ld + pattern.columns[e]] = values[e];
+      for (std::int64_t j = 0; j < pattern.k; ++j)
+        ASSERT_EQ(to_float(got[i * ld + j]), want[i * ld + j]) << i << ' ' << j;
+      for (std::int64_t j = pattern.k; j < ld; ++j) ASSERT_EQ(got[i * ld + j].bits, 0xffff) << "written behind a row";
+    }
+  }
+}
+
 TEST_F(SpmmTensor, RefusesWhatTheTensorCopyCannotRead) {
   const Pattern pattern = random_pattern(40, 40, 0.2, Rows::all, 5);
   const SpmmTensorPlan plan = build(pattern, SpmmTensorMath::f32);
   float* b = static_cast<float*>(allocate(64 * 64 * sizeof(float)));
   const Dense<float> c{b, 40, 40, 40};
-  EXPECT_TRUE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 40}, c));
-  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b + 1, 40, 40, 40}, c));
-  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 41}, c));
-  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, Dense<const float>{b, 40, 40, 40, 2, 1600}, c));
+  EXPECT_TRUE(spmm_tensor_supports<float>(stream_, plan, SpmmTensorMath::f32, Dense<const float>{b, 40, 40, 40}, c));
+  EXPECT_FALSE(
+      spmm_tensor_supports<float>(stream_, plan, SpmmTensorMath::f32, Dense<const float>{b + 1, 40, 40, 40}, c));
+  EXPECT_FALSE(spmm_tensor_supports<float>(stream_, plan, SpmmTensorMath::f32, Dense<const float>{b, 40, 40, 41}, c));
+  EXPECT_FALSE(
+      spmm_tensor_supports<float>(stream_, plan, SpmmTensorMath::f32, Dense<const float>{b, 40, 40, 40, 2, 1600}, c));
 }
 
 #endif
