@@ -1,7 +1,5 @@
 // A packed bf16 matrix as a dense one, for a dense product where that is faster: a warp makes a list's tile in shared
 // memory and stores it as 32 rows of 128 bytes. It reads 4 bytes per entry, half of what CSR with i32 columns takes.
-#include <algorithm>
-
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm_tensor/layout.h"
 #include "kernels/spmm_tensor/spmm_tensor.h"
@@ -38,7 +36,8 @@ __global__ void __launch_bounds__(kThreads)
     *reinterpret_cast<std::uint16_t*>(tile + (positions.y >> 16)) = static_cast<std::uint16_t>(values.y >> 16);
   }
   __syncwarp();
-  const std::int64_t first_row = list / plan.slabs * layout::kPanelRows, first_column = list % plan.slabs * 64;
+  const std::int64_t first_row = list / plan.slabs * layout::kPanelRows,
+                     first_column = list % plan.slabs * layout::kSlabK;
 #pragma unroll
   for (int step = 0; step < 8; ++step) {
     const int row = step * 4 + lane / 8, piece = lane % 8;  // pieces of 16 bytes
@@ -60,13 +59,12 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void spmm_tensor_densify(CudaStream stream, const SpmmTensorPlan& plan, const void* packed, const Dense<Bf16>& out) {
+void spmm_tensor_densify(CudaStream stream, const SpmmTensorPlan& plan, const Bf16* packed, const Dense<Bf16>& out) {
   const std::int64_t lists = plan.panels * plan.slabs;
   if (lists == 0) return;
   const bool vectors = reinterpret_cast<std::uintptr_t>(out.data) % 16 == 0 && out.ld % 8 == 0;
   densify_packed_kernel<<<static_cast<unsigned>((lists + kWarps - 1) / kWarps), kThreads, 0,
-                          static_cast<cudaStream_t>(stream.handle)>>>(plan, lists, static_cast<const Bf16*>(packed),
-                                                                      out.data, out.ld, vectors);
+                          static_cast<cudaStream_t>(stream.handle)>>>(plan, lists, packed, out.data, out.ld, vectors);
   LACUNA_CUDA_LAUNCHED("spmm_tensor_densify");
 }
 

@@ -16,14 +16,13 @@ std::int64_t lists_of(const SpmmTensorPlan& plan) { return plan.panels * plan.sl
 
 }  // namespace
 
-SpmmTensorPlan spmm_tensor_plan_sizes(SpmmTensorMath math, std::int64_t m, std::int64_t k, std::int64_t nnz) {
+SpmmTensorPlan spmm_tensor_plan_sizes(std::int64_t m, std::int64_t k, std::int64_t nnz) {
   SpmmTensorPlan plan;
   plan.m = m;
   plan.k = k;
   plan.nnz = nnz;
-  plan.element_bytes = math == SpmmTensorMath::tf32 ? 4 : 2;
   plan.panels = ceil_div(m, layout::kPanelRows);
-  plan.slabs = ceil_div(k, layout::slab_k(plan.element_bytes));
+  plan.slabs = ceil_div(k, layout::kSlabK);
   // Padding is at most seven entries for each list that is not empty.
   plan.capacity = ceil_div(nnz + (layout::kListMultiple - 1) * std::min(nnz, lists_of(plan)), layout::kListMultiple) *
                   layout::kListMultiple;
@@ -46,13 +45,13 @@ SpmmTensorPlan spmm_tensor_place(const SpmmTensorPlan& plan, void* memory) {
   return placed;
 }
 
-std::size_t spmm_tensor_packed_bytes(const SpmmTensorPlan& plan, SpmmTensorMath math) {
-  if (math == SpmmTensorMath::f32) return rounded(plan.capacity * 4) + rounded(plan.m * sizeof(float));
-  return rounded(plan.capacity * (math == SpmmTensorMath::bf16 ? 2 : 4));
+std::size_t spmm_tensor_packed_bytes(const SpmmTensorPlan& plan) {
+  return rounded(plan.capacity * sizeof(std::uint32_t)) + rounded(plan.m * sizeof(float));
 }
 
 const float* spmm_tensor_row_factors(const SpmmTensorPlan& plan, const void* packed) {
-  return reinterpret_cast<const float*>(static_cast<const char*>(packed) + rounded(plan.capacity * 4));
+  return reinterpret_cast<const float*>(static_cast<const char*>(packed) +
+                                        rounded(plan.capacity * sizeof(std::uint32_t)));
 }
 
 }  // namespace lacuna::kernels

@@ -17,8 +17,14 @@ class SpmmTensorProducer {
  public:
   __device__ SpmmTensorProducer(const SpmmTensorArguments& arguments, const CUtensorMap& b,
                                 const SpmmTensorShared& shared, int warp)
-      : p_(arguments), b_(b), shared_(shared), lane_(threadIdx.x % 32), set_(warp / 4), member_(warp % 4),
-        staged_(shared.staged + set_ * S::kPanels * S::kStagedPanelBytes), listed_(shared.listed + 8 * warp) {}
+      : p_(arguments),
+        b_(b),
+        shared_(shared),
+        lane_(threadIdx.x % 32),
+        set_(warp / 4),
+        member_(warp % 4),
+        staged_(shared.staged + set_ * S::kPanels * S::kStagedPanelBytes),
+        listed_(shared.listed + 8 * warp) {}
 
   __device__ void run() {
     if (p_.slabs == 0) return;
@@ -28,16 +34,13 @@ class SpmmTensorProducer {
     unsigned phase = 1;  // a fresh barrier counts as if its previous phase had ended: the first wait passes
     unsigned listed_phase = 0;
     if (cursor.tile < tiles()) request(cursor);
-#ifdef SPMM_TENSOR_PROFILE
-    long long waited_empty = 0, waited_lists = 0, begin = clock64();
-#endif
     while (cursor.tile < tiles()) {
-      SPMM_TENSOR_TIMED(waited_empty, barrier_wait(shared_.empty + 8 * stage, phase));
+      barrier_wait(shared_.empty + 8 * stage, phase);
       const std::uint32_t slab_at = shared_.stages + stage * S::kStageBytes, full = shared_.full + 8 * stage;
       const std::uint32_t tiles_at = slab_at + S::kSlabBytes, kept = shared_.kept + stage * S::kKeptBytes;
-      if (lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
+      if (member_ == 0 && lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
       erase(tiles_at, kept);
-      SPMM_TENSOR_TIMED(waited_lists, barrier_wait(listed_, listed_phase));
+      barrier_wait(listed_, listed_phase);
       listed_phase ^= 1;
       __syncwarp();  // a zero may go where another lane's entry will
       write(tiles_at, kept);
@@ -49,17 +52,10 @@ class SpmmTensorProducer {
       if (stage >= S::kStages) stage -= S::kStages, phase ^= 1;
       if (cursor.tile < tiles()) request(cursor);
     }
-#ifdef SPMM_TENSOR_PROFILE
-    if (blockIdx.x == 0 && lane_ == 0) {
-      long long* to = spmm_tensor_profile + 16 + 4 * (set_ * 4 + member_);
-      to[0] = clock64() - begin, to[1] = waited_empty, to[2] = waited_lists;
-    }
-#endif
   }
 
  private:
   static constexpr int kQuad = spmm_tensor_layout::kEntryQuad;
-  using Values = std::conditional_t<S::kValueBytes == 4, uint4, uint2>;
 
   struct Cursor {
     int tile, slab;
@@ -101,7 +97,7 @@ class SpmmTensorProducer {
     for (int i = 0; i < S::kPanelsPerWarp; ++i) {
       begin_[i] = __shfl_sync(0xffffffffu, held_[i].x, cursor.slab & 31);
       count_[i] = __shfl_sync(0xffffffffu, held_[i].y, cursor.slab & 31) - begin_[i];
-      bytes += min(count_[i], S::kStaged) * (2 + S::kValueBytes);
+      bytes += min(count_[i], S::kStaged) * (2 + 4);
     }
     if (lane_ != 0) return;
     barrier_arrive_expect(listed_, bytes);
@@ -111,32 +107,25 @@ class SpmmTensorProducer {
       if (count == 0) continue;
       const std::uint32_t to = staged_ + panel(i) * S::kStagedPanelBytes;
       copy_bytes(to, p_.positions + begin_[i], count * 2, listed_);
-      copy_bytes(to + S::kStaged * 2, static_cast<const char*>(p_.packed) + std::int64_t{begin_[i]} * S::kValueBytes,
-                 count * S::kValueBytes, listed_);
+      copy_bytes(to + S::kStaged * 2, static_cast<const char*>(p_.packed) + std::int64_t{begin_[i]} * 4, count * 4,
+                 listed_);
     }
   }
 
   __device__ void copy_slab(std::uint32_t to, std::uint32_t barrier, int n_tile, int slab) const {
-    constexpr int kBoxN = spmm_tensor_layout::kRowBytes / S::kDenseElement;
+    constexpr int kBoxN = spmm_tensor_layout::kRowBytes / sizeof(float);
     constexpr int kBoxBytes = S::kSlabK * spmm_tensor_layout::kRowBytes;
-    if (member_ >= spmm_tensor_layout::kTileN / kBoxN) return;  // a box for each warp, or for two of the four
-    barrier_expect(barrier, kBoxBytes);
-    copy_box(to + member_ * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + member_ * kBoxN, slab * S::kSlabK,
-             barrier);
+    barrier_arrive_expect(barrier, S::kSlabBytes);
+#pragma unroll
+    for (int box = 0; box < spmm_tensor_layout::kTileN / kBoxN; ++box)
+      copy_box(to + box * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + box * kBoxN, slab * S::kSlabK, barrier);
   }
 
-  /// Values are (high | low << 16) f16 for f32, a TF32 number, or a bf16 number.
+  /// x: high | low << 16.
   __device__ static void store(std::uint32_t at, std::uint32_t x) {
-    if constexpr (S::kSplit) {
-      asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x)) : "memory");
-      asm volatile("st.shared.u16 [%0 + %2], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x >> 16)),
-                   "n"(S::kTileBytes)
-                   : "memory");
-    } else if constexpr (S::kTileElement == 4) {
-      asm volatile("st.shared.u32 [%0], %1;" ::"r"(at), "r"(x) : "memory");
-    } else {
-      asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x)) : "memory");
-    }
+    asm volatile("st.shared.u16 [%0], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x)) : "memory");
+    asm volatile("st.shared.u16 [%0 + %2], %1;" ::"r"(at), "h"(static_cast<std::uint16_t>(x >> 16)), "n"(S::kTileBytes)
+                 : "memory");
   }
   __device__ static void store_quad(std::uint32_t tile, uint2 positions, uint4 x) {
     store(tile + (positions.x & 0xffff), x.x);
@@ -144,16 +133,12 @@ class SpmmTensorProducer {
     store(tile + (positions.y & 0xffff), x.z);
     store(tile + (positions.y >> 16), x.w);
   }
-  __device__ static void store_quad(std::uint32_t tile, uint2 positions, uint2 x) {
-    store_quad(tile, positions, make_uint4(x.x, x.x >> 16, x.y, x.y >> 16));
-  }
 
   __device__ static uint2 load_pair(std::uint32_t at) {
     uint2 x;
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(at) : "memory");
     return x;
   }
-  __device__ static void load(std::uint32_t at, uint2& x) { x = load_pair(at); }
   __device__ static void load(std::uint32_t at, uint4& x) {
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
@@ -174,8 +159,7 @@ class SpmmTensorProducer {
         for (int piece = 0; piece < spmm_tensor_layout::kPanelBytes / 512; ++piece) {
           const std::uint32_t at = tile + piece * 512 + lane_ * 16;
           asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at), "r"(0) : "memory");
-          if constexpr (S::kSplit)
-            asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at + S::kTileBytes), "r"(0) : "memory");
+          asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(at + S::kTileBytes), "r"(0) : "memory");
         }
         continue;
       }
@@ -196,8 +180,8 @@ class SpmmTensorProducer {
 #pragma unroll 2
       for (int at = lane_ * kQuad; at < count; at += spmm_tensor_layout::kRound) {
         const uint2 positions = load_pair(staged + at * 2);
-        Values values;
-        load(staged + S::kStaged * 2 + at * S::kValueBytes, values);
+        uint4 values;
+        load(staged + S::kStaged * 2 + at * 4, values);
         store_quad(tile, positions, values);
         asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(kept_here + 16 + at * 2), "r"(positions.x),
                      "r"(positions.y)
@@ -211,8 +195,7 @@ class SpmmTensorProducer {
       for (int at = S::kStaged + lane_ * kQuad; at < count_[i]; at += spmm_tensor_layout::kRound) {
         const std::int64_t from = std::int64_t{begin_[i]} + at;
         const uint2 positions = __ldg(reinterpret_cast<const uint2*>(p_.positions + from));
-        const Values values =
-            __ldg(reinterpret_cast<const Values*>(static_cast<const char*>(p_.packed) + from * S::kValueBytes));
+        const uint4 values = __ldg(reinterpret_cast<const uint4*>(static_cast<const char*>(p_.packed) + from * 4));
         store_quad(tile, positions, values);
       }
     }
