@@ -1,8 +1,8 @@
 // The consumer warpgroups of the tensor-core SpMM: C^T = B^T A^T, each 64 columns of C by the block's 128 rows. B^T is
 // the register operand, because it has to be scaled and split on the way; A's tile is the shared one.
 //
-// x = high + low in f16. What f16 lacks is range, so B is scaled by column and stage, such that the largest of a column's
-// 64 k lies in [2^14, 2^15), as A's rows are when values are packed.
+// x = high + low in f16. What f16 lacks is range, so B is scaled by column and stage, such that the largest of a
+// column's 64 k lies in [2^14, 2^15), as A's rows are when values are packed.
 //
 // Every stage starts a fresh sum, which is unscaled and added to C's in f32: the tensor cores round their sums towards
 // zero, so their chains are kept short. The small products come first, while their sum is small.
@@ -122,7 +122,8 @@ class SpmmTensorConsumer {
     for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.high[step], high + 2 * step, 1);
     wgmma_commit();
     if (more) fetch(next);
-    // Passed at once (this stage is full): a loop that keeps the compiler from waiting for the products before it splits.
+    // Passed at once (this stage is full): a loop that keeps the compiler from waiting for the products before it
+    // splits.
     barrier_wait(shared_.full + 8 * stage_, stage_phase_);
     wgmma_wait<0>();
     release(stage_);

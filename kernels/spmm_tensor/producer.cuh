@@ -1,7 +1,7 @@
 // The producer warps of the tensor-core SpMM: B's slab by tensor copy, A's tile by scattering the packed entries.
 //
-// A tile is not cleared: the warp writes zeros where the stage's previous entries lay (their positions are kept in shared
-// memory), then the new entries. Each warp owns its panels, so no other warp need be waited for in between.
+// A tile is not cleared: the warp writes zeros where the stage's previous entries lay (their positions are kept in
+// shared memory), then the new entries. Each warp owns its panels, so no other warp need be waited for in between.
 //
 // The lists come to shared memory by bulk copy while the warp works on the stage before. Loads into registers would not
 // stay in flight: the fence between the scatter and the tensor cores' reads waits for them too.
@@ -76,8 +76,8 @@ class SpmmTensorProducer {
     if (cursor.tile < tiles()) cursor.at = tile_at(p_, cursor.tile);
   }
 
-  /// Looks up the lists at the cursor and has them copied. A lane holds the ends of one of 32 slabs' lists, so that only
-  /// one lookup in 32 goes to memory.
+  /// Looks up the lists at the cursor and has them copied. A lane holds the ends of one of 32 slabs' lists, so that
+  /// only one lookup in 32 goes to memory.
   __device__ void request(const Cursor& cursor) {
     const int first = cursor.slab & ~31;
     if (cursor.tile != held_tile_ || first != held_first_) {

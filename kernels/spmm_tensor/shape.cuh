@@ -1,4 +1,5 @@
-// The compile-time shape of the tensor-core SpMM kernel, its arguments, and the walk over tiles that all its warps share.
+// The compile-time shape of the tensor-core SpMM kernel, its arguments, and the walk over tiles that all its warps
+// share.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +9,8 @@
 
 namespace lacuna::kernels {
 
-/// kRows_: rows of C per block. kSets_: producer warpgroups, which take turns by stage. kStaged_: entries of a list that
-/// are copied ahead to shared memory; what is more is read late, from global memory.
+/// kRows_: rows of C per block. kSets_: producer warpgroups, which take turns by stage. kStaged_: entries of a list
+/// that are copied ahead to shared memory; what is more is read late, from global memory.
 template <int kRows_, int kStages_, int kSets_, int kStaged_>
 struct SpmmTensorShape {
   static constexpr int kRows = kRows_, kStages = kStages_, kSets = kSets_, kStaged = kStaged_;
@@ -25,8 +26,8 @@ struct SpmmTensorShape {
   static constexpr int kStagedBytes = kSets * kPanels * kStagedPanelBytes;
 
   static constexpr int kThreads = 128 * (2 + kSets);
-  // Of the 168 (128) that each thread of three (four) warpgroups is launched with; together no more, or the kernel waits
-  // for ever.
+  // Of the 168 (128) that each thread of three (four) warpgroups is launched with; together no more, or the kernel
+  // waits for ever.
   static constexpr int kConsumerRegisters = kSets == 1 ? 224 : 216;
   static constexpr int kProducerRegisters = kSets == 1 ? 56 : 40;
 

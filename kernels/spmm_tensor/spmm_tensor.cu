@@ -1,7 +1,8 @@
-// f32 SpMM on Hopper's tensor cores: the kernel and its launch. producer.cuh and consumer.cuh are its two kinds of warps.
+// f32 SpMM on Hopper's tensor cores: the kernel and its launch. producer.cuh and consumer.cuh are its two kinds of
+// warps.
 //
-// A block makes 128 x 128 of C. A stage is 64 k: B's slab by tensor copy (32 KiB), A's dense tiles of high and low parts
-// by scattering (16 KiB each); three stages. Blocks stay and take tiles in turn.
+// A block makes 128 x 128 of C. A stage is 64 k: B's slab by tensor copy (32 KiB), A's dense tiles of high and low
+// parts by scattering (16 KiB each); three stages. Blocks stay and take tiles in turn.
 #include <cuda.h>
 #include <cuda_runtime.h>
 

@@ -1,5 +1,6 @@
 // f32 SpMM on Hopper's tensor cores: C = epilogue(A B), A sparse without structure. "Load as sparse, compute as dense"
-// (the idea of Flash-LLM, Xia et al., VLDB 2024): global memory moves A's nonzeros only, shared memory holds dense tiles.
+// (the idea of Flash-LLM, Xia et al., VLDB 2024): global memory moves A's nonzeros only, shared memory holds dense
+// tiles.
 //   A [m, k] sparse, nnz values     B [k, n]     C [m, n], overwritten     all row-major; one matrix, no batch
 //
 // Three steps, each on the caller's stream and memory, none of which waits for the host:
@@ -10,9 +11,9 @@
 // f32 by three products of f16: x = high + low, 11 significant bits each (Ootomo and Yokota, 2022, "Recovering single
 // precision accuracy from Tensor Cores", halfhalf), with powers of two that bring both operands into f16's range: A by
 // row, B by column and 64 k. Measured against f64, the rms error is 0.4 times that of a chain of f32 multiply-adds (the
-// CSR kernel's) at 400 entries a row, equal to it at about 50, 1.5 times it at 13 and 2.1 times at 6: no f32 for less
-// than 8 entries a row. Numbers below 2^-17 of the largest of
-// their row (A) or of their column's 64 k (B) lose relative, not absolute, accuracy: they are kept to 2^-40 of it.
+// CSR kernel's) at 400 entries a row, equal to it at about 50, 1.5 times it at 13 and 2.1 times at 6: not to be used as
+// f32 for less than 8 entries a row. Numbers below 2^-17 of the largest of their row (A) or of their column's 64 k (B)
+// lose relative, not absolute, accuracy: they are kept to 2^-40 of it.
 // A value of B that is not finite makes its column of C NaN in every row, as in a dense product.
 #pragma once
 
@@ -53,9 +54,9 @@ void spmm_tensor_pack(CudaStream, const SpmmTensorPlan& plan, const std::int32_t
                       void* packed);
 const float* spmm_tensor_row_factors(const SpmmTensorPlan& plan, const void* packed);  ///< those inverses
 
-/// Whether the kernel can run this problem: compute capability 9.0 and a build for sm_90a; m, k, n and their tile counts
-/// below 2^31; B's data on 16 bytes and its ld a multiple of 4 (the tensor copy's conditions); batch 1. C needs no
-/// alignment. m, k, n and nnz may be 0.
+/// Whether the kernel can run this problem: compute capability 9.0 and a build for sm_90a; m, k, n and their tile
+/// counts below 2^31; B's data on 16 bytes and its ld a multiple of 4 (the tensor copy's conditions); batch 1. C needs
+/// no alignment. m, k, n and nnz may be 0.
 bool spmm_tensor_supports(CudaStream, const SpmmTensorPlan& plan, const Dense<const float>& b, const Dense<float>& c);
 
 /// C = epilogue(A B). C must not overlap B. Same bits on every run.
