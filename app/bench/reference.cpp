@@ -108,6 +108,7 @@ void Reference::compute(const Row& row, int call, double* value, double* magnitu
   std::fill(value, value + row.length, 0.0);
   std::fill(magnitude, magnitude + row.length, 0.0);
   const auto add_scaled = [&](double factor, const float* b) {  // value += factor * b
+#pragma omp simd
     for (std::int64_t j = 0; j < p.n; ++j) {
       const double term = factor * b[j];
       value[j] += term;
@@ -116,12 +117,14 @@ void Reference::compute(const Row& row, int call, double* value, double* magnitu
   };
   const auto dot = [&](const float* a, const float* b, double& size) {
     double sum = 0;
-    size = 0;
+    double total = 0;
+#pragma omp simd reduction(+ : sum, total)
     for (std::int64_t j = 0; j < p.n; ++j) {
       const double term = static_cast<double>(a[j]) * b[j];
       sum += term;
-      size += std::abs(term);
+      total += std::abs(term);
     }
+    size = total;
     return sum;
   };
   if (p.op == Op::spmm_transposed) {

@@ -35,7 +35,7 @@ struct CheckResult {
 /// sample_work.
 class Reference {
  public:
-  static constexpr double kFullWork = 1 << 24, kSampleWork = 1 << 22;
+  static constexpr double kFullWork = 1 << 25, kSampleWork = 1 << 22;
   explicit Reference(const Problem& problem, double full_work = kFullWork, double sample_work = kSampleWork);
 
   /// Compares `result`, of the problem's result shape and precision, on any device, with what call `call` must give.

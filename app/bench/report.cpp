@@ -217,35 +217,40 @@ Grid error_grid(const std::vector<Measurement>& all) {
   return grid;
 }
 
-/// Of one op and precision: how the ratios spread, their means by sparsity, and the rate reached.
+/// Of one op and precision: how the ratios spread and their means by sparsity, two charts for each of our contenders, then
+/// the rates reached.
 std::string charts_of(const Summary& summary, const std::vector<Measurement>& all, Op op, Precision precision) {
-  Chart spread{.title = title_of(op, precision) + ": speedup",
-               .x_label = "share of problems, % (slowest first)",
-               .y_label = "baseline's time / ours",
-               .from_zero = true,
-               .hide_outliers = true};
-  Chart means{.title = title_of(op, precision) + ": by sparsity",
-              .x_label = "sparsity",
-              .y_label = "geometric mean of baseline's time / ours",
-              .from_zero = true};
+  std::vector<std::pair<Chart, Chart>> pairs;
+  std::string ours;
   for (const Comparison& c : summary.comparisons) {
-    if (c.op != op || c.precision != precision) continue;
-    // One line for the sparse libraries, one for each dense baseline; of our contenders each.
-    if (!c.leads()) continue;
-    const std::string name = c.ours + " / " + c.baseline;
-    ChartSeries quantiles{name, {}}, by_sparsity{name, {}};
+    if (c.op != op || c.precision != precision || !c.leads()) continue;
+    if (c.ours != ours) {
+      ours = c.ours;
+      const std::string title = title_of(op, precision) + ", " + ours;
+      pairs.push_back({{.title = title,
+                        .x_label = "share of problems, % (slowest first)",
+                        .y_label = "speedup over",
+                        .from_zero = true,
+                        .hide_outliers = true},
+                       {.title = title,
+                        .x_label = "sparsity",
+                        .y_label = "mean speedup over",
+                        .from_zero = true,
+                        .hide_outliers = true}});
+    }
+    ChartSeries quantiles{c.baseline, {}}, by_sparsity{c.baseline, {}};
     for (std::size_t i = 0; i < c.ratios.size(); ++i) {
-      quantiles.points.emplace_back(
-          c.ratios.size() == 1 ? 50 : 100.0 * static_cast<double>(i) / static_cast<double>(c.ratios.size() - 1),
-          c.ratios[i].value);
+      const double place =
+          c.ratios.size() == 1 ? 50 : 100.0 * static_cast<double>(i) / static_cast<double>(c.ratios.size() - 1);
+      quantiles.points.emplace_back(place, c.ratios[i].value);
     }
     for (const SparsityBin& bin : c.bins) by_sparsity.points.emplace_back(bin.sparsity, bin.geometric_mean);
-    spread.series.push_back(quantiles);
-    means.series.push_back(by_sparsity);
+    pairs.back().first.series.push_back(quantiles);
+    pairs.back().second.series.push_back(by_sparsity);
   }
-  Chart rate{.title = title_of(op, precision) + ": rate",
+  Chart rate{.title = title_of(op, precision) + ", rate",
              .x_label = "sparsity",
-             .y_label = is_product(op) ? "median useful Gflop/s" : "median Gbyte/s",
+             .y_label = is_product(op) ? "Gflop/s" : "Gbyte/s",
              .from_zero = true};
   std::map<std::string, std::map<std::string, std::vector<std::pair<double, double>>>> rates;  // contender, bin
   for (const Measurement& m : all) {
@@ -265,7 +270,7 @@ std::string charts_of(const Summary& summary, const std::vector<Measurement>& al
     rate.series.push_back(series);
   }
   std::string html;
-  if (!spread.series.empty()) html += render_chart(spread) + render_chart(means);
+  for (const auto& [spread, means] : pairs) html += render_chart(spread) + render_chart(means);
   return rate.series.empty() ? html : html + render_chart(rate);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace lacuna::bench {
@@ -78,8 +79,9 @@ std::vector<Comparison> compare(const std::map<std::string, Group>& groups, cons
     c.ratios.push_back({other.seconds() / ours.seconds(), &ours, &other});
   };
   std::vector<std::string> problems;  // in the order of measuring, so that tables follow it
+  std::set<std::string> seen;
   for (const Measurement& m : all)
-    if (problems.empty() || problems.back() != m.problem()) problems.push_back(m.problem());
+    if (seen.insert(m.problem()).second) problems.push_back(m.problem());
   for (const std::string& name : problems) {
     const Group& group = groups.at(name);
     for (const Measurement* ours : group) {

@@ -64,9 +64,9 @@ Timing time_calls(Device device, const std::function<void(int)>& run, int rotati
 
 std::size_t cache_bytes(Device device) {
   if (device.is_cuda()) return device_limits(device).cache_bytes;
-  // Shared machines report the whole socket's L3; beyond 64 MB rotating would cost more memory than it tells.
+  // Shared machines report the whole socket's L3; beyond 32 MB rotating would cost more memory than it tells.
   const long l3 = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return static_cast<std::size_t>(std::clamp(l3, 8l << 20, 64l << 20));
+  return static_cast<std::size_t>(std::clamp(l3, 8l << 20, 32l << 20));
 }
 
 }  // namespace lacuna::bench

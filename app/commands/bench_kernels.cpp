@@ -81,16 +81,17 @@ ReportText report_text(const Options& options, const DeviceLimits& limits, const
   ReportText text;
   text.title = options.suite.empty() ? "Kernels" : "Kernels: " + options.suite;
   text.subtitle = fmt::format("{}, {}", limits.name, environment.value("date_utc", ""));
-  text.facts = {{"command", options.command_line},
-                {"problems", format_count(static_cast<std::int64_t>(num_problems))},
-                {"built from", environment.value("git", "")},
-                {"f32 peak", rate_text(limits.f32_flops, "flop/s (multiprocessors x lanes x 2 x highest clock)")},
-                {"TF32, bf16 peak", rate_text(limits.tf32_flops, "flop/s, ") +
-                                        rate_text(limits.bf16_flops, "flop/s (tensor cores, dense)")},
-                {"L1", rate_text(limits.l1_bytes_per_second, "B/s (128 bytes per clock and multiprocessor)")},
-                {"copy, measured", rate_text(limits.copy_bytes_per_second, "B/s, read plus written")},
-                {"operands", "rotate through twice the last-level cache; medians over blocks of whole rotations"},
-                {"checked", "each contender against f64 before it is timed, on all rows or a stated sample"}};
+  text.facts = {
+      {"command", options.command_line},
+      {"problems", format_count(static_cast<std::int64_t>(num_problems))},
+      {"built from", environment.value("git", "")},
+      {"peak of f32, TF32, bf16",
+       rate_text(limits.f32_flops, "flop/s") + ", " + rate_text(limits.tf32_flops, "flop/s") + ", " +
+           rate_text(limits.bf16_flops, "flop/s") + " (highest clock times multiprocessors times what one does)"},
+      {"L1", rate_text(limits.l1_bytes_per_second, "B/s (128 bytes per clock and multiprocessor)")},
+      {"copy, measured", rate_text(limits.copy_bytes_per_second, "B/s, read plus written")},
+      {"operands", "rotate through twice the last-level cache; medians over blocks of whole rotations"},
+      {"checked", "each contender against f64 before it is timed, on all rows or a stated sample"}};
   if (environment.contains("cuda_driver") && environment["cuda_driver"].is_string()) {
     text.facts.insert(text.facts.begin() + 2,
                       {"CUDA", fmt::format("runtime {}, driver {}", environment.value("cuda_runtime", ""),
@@ -131,8 +132,8 @@ int bench_kernels_command(const bench::Options& options) {
   fmt::print("\n{}", summary_text(summary, measurements));
   for (const auto& [label, value] : headline(summary)) fmt::print("{}: {}\n", label, value);
   fmt::print("{} problems in {:.1f} s, {} failed checks, {} errors; {}\n", summary.problems,
-             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), summary.failed, summary.errors,
-             (folder / "report.html").string());
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), summary.failed,
+             summary.errors, (folder / "report.html").string());
   // A baseline that cannot run a shape is news, not a failure of ours; a wrong result is, whoever made it.
   bool ours_broken = false;
   for (const Measurement& m : measurements)
