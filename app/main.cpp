@@ -103,7 +103,7 @@ int main(int argc, char** argv) {
   kernels_app->add_option("--suite", kernels.suite, "dlmc, rnn, square, attention or quick");
   kernels_app->add_option("--smtx", kernels.smtx, ".smtx files, or folders of them");
   kernels_app->add_option("--op", kernels.ops, "Ops, separated by commas: spmm, spmm_transposed, sddmm, sparse_softmax, "
-                          "sparse_softmax_backward, attention")->delimiter(',');
+                          "sparse_softmax_backward, attention, attention_training")->delimiter(',');
   kernels_app->add_option("--dtype", kernels.dtypes, "f32, tf32, bf16")->delimiter(',');
   kernels_app->add_option("--pattern", kernels.patterns, "Generated matrices: uniform, cov:C, banded, power_law:E")->delimiter(',');
   kernels_app->add_option("--m", kernels.m, "Rows of generated matrices")->delimiter(',');

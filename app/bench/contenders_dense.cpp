@@ -4,6 +4,8 @@
 
 #include "app/bench/contender.h"
 #include "core/ops/densify.h"
+#include "core/ops/matmul.h"
+#include "core/ops/softmax.h"
 #include "core/ops/sparse_views.h"
 #include "core/random.h"
 #include "core/visit.h"
@@ -73,6 +75,17 @@ Prepared prepare_attention(const Problem& p) {
           .checked = false};
 }
 
+Prepared prepare_training(const Problem& p) {
+  return {.run =
+              [&p](int call) {
+                const Var q(p.operand(0, call), true), k(p.operand(1, call), true), v(p.operand(2, call), true);
+                const Var weights = softmax(matmul(q, k, false, true), p.scale, true);
+                backward(matmul(weights, v), p.operand(3, call));
+                return q.grad();
+              },
+          .checked = false};
+}
+
 /// Random numbers: zeros would run faster than data do. A short stretch is drawn and doubled until it covers `x`.
 void fill_random(const Tensor& x, std::uint64_t sequence) {
   const Tensor flat = x.reshape({x.numel()});
@@ -125,6 +138,8 @@ void add_dense(std::vector<Contender>& list) {
         {name, Kind::dense, [here](const Problem& p) { return here(p) && p.op == Op::sddmm; }, prepare_gradient});
     list.push_back({"dense_causal", Kind::dense, [here](const Problem& p) { return here(p) && p.op == Op::attention; },
                     prepare_attention});
+    list.push_back({"dense_causal", Kind::dense,
+                    [here](const Problem& p) { return here(p) && p.op == Op::attention_training; }, prepare_training});
     list.push_back({"dense_softmax", Kind::dense, [here](const Problem& p) { return here(p) && !is_product(p.op); },
                     prepare_softmax});
   }

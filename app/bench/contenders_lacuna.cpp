@@ -1,5 +1,7 @@
 // This library's kernels: "lacuna" calls them directly, "lacuna_auto" through the op that chooses between them and dense
 // math, as layers do.
+#include <array>
+
 #include "app/bench/contender.h"
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_attention.h"
@@ -7,6 +9,7 @@
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
 #include "core/ops/spmm.h"
+#include "core/var.h"
 #include "core/visit.h"
 #include "kernels/sddmm/sddmm.h"
 #include "kernels/spmm/spmm.h"
@@ -130,6 +133,23 @@ Prepared prepare_unfused_attention(const Problem& p) {
   }};
 }
 
+std::array<Tensor, 3> attention_gradients(const Problem& p, int call) {
+  const Var q(p.operand(0, call), true), k(p.operand(1, call), true), v(p.operand(2, call), true);
+  backward(sparse_attention(q, k, v, {p.topology(call)}, p.batch, p.scale), p.operand(3, call));
+  return {q.grad(), k.grad(), v.grad()};
+}
+
+/// Forward and backward through the tape, as training runs them.
+Prepared prepare_training(const Problem& p) {
+  return {.run = [&p](int call) { return attention_gradients(p, call)[0]; },
+          .extract = [&p](const Tensor&, int call) {  // again, all three: equal bits on a second run are a promise
+            const Tensor all = p.result(call);
+            const auto gradients = attention_gradients(p, call);
+            for (std::int64_t i = 0; i < 3; ++i) all.slice(i, i + 1).copy_from(gradients[static_cast<std::size_t>(i)]);
+            return all;
+          }};
+}
+
 }  // namespace
 
 void add_lacuna(std::vector<Contender>& list) {
@@ -139,6 +159,7 @@ void add_lacuna(std::vector<Contender>& list) {
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax), prepare_softmax});
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax_backward), prepare_softmax_backward});
   list.push_back({"lacuna_unfused", Kind::ours, on(Op::attention), prepare_unfused_attention});
+  list.push_back({"lacuna_auto", Kind::ours, on(Op::attention_training), prepare_training});
 
   list.push_back(
       {"lacuna_auto", Kind::ours, on(Op::spmm), [](const Problem& p) -> Prepared {

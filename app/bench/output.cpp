@@ -100,12 +100,12 @@ Json comparison_json(const Comparison& c) {
 std::string to_csv(const std::vector<Measurement>& measurements, const DeviceLimits& limits) {
   std::string csv;
   const Json header = columns(Measurement{}, limits);
-  for (const auto& [name, value] : header.items()) csv += (csv.empty() ? "" : ",") + name;
+  for (const auto& [name, value] : header.items()) csv.append(csv.empty() ? "" : ",").append(name);
   csv += "\n";
   for (const Measurement& m : measurements) {
     std::string line;
     const Json cells = columns(m, limits);
-    for (const auto& [name, value] : cells.items()) line += (name == "op" ? "" : ",") + csv_cell(value);
+    for (const auto& [name, value] : cells.items()) line.append(line.empty() ? "" : ",").append(csv_cell(value));
     csv += line + "\n";
   }
   return csv;

@@ -35,6 +35,8 @@ const char* to_string(Op op) {
       return "sparse_softmax_backward";
     case Op::attention:
       return "attention";
+    case Op::attention_training:
+      return "attention_training";
   }
   return "?";
 }
@@ -110,11 +112,14 @@ double Problem::sparsity() const {
   return total == 0 ? 0 : 1 - static_cast<double>(nnz) / total;
 }
 
-int Problem::num_operands() const { return op == Op::attention ? 3 : op == Op::sparse_softmax ? 1 : 2; }
+int Problem::num_operands() const {
+  if (is_attention(op)) return op == Op::attention ? 3 : 4;
+  return op == Op::sparse_softmax ? 1 : 2;
+}
 
 Shape Problem::operand_shape(int role) const {
   const auto dense = [&](std::int64_t rows) {
-    return batch == 1 && op != Op::attention ? Shape{rows, n} : Shape{batch, rows, n};
+    return batch == 1 && !is_attention(op) ? Shape{rows, n} : Shape{batch, rows, n};
   };
   switch (op) {
     case Op::spmm:
@@ -126,6 +131,7 @@ Shape Problem::operand_shape(int role) const {
     case Op::sddmm:
       return dense(role == 0 ? m : k);
     case Op::attention:
+    case Op::attention_training:
       return dense(m);
     default:
       break;
@@ -135,9 +141,10 @@ Shape Problem::operand_shape(int role) const {
 
 Shape Problem::result_shape() const {
   const auto dense = [&](std::int64_t rows) {
-    return batch == 1 && op != Op::attention ? Shape{rows, n} : Shape{batch, rows, n};
+    return batch == 1 && !is_attention(op) ? Shape{rows, n} : Shape{batch, rows, n};
   };
   if (op == Op::spmm || op == Op::attention) return dense(m);
+  if (op == Op::attention_training) return {3, batch, m, n};
   if (op == Op::spmm_transposed) return dense(k);
   return batch == 1 ? Shape{nnz} : Shape{batch, nnz};
 }
@@ -148,13 +155,14 @@ const float* Problem::host_operand(int role, int call) const {
 
 double Problem::flops() const {
   const double entries = static_cast<double>(nnz) * static_cast<double>(batch), width = static_cast<double>(n);
-  if (op == Op::attention) return 4 * entries * width;
+  // Attention: two products forward; backward recomputes nothing and has four (dv, dp, dq, dk).
+  if (is_attention(op)) return (op == Op::attention ? 4 : 12) * entries * width;
   return is_product(op) ? 2 * entries * width : 0;
 }
 
 double Problem::dense_flops() const {
   const double places = static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(batch);
-  if (op == Op::attention) return 4 * places * static_cast<double>(n);
+  if (is_attention(op)) return (op == Op::attention ? 4 : 12) * places * static_cast<double>(n);
   return is_product(op) ? 2 * places * static_cast<double>(n) : 0;
 }
 
@@ -170,7 +178,7 @@ double Problem::least_bytes() const {
 
 Problem make_problem(Op op, Precision precision, const TopologyPtr& pattern, std::int64_t n, std::int64_t batch,
                      Pool& pool) {
-  if (op == Op::attention && pattern->rows() != pattern->cols()) {
+  if (is_attention(op) && pattern->rows() != pattern->cols()) {
     throw ValueError("bench", "attention needs a square pattern");
   }
   Problem p;
@@ -184,7 +192,7 @@ Problem make_problem(Op op, Precision precision, const TopologyPtr& pattern, std
   p.batch = batch;
   p.nnz = pattern->nnz();
   // Attention: scores of uniform operands have deviation 1/3 after 1 / sqrt(n); times 4 makes rows that are neither flat nor one-hot.
-  p.scale = op == Op::attention ? 4 / std::sqrt(static_cast<double>(std::max<std::int64_t>(n, 1))) : 1;
+  p.scale = is_attention(op) ? 4 / std::sqrt(static_cast<double>(std::max<std::int64_t>(n, 1))) : 1;
   p.pool = &pool;
 
   const double cache = 2 * static_cast<double>(pool.cache_bytes());

@@ -9,6 +9,7 @@
 //   sparse_softmax            s [b, nnz]                                 [b, nnz]      by rows
 //   sparse_softmax_backward   p [b, nnz]       dp [b, nnz]               [b, nnz]
 //   attention                 q [b, m, n]      k [b, m, n]  v [b, m, n]  [b, m, n]     m = k tokens, n features, b heads
+//   attention_training        q, k, v, and dout [b, m, n] as operand 3   [3, b, m, n]  forward and backward: dq, dk, dv
 //
 // Products with b = 1 have no batch axis.
 #pragma once
@@ -23,10 +24,20 @@
 
 namespace lacuna::bench {
 
-enum class Op : std::uint8_t { spmm, spmm_transposed, sddmm, sparse_softmax, sparse_softmax_backward, attention };
-inline constexpr Op kAllOps[] = {Op::spmm,           Op::spmm_transposed,         Op::sddmm,
-                                 Op::sparse_softmax, Op::sparse_softmax_backward, Op::attention};
+enum class Op : std::uint8_t {
+  spmm,
+  spmm_transposed,
+  sddmm,
+  sparse_softmax,
+  sparse_softmax_backward,
+  attention,
+  attention_training
+};
+inline constexpr Op kAllOps[] = {
+    Op::spmm,      Op::spmm_transposed,   Op::sddmm, Op::sparse_softmax, Op::sparse_softmax_backward,
+    Op::attention, Op::attention_training};
 const char* to_string(Op op);
+inline bool is_attention(Op op) { return op == Op::attention || op == Op::attention_training; }
 /// Products whose time is compared with a dense product's; the others move bytes.
 inline bool is_product(Op op) { return op != Op::sparse_softmax && op != Op::sparse_softmax_backward; }
 
@@ -40,7 +51,7 @@ inline DType dtype_of(Precision precision) { return precision == Precision::bf16
 /// pool; windows repeat only after they have covered the pool, which exceeds the cache twice.
 class Pool {
  public:
-  static constexpr int kRoles = 3;
+  static constexpr int kRoles = 4;
   Pool(Device device, std::uint64_t seed, std::size_t cache_bytes);
 
   /// Makes every role and the results at least this many elements large, and bf16 copies where wanted. Windows handed out

@@ -25,44 +25,55 @@ double number_at(const Tensor& host, std::int64_t i) {
 }  // namespace
 
 double error_bound(Op op, Precision precision) {
+  if (op == Op::attention_training)
+    return precision == Precision::f32 ? 8e-6 : precision == Precision::tf32 ? 2e-2 : 8e-2;
   if (op == Op::attention) return precision == Precision::f32 ? 4e-6 : precision == Precision::tf32 ? 1e-2 : 4e-2;
   if (!is_product(op)) return precision == Precision::bf16 ? 8e-3 : 4e-6;
   return precision == Precision::f32 ? 5e-7 : precision == Precision::tf32 ? 2e-3 : 4e-3;
 }
 
 Reference::Reference(const Problem& problem, double full_work, double sample_work) : problem_(problem) {
-  const Topology& t = *problem.pattern;
-  if (problem.op == Op::spmm_transposed) {  // columns by a counting sort of its own, not by the library's transpose
-    const std::int32_t *offsets = t.row_offsets().data<std::int32_t>(), *columns = t.col_indices().data<std::int32_t>();
-    column_offsets_.assign(static_cast<std::size_t>(problem.k) + 1, 0);
-    column_rows_.resize(static_cast<std::size_t>(problem.nnz));
-    column_entries_.resize(static_cast<std::size_t>(problem.nnz));
-    for (std::int64_t e = 0; e < problem.nnz; ++e) ++column_offsets_[static_cast<std::size_t>(columns[e]) + 1];
-    for (std::size_t j = 1; j < column_offsets_.size(); ++j) column_offsets_[j] += column_offsets_[j - 1];
-    std::vector<std::int32_t> next(column_offsets_.begin(), column_offsets_.end() - 1);
-    for (std::int64_t i = 0; i < problem.m; ++i) {
-      for (std::int32_t e = offsets[i]; e < offsets[i + 1]; ++e) {
-        const auto at = static_cast<std::size_t>(next[static_cast<std::size_t>(columns[e])]++);
-        column_rows_[at] = static_cast<std::int32_t>(i);
-        column_entries_[at] = e;
+  if (problem.op == Op::spmm_transposed || problem.op == Op::attention_training) columns_.emplace(*problem.pattern);
+  if (problem.op == Op::attention_training)
+    choose_gradient_rows(full_work);
+  else
+    choose_rows(full_work, sample_work);
+}
+
+void Reference::choose_gradient_rows(double full_work) {
+  const Problem& p = problem_;
+  total_rows_ = 3 * p.batch * p.m;
+  const auto add = [&](std::int64_t part, std::int64_t batch, std::int64_t i) {
+    starts_.push_back(static_cast<std::int64_t>(rows_.size()) * p.n);
+    rows_.push_back({part, batch, i, ((part * p.batch + batch) * p.m + i) * p.n, p.n});
+  };
+  const bool whole = 5.0 * static_cast<double>(p.nnz * p.batch * p.n) <= full_work;
+  const std::int64_t last = p.m - 1;
+  for (std::int64_t part = 0; part < 3; ++part) {
+    for (std::int64_t b = 0; b < p.batch; ++b) {
+      if (whole) {
+        for (std::int64_t i = 0; i < p.m; ++i) add(part, b, i);
+      } else if (part == 0) {  // queries are cheap, keys need the whole row of each query that names them
+        for (const std::int64_t i : {std::int64_t{0}, last / 3, last / 2, last}) add(part, b, i);
+      } else if (b == 0 || b == p.batch - 1) {
+        for (const std::int64_t j : {last / 2, last}) add(part, b, j);
       }
     }
   }
-  choose_rows(full_work, sample_work);
 }
 
 void Reference::choose_rows(double full_work, double sample_work) {
   const Problem& p = problem_;
   const bool by_columns = p.op == Op::spmm_transposed;
   const std::int64_t rows = by_columns ? p.k : p.m;
-  const std::int32_t* offsets = by_columns ? column_offsets_.data() : p.pattern->row_offsets().data<std::int32_t>();
+  const std::int32_t* offsets = by_columns ? columns_->offsets.data() : p.pattern->row_offsets().data<std::int32_t>();
   const bool dense_result = p.op == Op::spmm || by_columns || p.op == Op::attention;
   const double width = is_product(p.op) ? static_cast<double>(p.n) * (p.op == Op::attention ? 2 : 1) : 4;
   const auto work = [&](std::int64_t i) {
     return (offsets[i + 1] - offsets[i]) * width + static_cast<double>(dense_result ? p.n : 1);
   };
   const auto add = [&](std::int64_t batch, std::int64_t i) {
-    Row row{batch, i};
+    Row row{0, batch, i};
     if (dense_result) {
       row.offset = (batch * rows + i) * p.n;
       row.length = p.n;
@@ -128,10 +139,10 @@ void Reference::compute(const Row& row, int call, double* value, double* magnitu
     return sum;
   };
   if (p.op == Op::spmm_transposed) {
-    const auto begin = static_cast<std::size_t>(column_offsets_[static_cast<std::size_t>(row.row)]),
-               end = static_cast<std::size_t>(column_offsets_[static_cast<std::size_t>(row.row) + 1]);
-    for (std::size_t e = begin; e < end; ++e)
-      add_scaled(first[row.batch * p.nnz + column_entries_[e]], second + (row.batch * p.m + column_rows_[e]) * p.n);
+    const auto j = static_cast<std::size_t>(row.row);
+    for (auto e = static_cast<std::size_t>(columns_->offsets[j]);
+         e < static_cast<std::size_t>(columns_->offsets[j + 1]); ++e)
+      add_scaled(first[row.batch * p.nnz + columns_->entries[e]], second + (row.batch * p.m + columns_->rows[e]) * p.n);
     return;
   }
   const std::int32_t begin = offsets[row.row], end = offsets[row.row + 1];
@@ -188,6 +199,29 @@ const Reference::Expected& Reference::expected(int call) {
   const std::int64_t size = rows_.empty() ? 0 : starts_.back() + rows_.back().length;
   e.value.resize(static_cast<std::size_t>(size));
   e.magnitude.resize(static_cast<std::size_t>(size));
+  if (problem_.op == Op::attention_training) {
+    AttentionGradient gradient(problem_, call, *columns_);
+    std::vector<std::int64_t> queries;
+    for (const Row& row : rows_) {
+      if (row.part == 0)
+        queries.push_back(row.batch * problem_.m + row.row);
+      else
+        gradient.queries_of(row.batch, row.row, queries);
+    }
+    gradient.prepare(std::move(queries));
+#pragma omp parallel for schedule(dynamic, 1)
+    for (std::size_t r = 0; r < rows_.size(); ++r) {
+      const Row& row = rows_[r];
+      double *value = e.value.data() + starts_[r], *magnitude = e.magnitude.data() + starts_[r];
+      if (row.part == 0)
+        gradient.dq(row.batch, row.row, value, magnitude);
+      else if (row.part == 1)
+        gradient.dk(row.batch, row.row, value, magnitude);
+      else
+        gradient.dv(row.batch, row.row, value, magnitude);
+    }
+    return e;
+  }
 #pragma omp parallel for schedule(dynamic, 4)
   for (std::size_t r = 0; r < rows_.size(); ++r)
     compute(rows_[r], call, e.value.data() + starts_[r], e.magnitude.data() + starts_[r]);
@@ -217,8 +251,10 @@ CheckResult Reference::check(int call, const Tensor& result) {
                                                      : difference / want.magnitude[at];
       if (error <= check.max_error && !(check.worst.empty() && error > 0)) continue;
       check.max_error = error;
-      check.worst =
-          fmt::format("[matrix {}, row {}, {}]: got {:.9g}, want {:.9g}", row.batch, row.row, j, got, want.value[at]);
+      constexpr const char* kParts[] = {"dq, ", "dk, ", "dv, "};
+      check.worst = fmt::format("[{}matrix {}, row {}, {}]: got {:.9g}, want {:.9g}",
+                                problem_.op == Op::attention_training ? kParts[row.part] : "", row.batch, row.row, j,
+                                got, want.value[at]);
       if (error == kInfinite) return check;
     }
   }

@@ -3,10 +3,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "app/bench/problem.h"
+#include "app/bench/reference_attention.h"
 
 namespace lacuna::bench {
 
@@ -14,10 +15,10 @@ namespace lacuna::bench {
 ///   products   sum |a| |b| over its terms
 ///   softmax    its own value p
 ///   softmax'   |p| (|dp| + sum over the row of |p dp|)
-///   attention  sum of p |v|
+///   attention  sum of p |v|; gradients: see AttentionGradient
 /// f32: 5e-7 for products (8 units of 2^-24; an f32 chain stays within 1 or 2 on data of random sign), 4e-6 where exp is
-/// involved. tf32: 2e-3 (two operands cut to 10 bits each: 2 * 2^-10), 1e-2 for attention. bf16: 4e-3 (products of bf16 operands are exact in f32; the
-/// result is rounded to 8 bits: 2^-9 of it at most), 4e-2 for attention.
+/// involved, 8e-6 for attention's gradients. tf32: 2e-3 (two operands cut to 10 bits each: 2 * 2^-10), 1e-2 for attention, 2e-2 for its gradients. bf16: 4e-3 (products of bf16 operands are exact in f32; the
+/// result is rounded to 8 bits: 2^-9 of it at most), 4e-2 for attention and 8e-2 for its gradients.
 double error_bound(Op op, Precision precision);
 
 struct CheckResult {
@@ -45,6 +46,7 @@ class Reference {
 
  private:
   struct Row {
+    std::int64_t part = 0;  // of attention_training: dq, dk, dv
     std::int64_t batch = 0, row = 0;
     std::int64_t offset = 0, length = 0;  // in the result
   };
@@ -52,12 +54,12 @@ class Reference {
     std::vector<double> value, magnitude;  // of all chosen rows, one after another
   };
   void choose_rows(double full_work, double sample_work);
+  void choose_gradient_rows(double full_work);
   const Expected& expected(int call);
   void compute(const Row& row, int call, double* value, double* magnitude) const;
 
   const Problem& problem_;
-  std::vector<std::int32_t> column_offsets_, column_rows_,
-      column_entries_;  // the pattern by columns; spmm_transposed alone
+  std::optional<PatternColumns> columns_;  // where an op needs them
   std::int64_t total_rows_ = 0;
   std::vector<Row> rows_;
   std::vector<std::int64_t> starts_;  // of each row in Expected

@@ -131,7 +131,7 @@ std::vector<Measurement> run_cases(const std::vector<MatrixCase>& cases, const O
               pattern = c.load();
               row_cov = row_length_cov(*pattern);
             }
-            if (op == Op::attention && pattern->rows() != pattern->cols()) continue;
+            if (is_attention(op) && pattern->rows() != pattern->cols()) continue;
             Measurement line;
             line.op = op;
             line.precision = precision;

@@ -22,7 +22,7 @@ Op parse_op(const std::string& text) {
   for (const Op op : kAllOps)
     if (text == to_string(op)) return op;
   throw ConfigError("--op", fmt::format("'{}'; must be spmm, spmm_transposed, sddmm, sparse_softmax, "
-                                        "sparse_softmax_backward or attention",
+                                        "sparse_softmax_backward, attention or attention_training",
                                         text));
 }
 
@@ -131,7 +131,7 @@ struct Plan {
     c.family = "attention";
     c.n = given_or(options.n, {features});
     c.batch = given_or(options.batch, {heads});
-    c.ops = ops({Op::sparse_softmax, Op::sparse_softmax_backward, Op::attention});
+    c.ops = ops({Op::sparse_softmax, Op::sparse_softmax_backward, Op::attention, Op::attention_training});
     c.precisions = precisions({Precision::f32, Precision::tf32});
     const RandomKey key{options.seed, 7};
     c.name = fmt::format("attention/band{}+random0.95/{}", band, tokens);

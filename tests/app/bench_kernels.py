@@ -46,7 +46,7 @@ def small_run(binary, home):
         check(name, line["max_error"] is None or line["max_error"] <= line["bound"], f"{line['max_error']}")
         check(name, abs(line["sparsity"] - (1 - line["nnz"] / (line["m"] * line["k"]))) < 1e-9, "sparsity")
     ops = {line["op"] for line in data["results"]}
-    check("run", ops == {"spmm", "spmm_transposed", "sddmm", "sparse_softmax", "sparse_softmax_backward", "attention"}, ops)
+    check("run", ops == {"spmm", "spmm_transposed", "sddmm", "sparse_softmax", "sparse_softmax_backward", "attention", "attention_training"}, ops)
     check("run", {256, 2048} <= {line["n"] for line in data["results"] if line["family"] == "transformer"}, "the paper's N")
     kinds = {line["kind"] for line in data["results"]}
     check("run", kinds == {"ours", "sparse", "dense"}, kinds)
