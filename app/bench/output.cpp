@@ -53,6 +53,7 @@ Json columns(const Measurement& m, const DeviceLimits& limits) {
       {"bound", checked(number(m.check.bound))},
       {"checked_rows", checked(m.check.checked_rows)},
       {"total_rows", checked(m.check.total_rows)},
+      {"repeats", m.kind == Kind::ours ? checked(m.repeats) : Json(nullptr)},
       {"note", m.note},
   };
 }

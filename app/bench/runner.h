@@ -33,6 +33,7 @@ struct Measurement {
   int rotation = 1;
   bool checked = true;
   CheckResult check;
+  bool repeats = true;  ///< a second run gave the same bits; tried for ours alone
   double flops = 0, dense_flops = 0, gathered_bytes = 0, least_bytes = 0;
   std::string note;
 
