@@ -67,7 +67,11 @@ std::string charts_of(const Summary& summary, const std::vector<Measurement>& al
     rate.series.push_back(series);
   }
   std::string html;
-  for (const auto& [spread, means] : pairs) html += render_chart(spread) + render_chart(means);
+  for (auto& [spread, means] : pairs) {
+    spread.series.push_back({"even", {{0, 1}, {100, 1}}});
+    means.series.push_back({"even", {{0.5, 1}, {0.98, 1}}});
+    html += render_chart(spread) + render_chart(means);
+  }
   return rate.series.empty() ? html : html + render_chart(rate);
 }
 

@@ -72,31 +72,28 @@ Json options_json(const Options& o, const TimingBudget& budget) {
           {"budget_ms", budget.seconds * 1e3}};
 }
 
-std::string rate_text(double per_second, const char* unit) {
-  return per_second > 0 ? format_si(per_second) + unit : "unknown";
-}
-
-ReportText report_text(const Options& options, const DeviceLimits& limits, const Json& environment,
-                       std::size_t num_problems) {
+ReportText report_text(const Options& options, const DeviceLimits& limits, const Json& environment, int num_problems) {
   ReportText text;
   text.title = options.suite.empty() ? "Kernels" : "Kernels: " + options.suite;
   text.subtitle = fmt::format("{}, {}", limits.name, environment.value("date_utc", ""));
-  text.facts = {
-      {"command", options.command_line},
-      {"problems", format_count(static_cast<std::int64_t>(num_problems))},
-      {"built from", environment.value("git", "")},
-      {"peak of f32, TF32, bf16",
-       rate_text(limits.f32_flops, "flop/s") + ", " + rate_text(limits.tf32_flops, "flop/s") + ", " +
-           rate_text(limits.bf16_flops, "flop/s") + " (highest clock times multiprocessors times what one does)"},
-      {"L1", rate_text(limits.l1_bytes_per_second, "B/s (128 bytes per clock and multiprocessor)")},
-      {"copy, measured", rate_text(limits.copy_bytes_per_second, "B/s, read plus written")},
-      {"operands", "rotate through twice the last-level cache; medians over blocks of whole rotations"},
-      {"checked", "each contender against f64 before it is timed, on all rows or a stated sample"}};
-  if (environment.contains("cuda_driver") && environment["cuda_driver"].is_string()) {
-    text.facts.insert(text.facts.begin() + 2,
-                      {"CUDA", fmt::format("runtime {}, driver {}", environment.value("cuda_runtime", ""),
-                                           environment.value("cuda_driver", ""))});
+  const auto fact = [&](const char* label, std::string value) { text.facts.emplace_back(label, std::move(value)); };
+  fact("command", options.command_line);
+  fact("problems", format_count(num_problems));
+  fact("built from", environment.value("git", ""));
+  if (environment["cuda_driver"].is_string()) {
+    fact("CUDA", fmt::format("runtime {}, driver {}", environment.value("cuda_runtime", ""),
+                             environment.value("cuda_driver", "")));
   }
+  if (limits.f32_flops > 0) {
+    fact("peak of f32, TF32, bf16",
+         fmt::format("{}flop/s, {}flop/s, {}flop/s (highest clock times multiprocessors times what one does)",
+                     format_si(limits.f32_flops), format_si(limits.tf32_flops), format_si(limits.bf16_flops)));
+  }
+  if (limits.l1_bytes_per_second > 0)
+    fact("L1", format_si(limits.l1_bytes_per_second) + "B/s (128 bytes per clock and multiprocessor)");
+  fact("copy, measured", format_si(limits.copy_bytes_per_second) + "B/s, read plus written");
+  fact("operands", "rotate through twice the last-level cache; medians over blocks of calls, contenders in turns");
+  fact("checked", "each contender against f64 before it is timed, on all rows or a stated sample");
   return text;
 }
 
@@ -125,8 +122,7 @@ int bench_kernels_command(const bench::Options& options) {
   write_file_atomically(
       folder / "results.json",
       to_json(measurements, summary, limits, environment, options_json(options, budget)).dump(1) + "\n");
-  write_file_atomically(folder / "report.html", render_html(report_text(options, limits, environment,
-                                                                        static_cast<std::size_t>(summary.problems)),
+  write_file_atomically(folder / "report.html", render_html(report_text(options, limits, environment, summary.problems),
                                                             summary, measurements));
 
   fmt::print("\n{}", summary_text(summary, measurements));
