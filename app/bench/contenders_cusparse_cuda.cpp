@@ -13,6 +13,10 @@ void add_cusparse(std::vector<Contender>&) {}
 #include <cusparse.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+
 #include "core/errors.h"
 #include "core/ops/sparse_transpose.h"
 #include "kernels/runtime/cuda_check.h"
@@ -85,15 +89,27 @@ constexpr float kOne = 1, kZero = 0;
 /// call, as this library does it.
 enum class Transposed { no, operation, cached };
 
+/// Made at the first use and shared by all problems: creating one takes milliseconds.
+struct LazyHandle {
+  std::unique_ptr<Handle> made;
+  cusparseHandle_t get(Device device) {
+    if (!made) made = std::make_unique<Handle>(device);
+    return made->handle;
+  }
+};
+using SharedHandle = std::shared_ptr<LazyHandle>;
+
 struct State {
-  explicit State(Device device) : handle(device) {}
-  Handle handle;
-  std::vector<std::unique_ptr<SparseMatrix> > sparse;
+  State(const SharedHandle& lazy, Device device) : owner(lazy), handle(lazy->get(device)) {}
+  SharedHandle owner;
+  cusparseHandle_t handle;
+  std::vector<std::unique_ptr<SparseMatrix>> sparse;
   std::unique_ptr<DenseMatrix> first, second;
 };
 
-Prepared prepare_spmm(const Problem& p, cusparseSpMMAlg_t algorithm, Transposed transposed) {
-  auto state = std::make_shared<State>(p.device);
+Prepared prepare_spmm(const SharedHandle& handle, const Problem& p, cusparseSpMMAlg_t algorithm,
+                      Transposed transposed) {
+  auto state = std::make_shared<State>(handle, p.device);
   const cusparseOperation_t op =
       transposed == Transposed::operation ? CUSPARSE_OPERATION_TRANSPOSE : CUSPARSE_OPERATION_NON_TRANSPOSE;
   const Tensor values = p.operand(0, 0), b = p.operand(1, 0), c = p.result(0);
@@ -103,13 +119,13 @@ Prepared prepare_spmm(const Problem& p, cusparseSpMMAlg_t algorithm, Transposed 
     const TopologyPtr stored = transposed == Transposed::cached ? t->transposed().topology : t;
     auto a = std::make_unique<SparseMatrix>(stored, p, values.raw());
     std::size_t bytes = 0;
-    LACUNA_CUSPARSE_CHECK(cusparseSpMM_bufferSize(state->handle.handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne,
-                                                  a->get, state->first->get, &kZero, state->second->get, CUDA_R_32F,
-                                                  algorithm, &bytes));
+    LACUNA_CUSPARSE_CHECK(cusparseSpMM_bufferSize(state->handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne, a->get,
+                                                  state->first->get, &kZero, state->second->get, CUDA_R_32F, algorithm,
+                                                  &bytes));
     a->buffer = buffer_of(bytes, p.device);
-    LACUNA_CUSPARSE_CHECK(cusparseSpMM_preprocess(state->handle.handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne,
-                                                  a->get, state->first->get, &kZero, state->second->get, CUDA_R_32F,
-                                                  algorithm, a->buffer.raw()));
+    LACUNA_CUSPARSE_CHECK(cusparseSpMM_preprocess(state->handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne, a->get,
+                                                  state->first->get, &kZero, state->second->get, CUDA_R_32F, algorithm,
+                                                  a->buffer.raw()));
     state->sparse.push_back(std::move(a));
   }
   return {[&p, state, op, algorithm, transposed](int call) {
@@ -120,15 +136,15 @@ Prepared prepare_spmm(const Problem& p, cusparseSpMMAlg_t algorithm, Transposed 
     LACUNA_CUSPARSE_CHECK(cusparseSpMatSetValues(a.get, v.raw()));
     LACUNA_CUSPARSE_CHECK(cusparseDnMatSetValues(state->first->get, b_now.raw()));
     LACUNA_CUSPARSE_CHECK(cusparseDnMatSetValues(state->second->get, c_now.raw()));
-    LACUNA_CUSPARSE_CHECK(cusparseSpMM(state->handle.handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne, a.get,
+    LACUNA_CUSPARSE_CHECK(cusparseSpMM(state->handle, op, CUSPARSE_OPERATION_NON_TRANSPOSE, &kOne, a.get,
                                        state->first->get, &kZero, state->second->get, CUDA_R_32F, algorithm,
                                        a.buffer.raw()));
     return c_now;
   }};
 }
 
-Prepared prepare_sddmm(const Problem& p) {
-  auto state = std::make_shared<State>(p.device);
+Prepared prepare_sddmm(const SharedHandle& handle, const Problem& p) {
+  auto state = std::make_shared<State>(handle, p.device);
   const Tensor a = p.operand(0, 0), b = p.operand(1, 0), values = p.result(0);
   state->first = std::make_unique<DenseMatrix>(a.dim(-2), a.dim(-1), p, a.raw());
   state->second = std::make_unique<DenseMatrix>(b.dim(-2), b.dim(-1), p, b.raw());
@@ -136,11 +152,11 @@ Prepared prepare_sddmm(const Problem& p) {
   for (const TopologyPtr& t : p.patterns) {
     auto c = std::make_unique<SparseMatrix>(t, p, values.raw());
     std::size_t bytes = 0;
-    LACUNA_CUSPARSE_CHECK(cusparseSDDMM_bufferSize(state->handle.handle, kPlain, kTurned, &kOne, state->first->get,
+    LACUNA_CUSPARSE_CHECK(cusparseSDDMM_bufferSize(state->handle, kPlain, kTurned, &kOne, state->first->get,
                                                    state->second->get, &kZero, c->get, CUDA_R_32F,
                                                    CUSPARSE_SDDMM_ALG_DEFAULT, &bytes));
     c->buffer = buffer_of(bytes, p.device);
-    LACUNA_CUSPARSE_CHECK(cusparseSDDMM_preprocess(state->handle.handle, kPlain, kTurned, &kOne, state->first->get,
+    LACUNA_CUSPARSE_CHECK(cusparseSDDMM_preprocess(state->handle, kPlain, kTurned, &kOne, state->first->get,
                                                    state->second->get, &kZero, c->get, CUDA_R_32F,
                                                    CUSPARSE_SDDMM_ALG_DEFAULT, c->buffer.raw()));
     state->sparse.push_back(std::move(c));
@@ -151,9 +167,9 @@ Prepared prepare_sddmm(const Problem& p) {
     LACUNA_CUSPARSE_CHECK(cusparseSpMatSetValues(c.get, values_now.raw()));
     LACUNA_CUSPARSE_CHECK(cusparseDnMatSetValues(state->first->get, a_now.raw()));
     LACUNA_CUSPARSE_CHECK(cusparseDnMatSetValues(state->second->get, b_now.raw()));
-    LACUNA_CUSPARSE_CHECK(cusparseSDDMM(state->handle.handle, CUSPARSE_OPERATION_NON_TRANSPOSE,
-                                        CUSPARSE_OPERATION_TRANSPOSE, &kOne, state->first->get, state->second->get,
-                                        &kZero, c.get, CUDA_R_32F, CUSPARSE_SDDMM_ALG_DEFAULT, c.buffer.raw()));
+    LACUNA_CUSPARSE_CHECK(cusparseSDDMM(state->handle, CUSPARSE_OPERATION_NON_TRANSPOSE, CUSPARSE_OPERATION_TRANSPOSE,
+                                        &kOne, state->first->get, state->second->get, &kZero, c.get, CUDA_R_32F,
+                                        CUSPARSE_SDDMM_ALG_DEFAULT, c.buffer.raw()));
     return values_now;
   }};
 }
@@ -161,6 +177,7 @@ Prepared prepare_sddmm(const Problem& p) {
 }  // namespace
 
 void add_cusparse(std::vector<Contender>& list) {
+  const auto handle = std::make_shared<LazyHandle>();
   const auto on = [](Op op, bool with_bf16) {
     return [op, with_bf16](const Problem& p) {  // TF32 is not among its modes
       return p.device.is_cuda() && p.op == op &&
@@ -171,15 +188,19 @@ void add_cusparse(std::vector<Contender>& list) {
                                                                        {"cusparse_alg2", CUSPARSE_SPMM_CSR_ALG2},
                                                                        {"cusparse_alg3", CUSPARSE_SPMM_CSR_ALG3}};
   for (const auto& [name, algorithm] : kAlgorithms) {
-    list.push_back({name, Kind::sparse, on(Op::spmm, true),
-                    [algorithm = algorithm](const Problem& p) { return prepare_spmm(p, algorithm, Transposed::no); }});
-    list.push_back({name, Kind::sparse, on(Op::spmm_transposed, false), [algorithm = algorithm](const Problem& p) {
-                      return prepare_spmm(p, algorithm, Transposed::cached);
+    list.push_back({name, Kind::sparse, on(Op::spmm, true), [handle, algorithm = algorithm](const Problem& p) {
+                      return prepare_spmm(handle, p, algorithm, Transposed::no);
                     }});
+    list.push_back(
+        {name, Kind::sparse, on(Op::spmm_transposed, false), [handle, algorithm = algorithm](const Problem& p) {
+           return prepare_spmm(handle, p, algorithm, Transposed::cached);
+         }});
   }
-  list.push_back({"cusparse_transpose", Kind::sparse, on(Op::spmm_transposed, true),
-                  [](const Problem& p) { return prepare_spmm(p, CUSPARSE_SPMM_CSR_ALG2, Transposed::operation); }});
-  list.push_back({"cusparse_sddmm", Kind::sparse, on(Op::sddmm, true), prepare_sddmm});
+  list.push_back({"cusparse_transpose", Kind::sparse, on(Op::spmm_transposed, true), [handle](const Problem& p) {
+                    return prepare_spmm(handle, p, CUSPARSE_SPMM_CSR_ALG2, Transposed::operation);
+                  }});
+  list.push_back({"cusparse_sddmm", Kind::sparse, on(Op::sddmm, true),
+                  [handle](const Problem& p) { return prepare_sddmm(handle, p); }});
 }
 
 }  // namespace lacuna::bench

@@ -11,7 +11,7 @@ namespace lacuna::bench {
 
 namespace {
 
-constexpr std::int64_t kAlign = 64;        // elements: windows begin at 256 bytes, as whole tensors do
+constexpr std::int64_t kAlign = 128;       // elements: windows begin at 256 bytes or more, as whole tensors do
 constexpr int kLongestRotation = 400;      // calls; more would only make graphs slow to build
 constexpr std::size_t kMostPatterns = 16;  // copies of the index arrays; each has its own derived data
 

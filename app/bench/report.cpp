@@ -12,6 +12,8 @@ namespace lacuna::bench {
 
 namespace {
 
+constexpr std::size_t kMostFailures = 30;  // shown
+
 std::string title_of(Op op, Precision precision) { return fmt::format("{} {}", to_string(op), to_string(precision)); }
 
 /// Of one op and precision: how the ratios spread and their means by sparsity, two charts for each of our contenders, then
@@ -121,8 +123,10 @@ std::string summary_text(const Summary& summary, const std::vector<Measurement>&
   if (!summary.efficiencies.empty()) text += "Against the device's limits:\n" + efficiency_grid(summary).text() + "\n";
   const Grid errors = error_grid(measurements);
   if (!errors.rows.empty()) text += "Largest error against f64, relative to sum |a||b|:\n" + errors.text() + "\n";
-  const Grid failures = failure_grid(measurements);
-  if (!failures.rows.empty()) text += "Failed:\n" + failures.text() + "\n";
+  const Grid failures = failure_grid(measurements, kMostFailures);
+  if (!failures.rows.empty())
+    text +=
+        fmt::format("Failed (the first {}; all are in results.csv):\n", failures.rows.size()) + failures.text() + "\n";
   return text;
 }
 
@@ -130,7 +134,7 @@ std::string render_html(const ReportText& text, const Summary& summary, const st
   std::string body = results_html(headline(summary)) + facts_html(text.facts);
   body += section("Failed",
                   "Results too far from the reference, and contenders that could not run. None of these is timed.",
-                  failure_grid(measurements));
+                  failure_grid(measurements, kMostFailures));
   std::string charts;
   for (const Op op : kAllOps)
     for (const Precision precision : kAllPrecisions) charts += charts_of(summary, measurements, op, precision);

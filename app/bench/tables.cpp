@@ -165,10 +165,10 @@ Grid slowest_grid(const Summary& summary) {
   return grid;
 }
 
-Grid failure_grid(const std::vector<Measurement>& all) {
+Grid failure_grid(const std::vector<Measurement>& all, std::size_t most) {
   Grid grid{{{"problem"}, {"contender"}, {"status"}, {"error", Align::right}, {"bound", Align::right}, {"what"}}, {}};
   for (const Measurement& m : all) {
-    if (m.status == Status::ok) continue;
+    if (m.status == Status::ok || grid.rows.size() == most) continue;
     const bool failed = m.status == Status::failed;
     grid.rows.push_back({m.problem(), m.contender, to_string(m.status),
                          failed ? fmt::format("{:.2e}", m.check.max_error) : "",

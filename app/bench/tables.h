@@ -26,8 +26,8 @@ Grid efficiency_grid(const Summary& summary);
 Grid crossing_grid(const Summary& summary);
 /// The problems on which we do worst against the best sparse baseline (or, without one, the dense ones).
 Grid slowest_grid(const Summary& summary);
-/// What failed its check or could not run, and why.
-Grid failure_grid(const std::vector<Measurement>& measurements);
+/// What failed its check or could not run, and why; `most` lines of it.
+Grid failure_grid(const std::vector<Measurement>& measurements, std::size_t most);
 /// The largest error of each contender.
 Grid error_grid(const std::vector<Measurement>& measurements);
 

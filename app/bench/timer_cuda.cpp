@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "app/bench/timer.h"
@@ -39,8 +40,13 @@ class Events {
   std::vector<cudaEvent_t> events_;
 };
 
+struct DestroyGraph {
+  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+};
+using Graph = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
+
 /// The calls as one executable graph; null when something in them refuses to be captured.
-cudaGraphExec_t capture(cudaStream_t stream, const std::function<void(int)>& run, int calls) {
+Graph capture(cudaStream_t stream, const std::function<void(int)>& run, int calls) {
   if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) != cudaSuccess) {
     cudaGetLastError();
     return nullptr;
@@ -57,7 +63,7 @@ cudaGraphExec_t capture(cudaStream_t stream, const std::function<void(int)>& run
   if (good) good = cudaGraphInstantiate(&made, graph, 0) == cudaSuccess;
   if (graph) cudaGraphDestroy(graph);
   cudaGetLastError();
-  return good ? made : nullptr;
+  return Graph(good ? made : nullptr);
 }
 
 class CudaStopwatch : public Stopwatch {
@@ -85,10 +91,7 @@ class CudaStopwatch : public Stopwatch {
     events.record(1, stream_);
     block_seconds_ = std::max(events.seconds(0, 1), 1e-7);
   }
-  ~CudaStopwatch() override {
-    cudaStreamSynchronize(stream_);
-    if (graph_) cudaGraphExecDestroy(graph_);
-  }
+  ~CudaStopwatch() override { cudaStreamSynchronize(stream_); }  // before the graph goes
   CudaStopwatch(const CudaStopwatch&) = delete;
   CudaStopwatch& operator=(const CudaStopwatch&) = delete;
 
@@ -110,7 +113,7 @@ class CudaStopwatch : public Stopwatch {
  private:
   void block() {
     if (graph_) {
-      LACUNA_CUDA_CHECK(cudaGraphLaunch(graph_, stream_));
+      LACUNA_CUDA_CHECK(cudaGraphLaunch(graph_.get(), stream_));
     } else {
       for (int i = 0; i < calls_; ++i) run_(i);
     }
@@ -118,7 +121,7 @@ class CudaStopwatch : public Stopwatch {
 
   cudaStream_t stream_;
   const std::function<void(int)>& run_;
-  cudaGraphExec_t graph_ = nullptr;
+  Graph graph_;
   double block_seconds_ = 0;
 };
 

@@ -215,7 +215,8 @@ TEST(BenchOutput, JsonKeepsItsSchema) {
                                         "bound",
                                         "checked_rows",
                                         "total_rows",
-                                        "repeats", "note"};
+                                        "repeats",
+                                        "note"};
   std::vector<std::string> found;
   for (const auto& [key, value] : first.items()) found.push_back(key);
   EXPECT_EQ(found, wanted);
