@@ -92,6 +92,16 @@ std::vector<Comparison> compare(const std::map<std::string, Group>& groups, cons
       if (best) add(*ours, *best, kBestSparse);
       for (const Measurement* other : group)
         if (other->kind != Kind::ours && timed(*other)) add(*ours, *other, other->contender);
+      // What dense math of a coarser precision would take for the same work, where it was measured too.
+      for (const Precision coarser : kAllPrecisions) {
+        if (coarser <= ours->precision) continue;
+        const auto coarse = groups.find(problem_name(ours->op, coarser, ours->matrix, ours->n, ours->batch));
+        if (coarse == groups.end()) continue;
+        for (const Measurement* other : coarse->second) {
+          if (other->kind == Kind::dense && timed(*other))
+            add(*ours, *other, fmt::format("{} ({})", other->contender, to_string(coarser)));
+        }
+      }
     }
   }
   std::vector<Comparison> list;

@@ -31,7 +31,9 @@ struct Comparison {
   Op op = Op::spmm;
   Precision precision = Precision::f32;
   std::string ours;
-  std::string baseline;  ///< a contender, or "best sparse": the fastest of kind sparse on each problem
+  /// A contender; "best sparse", the fastest of kind sparse on each problem; or a dense one of coarser precision,
+  /// "cublaslt (tf32)".
+  std::string baseline;
   bool baseline_is_dense = false;
   std::vector<Ratio> ratios;  ///< ascending
   double geometric_mean = 0, lowest = 0, p10 = 0, median = 0, p90 = 0, highest = 0;

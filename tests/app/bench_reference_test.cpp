@@ -166,6 +166,20 @@ TEST(BenchSummary, ComparesWithTheBestOfEachProblem) {
   EXPECT_NEAR(s.efficiencies[0].best_flops, 2.5e11, 1e3);
 }
 
+TEST(BenchSummary, ComparesWithCoarserDenseMath) {
+  std::vector<Measurement> all = example();
+  Measurement tf32 = measurement("dense", Kind::dense, "x/0.8", 0.8, 0.5e-6);
+  tf32.precision = Precision::tf32;
+  all.push_back(tf32);
+  tf32.contender = "sparse";
+  tf32.kind = Kind::sparse;
+  all.push_back(tf32);
+  const Summary s = summarize(all, {});
+  EXPECT_NEAR(comparison(s, "dense (tf32)").geometric_mean, 0.25, 1e-9);
+  EXPECT_EQ(comparison(s, "dense (tf32)").ratios.size(), 1u);
+  EXPECT_THROW(comparison(s, "sparse (tf32)"), std::runtime_error);
+}
+
 TEST(BenchSummary, SparsitiesFallIntoNominalBins) {
   EXPECT_EQ(sparsity_label(0.1), "0.5");
   EXPECT_EQ(sparsity_label(0.72), "0.7");
