@@ -175,6 +175,12 @@ bool Pruner::step(std::int64_t step) {
   return any;
 }
 
+bool Pruner::growth_due(std::int64_t step) const {
+  return std::any_of(groups_.begin(), groups_.end(), [&](const PruningGroup& g) {
+    return pruning_due(g.config, step) && method_->grows_by_gradient(g, step);
+  });
+}
+
 bool Pruner::after_backward(std::int64_t step) {
   bool any = false;
   for (PruningGroup& g : groups_) {

@@ -36,6 +36,8 @@ class Pruner {
   std::int64_t score_batches(std::int64_t step) const;
   /// Before the forward pass of `step`: whatever the method does there. Returns whether an update was due.
   bool step(std::int64_t step);
+  /// Whether after_backward(step) has something to grow by gradient.
+  bool growth_due(std::int64_t step) const;
   /// After the backward passes of `step`: growth by gradient, when that was due. True = patterns have changed, and this
   /// step's optimizer update is to be left out.
   bool after_backward(std::int64_t step);

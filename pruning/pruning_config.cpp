@@ -119,10 +119,10 @@ PruningConfig in_steps(PruningConfig c, double steps_per_epoch) {
 
 PruningConfig at_once(PruningConfig c) {
   c = in_steps(std::move(c), 1);
-  c.method = "one_shot";
+  const bool starts_sparse = is_dynamic(c) || c.method == "static";
+  c.method = starts_sparse ? "static" : "one_shot";
   c.begin_step = 0;
   c.rewind_step = std::nullopt;
-  c.topology_from.clear();
   c.sparse_from = 0;
   for (PruningGroupConfig& g : c.groups) g.begin_step = 0;
   return c;

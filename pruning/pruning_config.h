@@ -133,7 +133,8 @@ PruningConfig for_group(const PruningConfig& config, const PruningGroupConfig& g
 /// Turns the keys in epochs into steps (rounded to the nearest, at least 1 for the frequency).
 PruningConfig in_steps(PruningConfig config, double steps_per_epoch);
 
-/// The same weights at the final sparsity at once, by magnitude at step 0: for plans and benchmarks.
+/// The same weights at the final sparsity at once, at step 0: by magnitude, or the pattern that a method which starts sparse
+/// begins with. For plans and benchmarks.
 PruningConfig at_once(PruningConfig config);
 
 }  // namespace lacuna
