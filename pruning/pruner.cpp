@@ -58,9 +58,13 @@ double sparsity_of(const std::vector<Parameter*>& parameters) {
 
 }  // namespace
 
+RandomStream pruning_randomness(std::uint64_t seed, std::int64_t step) {
+  return RandomStream(seed ^ kSeedOfPruning, static_cast<std::uint64_t>(step));
+}
+
 Pruner::Pruner(const PruningConfig& config, const std::vector<Parameter*>& parameters, std::uint64_t seed,
                const std::map<std::string, TopologyPtr>& given)
-    : config_(config), method_(make_method(config.method)), all_(parameters), seed_(seed ^ kSeedOfPruning) {
+    : config_(config), method_(make_method(config.method)), all_(parameters), seed_(seed) {
   if (!method_) return;
   choose_targets(parameters);
   make_groups(given);
@@ -102,7 +106,7 @@ void Pruner::make_groups(const std::map<std::string, TopologyPtr>& given) {
       if (of_groups[i].match(p->name())) group = i;
     any_sparse |= target.own_sparsity.value_or(1) > 0;
     groups[group].targets.push_back(target);
-    if (given.empty()) continue;
+    if (given.empty() && config_.topology_from.empty()) continue;
     const auto pattern = given.find(p->name());
     if (pattern == given.end())
       throw ConfigKeyError("pruning.topology_from", fmt::format("holds no sparse pattern for '{}'", p->name()));
@@ -159,7 +163,7 @@ std::int64_t Pruner::score_batches(std::int64_t step) const {
 
 bool Pruner::step(std::int64_t step) {
   if (config_.rewind_step == step) keep_for_rewinding(all_);
-  RandomStream random(seed_, static_cast<std::uint64_t>(step));
+  RandomStream random = pruning_randomness(seed_, step);
   bool any = false;
   for (PruningGroup& g : groups_) {
     if (!pruning_due(g.config, step)) continue;

@@ -23,6 +23,9 @@ struct LayerSparsity {
   bool own = false;            ///< from pruning.layers
 };
 
+/// The random numbers of a step's update: one key per target, in order (and per tile of a large one).
+RandomStream pruning_randomness(std::uint64_t seed, std::int64_t step);
+
 class Pruner {
  public:
   /// Picks the prunable parameters that match include and not exclude, and sorts them into groups. `given` are patterns by
