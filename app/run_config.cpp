@@ -51,8 +51,8 @@ void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
 void validate_pruning_length(const PruningConfig& c, const std::string& section, std::int64_t steps,
                              const ReportProblem& problem) {
   if (c.begin_step >= steps) {
-    problem(section + "begin_step", fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}",
-                                                steps, c.begin_step));
+    problem(section + "begin_step",
+            fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}", steps, c.begin_step));
   } else if (has_end(c) && c.end_step > steps) {
     problem(section + "end_step",
             fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}", steps,

@@ -100,9 +100,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(layer_table(layer_rows(trainer.parameters())));
 
   Progress progress(stdout, session.items());
-  RunContext context{trainer, metrics, progress, directory.checkpoints()};
-  context.valid = session.data.valid.get();
-  context.training = config.training;
+  RunContext context{trainer, metrics, progress, directory.checkpoints(), session.data.valid.get(), config.training};
   context.seed = config.seed;
   context.device = session.device;
   context.items_per_step = session.items_per_step();

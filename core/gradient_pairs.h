@@ -19,8 +19,8 @@ struct GradientPairs {
   void add(const Tensor& dc, const Tensor& b) {
     if (dc.rank() == 2) return pairs.push_back({dc, b});
     for (std::int64_t i = 0; i < dc.dim(0); ++i)
-      pairs.push_back({dc.slice(i, i + 1).reshape({dc.dim(1), dc.dim(2)}),
-                       b.slice(i, i + 1).reshape({b.dim(1), b.dim(2)})});
+      pairs.push_back(
+          {dc.slice(i, i + 1).reshape({dc.dim(1), dc.dim(2)}), b.slice(i, i + 1).reshape({b.dim(1), b.dim(2)})});
   }
 };
 

@@ -80,7 +80,8 @@ TopologyPtr grow_groups(const TopologyPtr& kept, std::int64_t count, std::int64_
 }  // namespace
 
 RowScores gradient_scores(const GradientPairs& pairs) {
-  if (pairs.pairs.empty()) throw ValueError("grow", "no product of this weight was recorded; it must be used in a step");
+  if (pairs.pairs.empty())
+    throw ValueError("grow", "no product of this weight was recorded; it must be used in a step");
   return [&pairs](std::int64_t begin, std::int64_t end) {
     Tensor sum;
     for (const GradientPairs::Pair& pair : pairs.pairs) {

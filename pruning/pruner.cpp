@@ -32,8 +32,9 @@ class Globs {
       if (names.size() < 400) names += (names.empty() ? "" : ", ") + p->name();
     for (std::size_t i = 0; i < patterns_.size(); ++i)
       if (!used_[i])
-        throw ConfigKeyError(fmt::format("{}.{}", key_, i),
-                             fmt::format("'{}' matches no prunable weight; must match one of: {}", patterns_[i], names));
+        throw ConfigKeyError(
+            fmt::format("{}.{}", key_, i),
+            fmt::format("'{}' matches no prunable weight; must match one of: {}", patterns_[i], names));
   }
 
  private:
@@ -136,8 +137,8 @@ void Pruner::check_targets() const {
       const double wanted = t.own_sparsity.value_or(g.config.sparsity);
       if (g.granularity.stored_units(p) < g.granularity.kept_units(wanted, p.shape()))
         throw ConfigKeyError("pruning.sparsity",
-                             fmt::format("asks for {}, but '{}' is {:.4f} sparse already; must be at least that", wanted,
-                                         p.name(), p.sparsity()));
+                             fmt::format("asks for {}, but '{}' is {:.4f} sparse already; must be at least that",
+                                         wanted, p.name(), p.sparsity()));
     }
   }
   std::int64_t stored = 0, wanted = 0;
@@ -229,10 +230,11 @@ std::string Pruner::summary() const {
     size += layer.size;
   }
   const double all = static_cast<double>(std::max<std::int64_t>(size, 1));
-  return fmt::format("sparsity {:.4f} asked for, {:.4f} reached over {} weights ({} of {} stored); {:.4f} with the "
-                     "excluded ones",
-                     1 - static_cast<double>(requested) / all, 1 - static_cast<double>(stored) / all, targets_.size(),
-                     stored, size, overall_sparsity());
+  return fmt::format(
+      "sparsity {:.4f} asked for, {:.4f} reached over {} weights ({} of {} stored); {:.4f} with the "
+      "excluded ones",
+      1 - static_cast<double>(requested) / all, 1 - static_cast<double>(stored) / all, targets_.size(), stored, size,
+      overall_sparsity());
 }
 
 }  // namespace lacuna

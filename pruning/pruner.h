@@ -17,10 +17,11 @@ namespace lacuna {
 struct LayerSparsity {
   std::string name;
   std::int64_t size = 0;
-  std::int64_t requested = 0;  ///< entries at the final sparsity; under a global threshold the layer's share is not known
-                               ///< before, and this is the uniform one
+  std::int64_t requested =
+      0;  ///< entries at the final sparsity; under a global threshold the layer's share is not known
+          ///< before, and this is the uniform one
   std::int64_t stored = 0;
-  bool own = false;            ///< from pruning.layers
+  bool own = false;  ///< from pruning.layers
 };
 
 /// The random numbers of a step's update: one key per target, in order (and per tile of a large one).
@@ -63,8 +64,8 @@ class Pruner {
 
   PruningConfig config_;
   std::unique_ptr<Method> method_;
-  std::vector<Parameter*> all_;        // every parameter of the model, for rewinding
-  std::vector<Parameter*> prunable_;   // also the excluded ones
+  std::vector<Parameter*> all_;       // every parameter of the model, for rewinding
+  std::vector<Parameter*> prunable_;  // also the excluded ones
   std::vector<Parameter*> targets_;
   std::vector<PruningGroup> groups_;
   std::uint64_t seed_;

@@ -16,7 +16,7 @@ void validate_epochs(const PruningConfig& c, const ReportProblem& problem) {
   if (!uses_epochs(c)) return;
   if (c.begin_epoch && c.begin_step != 0) problem("begin_epoch", "must not stand beside begin_step");
   if (c.end_epoch && c.end_step != 0) problem("end_epoch", "must not stand beside end_step");
-  if (c.end_epoch && c.begin_step != 0) problem("begin_step", "must be begin_epoch where end_epoch is given");
+  if (c.end_epoch && c.end_step == 0 && c.begin_step != 0) problem("begin_step", "must be begin_epoch where end_epoch is given");
   if (c.begin_epoch && !c.end_epoch && has_end(c)) problem("begin_epoch", "must come with end_epoch");
   if (!c.groups.empty()) problem("groups", "give steps; must not stand beside keys in epochs");
 }
@@ -26,8 +26,8 @@ template <class Key>
 void validate_schedule(const PruningConfig& c, const ReportProblem& problem, Key&& key) {
   if (c.end_epoch) {
     if (*c.end_epoch <= c.begin_epoch.value_or(0))
-      problem(key("end_epoch"), fmt::format("must be after begin_epoch ({}), got {}", c.begin_epoch.value_or(0),
-                                            *c.end_epoch));
+      problem(key("end_epoch"),
+              fmt::format("must be after begin_epoch ({}), got {}", c.begin_epoch.value_or(0), *c.end_epoch));
   } else if (has_end(c) && c.end_step <= c.begin_step) {
     problem(key("end_step"), fmt::format("must be after begin_step ({}), got {}", c.begin_step, c.end_step));
   }
@@ -59,14 +59,13 @@ void validate_granularity(const PruningConfig& c, const ReportProblem& problem) 
   belongs("n_m", !c.n_m.empty(), "n_m");
   if (!c.block.empty() && c.block.size() != 2) problem("block", "must be two numbers, [rows, columns]");
   if (c.n_m.empty()) return;
-  if (c.n_m.size() != 2 || c.n_m[0] > c.n_m[1])
-    return problem("n_m", "must be two numbers, [n, m], n at most m");
+  if (c.n_m.size() != 2 || c.n_m[0] > c.n_m[1]) return problem("n_m", "must be two numbers, [n, m], n at most m");
   const double of_pattern = 1.0 - static_cast<double>(c.n_m[0]) / static_cast<double>(c.n_m[1]);
   if (std::abs(c.sparsity - of_pattern) > 1e-9)
     problem("sparsity", fmt::format("must be {} for n_m [{}, {}], got {}", of_pattern, c.n_m[0], c.n_m[1], c.sparsity));
   if (c.distribution != "uniform")
-    problem("distribution", fmt::format("must be uniform for n_m, which fixes every layer's sparsity, got '{}'",
-                                        c.distribution));
+    problem("distribution",
+            fmt::format("must be uniform for n_m, which fixes every layer's sparsity, got '{}'", c.distribution));
   if (!c.layers.empty()) problem("layers", "must be empty for n_m, which fixes every layer's sparsity");
 }
 

@@ -59,8 +59,8 @@ Tensor keep_mask(const Parameter& p, const Tensor& scores, std::int64_t kept, co
     throw ShapeError("prune", fmt::format("{} scores for '{}' with {} stored entries; counts must agree",
                                           scores.numel(), p.name(), p.nnz()));
   if (granularity.is_n_m())
-    return flat(top_n_of_m(p.is_sparse() ? flat(scores) : scores.reshape(p.shape()), p.topology(), kept,
-                           granularity.m));
+    return flat(
+        top_n_of_m(p.is_sparse() ? flat(scores) : scores.reshape(p.shape()), p.topology(), kept, granularity.m));
   const UnitGrid grid = granularity.grid(p.shape());
   const Tensor units = scores_of_units(p, scores, grid);
   return entries_of_units(p, top_k_mask(units, std::min(kept, units.numel())), grid);

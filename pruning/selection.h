@@ -31,7 +31,8 @@ Tensor keep_mask(const Parameter& parameter, const Tensor& scores, std::int64_t 
 
 /// Keeps exactly `kept` units of a parameter, and moves value and optimizer state onto the smaller topology; a dense
 /// parameter becomes CSR. `kept` past what is stored keeps all. The gradient is dropped. Throws ShapeError.
-void prune_parameter(Parameter& parameter, const Tensor& scores, std::int64_t kept, const Granularity& granularity = {});
+void prune_parameter(Parameter& parameter, const Tensor& scores, std::int64_t kept,
+                     const Granularity& granularity = {});
 
 /// One threshold over all parameters together; exactly `kept` units remain in total. Not for n_m.
 void prune_globally(const std::vector<Parameter*>& parameters, const Score& score, std::int64_t kept,

@@ -13,7 +13,9 @@ double progress(std::int64_t step, std::int64_t begin, std::int64_t end) {
 }
 
 /// Updates from begin to end, both included, and how many of them have come up to and with `step`.
-std::int64_t num_stages(const PruningConfig& c) { return (c.end_step - c.begin_step + c.frequency - 1) / c.frequency + 1; }
+std::int64_t num_stages(const PruningConfig& c) {
+  return (c.end_step - c.begin_step + c.frequency - 1) / c.frequency + 1;
+}
 std::int64_t stage_at(const PruningConfig& c, std::int64_t step) {
   return step >= c.end_step ? num_stages(c) : (step - c.begin_step) / c.frequency + 1;
 }

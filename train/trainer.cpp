@@ -94,15 +94,16 @@ Trainer::~Trainer() = default;
 void Trainer::start_pruning() {
   if (config_.pruning.method == "none") return;
   const double batches = static_cast<double>(data_.train->num_examples() / config_.training.batch_size);
+  const char* end_key = config_.pruning.end_epoch ? "pruning.end_epoch" : "pruning.end_step";
   config_.pruning = in_steps(config_.pruning, batches / static_cast<double>(config_.training.accumulate));
   std::map<std::string, TopologyPtr> given;
   if (!config_.pruning.topology_from.empty()) given = load_patterns(config_.pruning.topology_from);
   pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed, given);
   if (pruner_->last_step() >= total_steps_)
-    throw ConfigKeyError("pruning.end_step",
-                         fmt::format("makes step {} the last that prunes, but training has {}; the target sparsity would "
-                                     "never be reached",
-                                     pruner_->last_step(), total_steps_));
+    throw ConfigKeyError(
+        end_key, fmt::format("makes step {} the last that prunes, but training has {}; the target sparsity would "
+                             "never be reached",
+                             pruner_->last_step(), total_steps_));
 }
 
 LoaderOptions Trainer::loader_options() const {
@@ -181,7 +182,8 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
 bool Trainer::grow_if_due(PhaseTimer* timer) {
   if (!pruner_ || !pruner_->growth_due(step_)) return false;
   const PhaseScope scope(timer, Phase::pruning);
-  if (guard_.diverged()) return false;  // growth waits for the device anyway; gradients that are not finite rank nothing
+  if (guard_.diverged())
+    return false;  // growth waits for the device anyway; gradients that are not finite rank nothing
   return pruner_->after_backward(step_);
 }
 

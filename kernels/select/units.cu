@@ -24,16 +24,16 @@ __device__ std::int64_t global_thread() { return std::int64_t{blockIdx.x} * kThr
 __device__ std::int64_t num_threads() { return std::int64_t{gridDim.x} * kThreads; }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) unit_scores_kernel(Pattern p, const T* __restrict__ scores,
-                                                               std::int64_t unit_rows, std::int64_t unit_cols,
-                                                               std::int64_t count, T* __restrict__ out) {
+__global__ void __launch_bounds__(kThreads)
+    unit_scores_kernel(Pattern p, const T* __restrict__ scores, std::int64_t unit_rows, std::int64_t unit_cols,
+                       std::int64_t count, T* __restrict__ out) {
   for (std::int64_t unit = global_thread(); unit < count; unit += num_threads())
     out[unit] = unit_score(p, scores, unit_rows, unit_cols, unit);
 }
 
-__global__ void __launch_bounds__(kThreads) expand_units_kernel(Pattern p, const std::uint8_t* __restrict__ keep_unit,
-                                                                std::int64_t unit_rows, std::int64_t unit_cols,
-                                                                std::uint8_t* __restrict__ keep) {
+__global__ void __launch_bounds__(kThreads)
+    expand_units_kernel(Pattern p, const std::uint8_t* __restrict__ keep_unit, std::int64_t unit_rows,
+                        std::int64_t unit_cols, std::uint8_t* __restrict__ keep) {
   const std::int64_t grid_cols = (p.cols + unit_cols - 1) / unit_cols;
   for (std::int64_t r = global_thread() / kWarp; r < p.rows; r += num_threads() / kWarp) {
     const std::int64_t end = entry_at(p, r, p.cols);
@@ -65,7 +65,7 @@ void expand_units(CudaStream stream, const Pattern& p, const std::uint8_t* keep_
                   std::int64_t unit_cols, std::uint8_t* keep) {
   if (p.rows == 0 || p.cols == 0) return;
   expand_units_kernel<<<blocks_for(p.rows * kWarp), kThreads, 0, cuda(stream)>>>(p, keep_unit, unit_rows, unit_cols,
-                                                                                keep);
+                                                                                 keep);
   LACUNA_CUDA_LAUNCHED("expand_units");
 }
 

@@ -31,7 +31,6 @@ void expand_units(CudaStream, const Pattern& matrix, const std::uint8_t* keep_un
 template <class T>
 void top_n_of_m(CpuStream, const Pattern& matrix, const T* scores, std::int64_t n, std::int64_t m, std::uint8_t* keep);
 template <class T>
-void top_n_of_m(CudaStream, const Pattern& matrix, const T* scores, std::int64_t n, std::int64_t m,
-                std::uint8_t* keep);
+void top_n_of_m(CudaStream, const Pattern& matrix, const T* scores, std::int64_t n, std::int64_t m, std::uint8_t* keep);
 
 }  // namespace lacuna::kernels

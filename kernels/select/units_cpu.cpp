@@ -31,8 +31,8 @@ void top_n_of_m(CpuStream, const Pattern& p, const T* scores, std::int64_t n, st
     for (std::int64_t g = 0; g < groups; ++g) keep_top_n(p, scores, n, m, r, g, keep);
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                               \
-  template void unit_scores<T>(CpuStream, const Pattern&, const T*, std::int64_t, std::int64_t, T*);        \
+#define LACUNA_INSTANTIATE(T)                                                                        \
+  template void unit_scores<T>(CpuStream, const Pattern&, const T*, std::int64_t, std::int64_t, T*); \
   template void top_n_of_m<T>(CpuStream, const Pattern&, const T*, std::int64_t, std::int64_t, std::uint8_t*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

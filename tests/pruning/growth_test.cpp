@@ -133,9 +133,8 @@ TEST(Units, ScoresExpandAndGroups) {
     std::iota(all.begin(), all.end(), 0.0f);
     EXPECT_EQ(unit_scores(Tensor::from(all, {15}, device), nullptr, grid).to_vector<float>(),
               (std::vector<float>{3, 5, 6.5f, 10.5f, 12.5f, 14}));
-    const TopologyPtr sparse =
-        Topology::from_csr(3, 5, Tensor::from<std::int32_t>({0, 2, 3, 4}, {4}, device),
-                           Tensor::from<std::int32_t>({0, 4, 1, 2}, {4}, device));
+    const TopologyPtr sparse = Topology::from_csr(3, 5, Tensor::from<std::int32_t>({0, 2, 3, 4}, {4}, device),
+                                                  Tensor::from<std::int32_t>({0, 4, 1, 2}, {4}, device));
     const std::vector<float> means =
         unit_scores(Tensor::from<float>({1, 2, 3, 4}, {4}, device), sparse, grid).to_vector<float>();
     EXPECT_EQ(means[0], 1.0f);  // (1 + 3) / 4

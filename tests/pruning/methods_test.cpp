@@ -1,8 +1,7 @@
 // What must hold for every method x distribution x granularity: exact counts at every update, whole units, nothing outside
 // the pattern, and the same topology for the same seed.
-#include <gtest/gtest.h>
-
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
@@ -58,7 +57,8 @@ void expect_counts(const PruningGroup& g, double sparsity) {
   }
   const auto rounded = [&](std::int64_t n) { return std::llround((1 - sparsity) * static_cast<double>(n)); };
   const std::string& d = g.config.distribution;
-  const bool shared = d == "er" || d == "erk", global = d == "global" && !is_dynamic(g.config) && g.config.method != "static";
+  const bool shared = d == "er" || d == "erk",
+             global = d == "global" && !is_dynamic(g.config) && g.config.method != "static";
   const std::vector<std::int64_t> erdos = erdos_renyi_kernel_counts(layers, rounded(units));
   if (shared || global) {
     EXPECT_EQ(stored, rounded(units)) << "the total";
@@ -107,8 +107,8 @@ TEST_P(EveryMethod, CountsAreExactAtEveryUpdate) {
         const double wanted = target_sparsity(c, t);
         const PruningGroup& g = a.pruner->groups().front();
         for (const PruningTarget& target : g.targets) {
-          EXPECT_EQ(target.parameter->is_sparse(), wanted > 0 || std::string(GetParam()) == "magnitude" ||
-                                                       std::string(GetParam()) == "random");
+          EXPECT_EQ(target.parameter->is_sparse(),
+                    wanted > 0 || std::string(GetParam()) == "magnitude" || std::string(GetParam()) == "random");
           if (target.parameter->is_sparse()) expect_whole_units(g, *target.parameter);
         }
         expect_counts(g, wanted);
@@ -147,8 +147,8 @@ TEST_P(EveryMethod, NothingOutsideThePatternInAThousandSteps) {
     for (const std::size_t i : {0, 2}) {
       const Parameter& p = *a.network.parameters[i];
       if (!p.is_sparse()) continue;
-      EXPECT_NO_THROW(Topology::from_csr(p.shape()[0], p.shape()[1], p.topology()->row_offsets(),
-                                         p.topology()->col_indices()));
+      EXPECT_NO_THROW(
+          Topology::from_csr(p.shape()[0], p.shape()[1], p.topology()->row_offsets(), p.topology()->col_indices()));
     }
     ASSERT_FALSE(HasFailure()) << "step " << t;
   }
@@ -167,8 +167,9 @@ std::map<std::string, std::vector<float>> dense_state(const Parameter& p) {
   };
   state["value"] = dense(p.value());
   for (const auto& [name, slot] : p.slots()) state[name] = dense(slot);
-  state["pattern"] = p.is_sparse() ? densify(SparseTensor{Tensor::full({p.nnz()}, 1, DType::f32), p.topology()}).to_vector<float>()
-                                   : std::vector<float>(static_cast<std::size_t>(p.nnz()), 1.0f);
+  state["pattern"] =
+      p.is_sparse() ? densify(SparseTensor{Tensor::full({p.nnz()}, 1, DType::f32), p.topology()}).to_vector<float>()
+                    : std::vector<float>(static_cast<std::size_t>(p.nnz()), 1.0f);
   return state;
 }
 
@@ -221,7 +222,8 @@ TEST(Staged, RewindsSurvivorsToTheirEarlyValues) {
       const auto now = dense_state(*a.network.parameters[0]);
       for (std::size_t i = 0; i < now.at("value").size(); ++i)
         EXPECT_EQ(now.at("value")[i], now.at("pattern")[i] != 0 ? early.at("value")[i] : 0.0f);
-      EXPECT_EQ(a.network.parameters[0]->slots().size(), t < 31 ? 1u : 0u) << "state begins anew; the last stage forgets";
+      EXPECT_EQ(a.network.parameters[0]->slots().size(), t < 31 ? 1u : 0u)
+          << "state begins anew; the last stage forgets";
     }
     // The rest of the step: a second call of step() would prune again.
     a.backward_pass(t);
@@ -312,8 +314,10 @@ TEST(Refusals, NameTheKey) {
   c.n_m = {2, 5};
   EXPECT_EQ(refusal(c), "pruning.n_m has m = 5, but '0' has 16 columns; m must divide them");
   c = config_of("magnitude", "uniform", "unstructured");
-  EXPECT_EQ(refusal(c, [](TwoLayerNetwork& n) { prune_parameter(*n.parameters[2], magnitude_score()(*n.parameters[2]), 19); }),
-            "pruning.sparsity asks for 0.75, but '2' is 0.9010 sparse already; must be at least that");
+  EXPECT_EQ(
+      refusal(c,
+              [](TwoLayerNetwork& n) { prune_parameter(*n.parameters[2], magnitude_score()(*n.parameters[2]), 19); }),
+      "pruning.sparsity asks for 0.75, but '2' is 0.9010 sparse already; must be at least that");
 }
 
 }  // namespace

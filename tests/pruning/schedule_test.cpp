@@ -1,10 +1,10 @@
 // Schedules against values computed by hand, and the conventions where tools differ.
-#include "pruning/sparsity_schedule.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
+
+#include "pruning/sparsity_schedule.h"
 
 namespace lacuna {
 namespace {

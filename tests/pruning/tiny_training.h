@@ -49,8 +49,8 @@ struct TinyTraining {
     const ForwardContext context{.training = true};
     const auto& p = network.parameters;
     const Var hidden = multiply(*p[0], Var(x), context.use(*p[1]), Activation::relu, context);
-    const Var out = cross_entropy(multiply(*p[2], hidden, context.use(*p[3]), Activation::none, context),
-                                  Tensor::from(y, {8}));
+    const Var out =
+        cross_entropy(multiply(*p[2], hidden, context.use(*p[3]), Activation::none, context), Tensor::from(y, {8}));
     backward(out);
     return out.data().item();
   }
@@ -75,7 +75,8 @@ struct TinyTraining {
 inline bool same_bits(const TinyTraining& a, const TinyTraining& b) {
   for (std::size_t i = 0; i < a.network.parameters.size(); ++i) {
     const Parameter &p = *a.network.parameters[i], &q = *b.network.parameters[i];
-    if (p.is_sparse() != q.is_sparse() || p.value().to(DType::f64).to_vector<double>() != q.value().to(DType::f64).to_vector<double>())
+    if (p.is_sparse() != q.is_sparse() ||
+        p.value().to(DType::f64).to_vector<double>() != q.value().to(DType::f64).to_vector<double>())
       return false;
     if (p.is_sparse() && !p.topology()->same_pattern(*q.topology())) return false;
   }

@@ -1,4 +1,6 @@
 // Methods driven through the trainer: resuming at any step gives the same bits; warm starts; given patterns; epochs.
+#include "train/trainer.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,7 +17,6 @@
 #include "tests/train/small_model.h"
 #include "tests/train/temporary_directory.h"
 #include "train/checkpoint.h"
-#include "train/trainer.h"
 
 namespace lacuna {
 namespace {
@@ -188,7 +189,8 @@ TEST(WarmStart, FromDenseAndFromSparseCheckpoints) {
   Training fine_tuned(c);
   EXPECT_TRUE(same_bits(value(fine_tuned, 0), value(first, 0)));
   for (int i = 0; i < 3; ++i) fine_tuned.trainer->advance();
-  EXPECT_TRUE(fine_tuned.trainer->parameters()[0]->topology()->same_pattern(*first.trainer->parameters()[0]->topology()));
+  EXPECT_TRUE(
+      fine_tuned.trainer->parameters()[0]->topology()->same_pattern(*first.trainer->parameters()[0]->topology()));
   EXPECT_FALSE(same_bits(value(fine_tuned, 0), value(first, 0)));
 
   c.pruning.method = "one_shot";
