@@ -28,6 +28,13 @@ struct RunConfig {
   ScheduleConfig schedule;
   PruningConfig pruning;
   TrainingConfig training;
+
+  /// Where it was read, for messages about keys that only the model can judge; no key of the config.
+  struct Source {
+    std::string name;
+    std::string text;
+    std::vector<std::string> overrides;
+  } source;
 };
 
 template <class V>
@@ -58,6 +65,9 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
 /// The same from text, which messages call `name`.
 RunConfig parse_run_config(const std::string& text, const std::string& name,
                            const std::vector<std::string>& overrides = {});
+
+/// "x.yaml:12:5: 'pruning.include.0' message", the place being that of the key or of the nearest section that is written.
+std::string locate(const RunConfig& config, const std::string& key, const std::string& message);
 
 /// Complete YAML: every key and its value; reading it gives the same config. With `comments`, each key's meaning beside
 /// it.

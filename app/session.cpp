@@ -58,6 +58,14 @@ TrainerConfig trainer_config(const RunConfig& c) {
   return {c.seed, c.optimizer, c.schedule, c.pruning, c.training, c.data.num_workers, c.data.prefetch};
 }
 
+std::unique_ptr<Trainer> make_trainer(Session& session) {
+  try {
+    return std::make_unique<Trainer>(trainer_config(session.config), *session.model, session.data, session.device);
+  } catch (const ConfigKeyError& error) {
+    throw ConfigError(locate(session.config, error.key(), error.message()));
+  }
+}
+
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config) {
   const int num_slots = make_optimizer(config.optimizer)->num_slots() + (config.training.ema_decay > 0 ? 1 : 0);
   TrainingBytes bytes;

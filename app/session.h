@@ -32,6 +32,9 @@ Session open_session(const RunConfig& config);
 DataShape shape_of(const Dataset& dataset);
 TrainerConfig trainer_config(const RunConfig& config);
 
+/// The session's trainer. What only model and data can refuse is refused with the place of its key. Throws as Trainer.
+std::unique_ptr<Trainer> make_trainer(Session& session);
+
 /// Bytes of weights, gradients, optimizer state and patterns while training `parameters` as they are now.
 struct TrainingBytes {
   std::size_t weights = 0;

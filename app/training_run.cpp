@@ -70,8 +70,8 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
                              const std::vector<std::string>& command_line) {
   const SignalScope signals;
   Session session = open_session(config);
-  Trainer trainer(trainer_config(config), *session.model, session.data,
-                  session.device);  // everything that can be refused is, before a file is made
+  const std::unique_ptr<Trainer> owned = make_trainer(session);  // all that can be refused is, before a file is made
+  Trainer& trainer = *owned;
   const RunDirectory directory =
       resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
   std::vector<std::string> notes;
@@ -100,10 +100,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(layer_table(layer_rows(trainer.parameters())));
 
   Progress progress(stdout, session.items());
-  RunContext context{
-      .trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
-  context.valid = session.data.valid.get();
-  context.training = config.training;
+  RunContext context{trainer, metrics, progress, directory.checkpoints(), session.data.valid.get(), config.training};
   context.seed = config.seed;
   context.device = session.device;
   context.items_per_step = session.items_per_step();
@@ -140,7 +137,10 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
     result.split = "test";
     metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
   }
-  if (config.pruning.method != "none") say(layer_table(layer_rows(trainer.parameters())));
+  if (trainer.pruner()) {
+    say(layer_table(layer_rows(trainer.parameters())));
+    say(trainer.pruner()->summary());
+  }
   if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session.is_text())));
   write_report(directory.report(), make_report(session, result, directory, trainer.parameters()));
   say(fmt::format("report {}", directory.report().string()));

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "core/gradient_pairs.h"
 #include "core/topology.h"
 
 namespace lacuna {
@@ -43,10 +44,16 @@ class Parameter {
   double sparsity() const;                              ///< 0 when dense
   /// Bytes of values + gradient + slots, and of the pattern (0 when dense).
   std::size_t state_bytes() const;
+  /// The value with its absent entries as zeros, [rows, cols]; the value itself when dense. For export.
+  Tensor dense_value() const;
   std::size_t topology_bytes() const { return topology_ ? topology_->bytes() : 0; }
 
   bool prunable = false;  ///< a weight matrix that sparsity may be applied to
+  int window = 1;         ///< rows and columns of a convolution's window: its inputs are channels * window^2
   bool decay = false;     ///< takes weight decay (weights do; biases, norms and embeddings do not)
+  /// Set by a pruner for steps at which connections grow by gradient: sparse products with this weight leave their
+  /// operands here during backward. Null otherwise.
+  std::shared_ptr<GradientPairs> gradient_pairs;
 
  private:
   std::string name_;

@@ -307,6 +307,14 @@ TrainingState load_checkpoint(const std::filesystem::path& path, const std::vect
   return std::move(stored.state);
 }
 
+std::map<std::string, TopologyPtr> load_patterns(const std::filesystem::path& path) {
+  const OpScope scope("load_patterns");
+  std::map<std::string, TopologyPtr> patterns;
+  for (const auto& [name, parameter] : Decoder(path).decode().parameters)
+    if (parameter.topology) patterns.emplace(name, parameter.topology);
+  return patterns;
+}
+
 TrainingState verify_checkpoint(const std::filesystem::path& path) {
   const OpScope scope("verify_checkpoint");
   return Decoder(path).decode().state;

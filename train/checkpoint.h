@@ -13,6 +13,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -53,6 +55,9 @@ enum class LoadSlots : std::uint8_t {
 /// damage, tensors missing or left over, shapes, dtypes, patterns that are not valid CSR, values that are not finite.
 TrainingState load_checkpoint(const std::filesystem::path& path, const std::vector<Parameter*>& parameters,
                               const std::vector<NamedBuffer>& buffers, LoadSlots slots = LoadSlots::yes);
+
+/// The sparse patterns of a checkpoint by parameter name, on the host. Throws CheckpointError.
+std::map<std::string, TopologyPtr> load_patterns(const std::filesystem::path& path);
 
 /// All of the above that needs no model to compare with, and the state. Throws CheckpointError.
 TrainingState verify_checkpoint(const std::filesystem::path& path);
