@@ -58,8 +58,7 @@ void export_smtx(const ExportArguments& arguments, State state) {
                           fmt::format("'{}': every weight is dense; patterns come from sparse ones", state.source));
   interop::NameMap map = read_map(arguments.map);
   state = renamed_to_file(std::move(state), map);
-  const fs::path out =
-      fs::path(arguments.out).has_filename() ? fs::path(arguments.out) : fs::path(arguments.out).parent_path();
+  const fs::path out(arguments.out);
   TemporaryDirectory directory(out.string() + ".tmp-" + std::to_string(::getpid()));
   for (const auto& [name, tensor] : state.tensors) {
     if (name.find('/') != std::string::npos)
@@ -73,7 +72,9 @@ void export_smtx(const ExportArguments& arguments, State state) {
 
 }  // namespace
 
-int export_command(const ExportArguments& arguments) {
+int export_command(const ExportArguments& given) {
+  ExportArguments arguments = given;
+  if (arguments.format == "smtx" && arguments.out.size() > 1 && arguments.out.ends_with('/')) arguments.out.pop_back();
   require_new("export", arguments.out);
   if (arguments.format == "onnx" && !(arguments.map.rules.empty() && arguments.map.files.empty()))
     throw ConfigError("export",

@@ -13,7 +13,7 @@ import tempfile
 from lacuna_process import checkpoints, lacuna, read_tensors, run_directories, snapshot, write_config
 
 CONFIG, DATA, RUNTIME = 2, 3, 1
-SMALL = dict(model="{type: mlp, hidden: [6]}", data="{type: synthetic, num_examples: 64, image_size: 4}", optimizer="{type: adam, lr: 0.003}",
+SMALL = dict(schedule="{type: constant}", model="{type: mlp, hidden: [6]}", data="{type: synthetic, num_examples: 64, image_size: 4}", optimizer="{type: adam, lr: 0.003}",
              pruning="{method: magnitude, sparsity: 0.5, begin_step: 1, end_step: 2, frequency: 1}")
 
 
@@ -52,7 +52,8 @@ class Check:
 def run(binary, home):
     check = Check(binary, home)
     config = write_config(home / "small.yaml", **SMALL, training="{steps: 4, batch_size: 4, ema_decay: 0.5}")
-    assert lacuna(binary, "train", config, cwd=home).returncode == 0
+    done = lacuna(binary, "train", config, cwd=home)
+    assert done.returncode == 0, done.stderr
     (directory,) = run_directories(home)
     checkpoint = checkpoints(directory)[-1]
     dense = write_config(home / "dense.yaml", **{**SMALL, "pruning": "{}"}, name="dense", training="{steps: 2, batch_size: 4}")
