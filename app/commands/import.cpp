@@ -68,7 +68,8 @@ void import_patterns(const fs::path& path, interop::NameMap map, const std::vect
 }
 
 void import_weights(const ImportArguments& arguments, interop::NameMap map, Module& model) {
-  const interop::State state = renamed_to_lacuna(interop::load_state(arguments.file), map);
+  const interop::State state =
+      renamed_to_lacuna(interop::load_state(arguments.file, interop::Averages::taken, &map), map);
   const interop::AssignSummary summary = interop::assign_state(state, model.parameters(), model.buffers(),
                                                                {.zeros_are_absent = arguments.zeros_are_absent});
   for (const std::string& note : summary.notes) fmt::print("{}\n", note);

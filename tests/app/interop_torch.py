@@ -159,6 +159,21 @@ def we_read_what_we_write(samples):
         assert len(indices) >= 4 and all(left[key] == right[key] for key in indices)
 
 
+def the_cifar_names_map_both_ways(samples, torch):
+    from safetensors_torch import load, save
+    from torch_models import CIFAR_NAMES, CIFAR_STRIDES, Mobilenet
+    mapped = ["--map-file", MAPS / "pytorch_cifar_mobilenet.map"]
+    model = Mobilenet(1, CIFAR_STRIDES, 10, CIFAR_NAMES)
+    x, expected = samples.inputs_and_logits("mobilenet")
+    load_into(model, load(samples.export("mobilenet", "torch-dense", *mapped)), torch)
+    close("cifar names", forward(model, x, torch), expected)
+    file, back = samples.root / "cifar.safetensors", samples.root / "cifar.back.safetensors"
+    save(file, model.state_dict())
+    said = must(lacuna(samples.binary, "import", file, "--config", samples.root / "mobilenet.yaml", "--out", back, "--zeros-absent", *mapped, cwd=samples.root))
+    assert "27 num_batches_tracked left out" in said, said
+    same_bits(back, samples.checkpoint("mobilenet"))
+
+
 def we_read_what_torch_writes(samples, torch):
     """A pruned torch model, saved in each spelling and dtype; its logits by torch against those of the import, by torch again."""
     from safetensors_torch import load, save
@@ -256,6 +271,7 @@ def main():
         if oracle == "torch":
             torch_reads_what_we_write(samples, torch)
             we_read_what_we_write(samples)
+            the_cifar_names_map_both_ways(samples, torch)
             we_read_what_torch_writes(samples, torch)
             print("ok: torch", torch.__version__)
         else:

@@ -23,32 +23,43 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, inputs, outputs, stride):
+    """Depthwise, batch norm, ReLU, pointwise, batch norm, ReLU; the four under the given names."""
+
+    def __init__(self, inputs, outputs, stride, names):
         super().__init__()
-        self.depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
-        self.depthwise_norm = nn.BatchNorm2d(inputs)
-        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.pointwise_norm = nn.BatchNorm2d(outputs)
+        layers = (nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs),
+                  nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.names = names
+        for name, layer in zip(names, layers):
+            self.add_module(name, layer)
 
     def forward(self, x):
-        x = torch.relu(self.depthwise_norm(self.depthwise(x)))
-        return torch.relu(self.pointwise_norm(self.pointwise(x)))
+        depthwise, first, pointwise, second = (getattr(self, name) for name in self.names)
+        return torch.relu(second(pointwise(torch.relu(first(depthwise(x))))))
+
+
+LACUNA_NAMES = ("stem", "stem_norm", "blocks", "classifier"), ("depthwise", "depthwise_norm", "pointwise", "pointwise_norm")
+CIFAR_NAMES = ("conv1", "bn1", "layers", "linear"), ("conv1", "bn1", "conv2", "bn2")  # examples/interop/pytorch_cifar_mobilenet.map
+CIFAR_STRIDES = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1]
+IMAGENET_STRIDES = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
 
 
 class Mobilenet(nn.Module):
     """Width 0.25."""
 
-    def __init__(self, stem_stride, strides, classes):
+    def __init__(self, stem_stride, strides, classes, names=LACUNA_NAMES):
         super().__init__()
         channels = [8, 16, 32, 32, 64, 64, 128, 128, 128, 128, 128, 128, 256, 256]
-        self.stem = nn.Conv2d(3, channels[0], 3, stem_stride, 1, bias=False)
-        self.stem_norm = nn.BatchNorm2d(channels[0])
-        self.blocks = nn.Sequential(*(Block(a, b, s) for a, b, s in zip(channels, channels[1:], strides)))
-        self.classifier = nn.Linear(channels[-1], classes)
+        self.names, block_names = names
+        blocks = (Block(a, b, s, block_names) for a, b, s in zip(channels, channels[1:], strides))
+        layers = (nn.Conv2d(3, channels[0], 3, stem_stride, 1, bias=False), nn.BatchNorm2d(channels[0]), nn.Sequential(*blocks),
+                  nn.Linear(channels[-1], classes))
+        for name, layer in zip(self.names, layers):
+            self.add_module(name, layer)
 
     def forward(self, x):
-        x = self.blocks(torch.relu(self.stem_norm(self.stem(x))))
-        return self.classifier(x.mean((2, 3)))
+        stem, norm, blocks, classifier = (getattr(self, name) for name in self.names)
+        return classifier(blocks(torch.relu(norm(stem(x)))).mean((2, 3)))
 
 
 class Transformer(nn.Module):
@@ -73,7 +84,7 @@ def sample_models():
     """By the names of tests/app/interop_sample_test.cpp."""
     return {
         "mlp": Mlp([32, 24, 12, 10], functional.gelu),
-        "mobilenet": Mobilenet(1, [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1], 10),
-        "mobilenet_imagenet": Mobilenet(2, [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1], 7),
+        "mobilenet": Mobilenet(1, CIFAR_STRIDES, 10),
+        "mobilenet_imagenet": Mobilenet(2, IMAGENET_STRIDES, 7),
         "transformer": Transformer(256, 16, 2, 32, 64, 4),
     }

@@ -115,6 +115,16 @@ std::optional<MappedName> NameMap::find(const std::string& name, MapSide side) {
   return std::nullopt;
 }
 
+bool NameMap::leaves_out(const std::string& name) {
+  for (Rule& rule : rules_) {
+    std::vector<std::string> captures;
+    if (rule.file.empty() || !match(pieces_of(rule.file), 0, name, captures)) continue;
+    if (rule.lacuna.empty()) rule.used = true;
+    return rule.lacuna.empty();
+  }
+  return false;
+}
+
 void NameMap::require_used(const std::vector<std::string>& names, MapSide side) const {
   for (const Rule& rule : rules_) {
     const std::string& from = side == MapSide::file ? rule.file : rule.lacuna;

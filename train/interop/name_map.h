@@ -33,6 +33,8 @@ class NameMap {
 
   /// What the other side calls `name`; nothing when no rule matches. Marks the rule as used.
   std::optional<MappedName> find(const std::string& name, MapSide side);
+  /// Whether importing leaves the file's tensor `name` out; marks the rule as used if so.
+  bool leaves_out(const std::string& name);
   /// Throws ConfigError for the first rule that matched none of `names`, all that were looked up.
   void require_used(const std::vector<std::string>& names, MapSide side) const;
 

@@ -35,7 +35,12 @@ class StateReader {
     state_.source = path.string();
   }
 
-  State read() {
+  State read(NameMap* map) {
+    std::erase_if(file_.tensors, [&](const auto& entry) {
+      const bool out = map != nullptr && map->leaves_out(entry.first);
+      if (out) state_.notes.push_back(fmt::format("'{}' left out", entry.first));
+      return out;
+    });
     read_shapes();
     take_slots();
     while (!file_.tensors.empty()) {
@@ -135,7 +140,11 @@ class StateReader {
 
   Tensor take(const std::string& name, const std::string& beside) {
     auto node = file_.tensors.extract(name);
-    if (!node) throw fault(fmt::format("tensor '{}' is missing; it must stand beside '{}'", name, beside));
+    if (!node)
+      throw fault(
+          fmt::format("tensor '{}' is missing; it must stand beside '{}' (if that is none of the weights, leave "
+                      "it out with --map '{}=')",
+                      name, beside, beside));
     return std::move(node.mapped());
   }
 
@@ -156,9 +165,9 @@ class StateReader {
       tensor = tensor.to(DType::f32);
     } else if (tensor.dtype() != DType::f32) {
       throw fault(
-          fmt::format("tensor '{}' is {}; weights must be f32, f64, bf16 or f16 (leave it out of the file if it "
-                      "is none)",
-                      name, dtype));
+          fmt::format("tensor '{}' is {}; weights must be f32, f64, bf16 or f16 (if it is none, leave it out with "
+                      "--map '{}=')",
+                      name, dtype, name));
     }
     if (dtype != "f32") ++conversions_[dtype];
     const float* p = tensor.data<float>();
@@ -243,9 +252,9 @@ class StateReader {
 
 }  // namespace
 
-State load_state(const std::filesystem::path& path, Averages averages) {
+State load_state(const std::filesystem::path& path, Averages averages, NameMap* map) {
   const OpScope scope("load_state");
-  return StateReader(path, averages).read();
+  return StateReader(path, averages).read(map);
 }
 
 SafetensorsFile encode_state(const State& state, StateFormat format) {

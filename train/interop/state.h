@@ -31,9 +31,10 @@ enum class Averages : std::uint8_t {
 ///                                             optimizer state is left out
 ///   X_orig, X_mask                            torch.nn.utils.prune: where the mask is 1, absent elsewhere
 ///   X                                         dense
-/// f64, bf16 and f16 become f32, which `notes` state; num_batches_tracked is left out. Throws CheckpointError naming file
+/// f64, bf16 and f16 become f32, which `notes` state; num_batches_tracked is left out, and what `map` leaves out is not
+/// looked at. Throws CheckpointError naming file
 /// and tensor: damage, missing parts, patterns that are no CSR, other dtypes, values that are not finite.
-State load_state(const std::filesystem::path& path, Averages averages = Averages::taken);
+State load_state(const std::filesystem::path& path, Averages averages = Averages::taken, NameMap* map = nullptr);
 
 /// The same tensors under Lacuna's names, turned where the map says so. Throws ConfigError for a rule that matches
 /// nothing, CheckpointError when two tensors get one name or one that is no matrix is to be transposed.

@@ -192,6 +192,19 @@ TEST_F(InteropState, EveryFormatComesBackInTheSameBits) {
   }
 }
 
+TEST_F(InteropState, WhatTheMapLeavesOutIsNotLookedAt) {
+  Tensors tensors = dense_tensors();
+  tensors["position_ids"] = i64({0, 1, 2});
+  tensors["causal_mask"] = f32({1, 0, 1}, {3});
+  NameMap map;
+  map.add("position_ids=", "here");
+  map.add("*_mask=", "here");
+  SmallModel model = prunable_model();
+  const State state = renamed_to_lacuna(load_state(write(tensors), Averages::taken, &map), map);
+  const AssignSummary summary = assign_state(state, model.parameters, model.buffers());
+  EXPECT_EQ(summary.notes, (std::vector<std::string>{"'causal_mask' left out", "'position_ids' left out"}));
+}
+
 TEST_F(InteropState, StackedProjectionsAreCutAndStackedAgain) {
   State state{"here", {}, {}};
   state.tensors["a.in_proj_weight"] =
