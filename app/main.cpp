@@ -107,19 +107,22 @@ int main(int argc, char** argv) {
   report_app->add_option("run", run, "Run directory")->required();
 
   ExportArguments exported;
-  auto* export_app = app.add_subcommand("export", "Write a checkpoint's weights for PyTorch, ONNX or as .smtx patterns");
+  auto* export_app =
+      app.add_subcommand("export", "Write a checkpoint's weights for PyTorch, ONNX or as .smtx patterns");
   export_app->add_option("run", exported.run, "Run directory or .safetensors checkpoint")->required();
   export_app->add_option("--format", exported.format, "torch-sparse, torch-prune, torch-dense, onnx or smtx")
       ->required()
       ->check(CLI::IsMember({"torch-sparse", "torch-prune", "torch-dense", "onnx", "smtx"}));
-  export_app->add_option("--out", exported.out, "What to write: a file; a directory for smtx. Must not exist")->required();
+  export_app->add_option("--out", exported.out, "What to write: a file; a directory for smtx. Must not exist")
+      ->required();
   export_app->add_option("--config", exported.config, "YAML file; the one inside the checkpoint when left out");
   export_app->add_flag("--last", exported.last, "The last weights, also where the run kept moving averages");
   add_map_options(export_app, exported.map);
 
   ImportArguments imported;
   auto* import_app = app.add_subcommand("import", "Make a checkpoint from PyTorch weights or .smtx patterns");
-  import_app->add_option("file", imported.file, ".safetensors file, .smtx file, or directory of .smtx files")->required();
+  import_app->add_option("file", imported.file, ".safetensors file, .smtx file, or directory of .smtx files")
+      ->required();
   import_app->add_option("--config", imported.config, "YAML file of the network")->required();
   import_app->add_option("--out", imported.out, "Checkpoint to write. Must not exist")->required();
   import_app->add_flag("--zeros-absent", imported.zeros_are_absent,

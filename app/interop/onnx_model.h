@@ -13,8 +13,8 @@ namespace lacuna {
 ///                 -> logits [batch, classes]
 ///   mobilenet_v1  images f32 [batch, channels, height, width] -> logits [batch, classes]
 ///   transformer   tokens i64 [batch, t] -> logits [batch, t, vocabulary]; attention masked to its pattern
-/// `state` has Lacuna's names and shapes (a checkpoint's). Throws CheckpointError when weights are missing or do not fit
-/// the config, DataError past ONNX's 2 GiB, and from attention pattern files.
+/// `state` has Lacuna's names and shapes (a checkpoint's). Throws CheckpointError when weights are missing or do not
+/// fit the config, DataError past ONNX's 2 GiB, and from attention pattern files.
 std::string onnx_model(const RunConfig& config, const interop::State& state);
 
 }  // namespace lacuna
