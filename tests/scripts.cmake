@@ -29,5 +29,16 @@ lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/chec
 if(TARGET lacuna)
   lacuna_script_test(app/kill_resume ${CMAKE_CURRENT_SOURCE_DIR}/app/kill_resume.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/bench_kernels ${CMAKE_CURRENT_SOURCE_DIR}/app/bench_kernels.py $<TARGET_FILE:lacuna>)
+  lacuna_script_test(app/interop_cli ${CMAKE_CURRENT_SOURCE_DIR}/app/interop_cli.py $<TARGET_FILE:lacuna>)
+  lacuna_script_test(app/interop_torch ${CMAKE_CURRENT_SOURCE_DIR}/app/interop_torch.py torch $<TARGET_FILE:lacuna>
+                     $<TARGET_FILE:test_app>)
+  # ONNX Runtime is no distribution package: scripts/install_dependencies.sh --oracles makes it an environment of its own.
+  set(oracles ${PROJECT_SOURCE_DIR}/.oracles/bin/python)
+  if(NOT EXISTS ${oracles})
+    set(oracles ${LACUNA_PYTHON})
+  endif()
+  add_test(NAME app/interop_onnx COMMAND ${oracles} ${CMAKE_CURRENT_SOURCE_DIR}/app/interop_torch.py onnx
+           $<TARGET_FILE:lacuna> $<TARGET_FILE:test_app> WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(app/interop_onnx PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 900 ENVIRONMENT OMP_WAIT_POLICY=passive)
   lacuna_script_test(app/cli_bad_input ${CMAKE_CURRENT_SOURCE_DIR}/app/cli_bad_input.py $<TARGET_FILE:lacuna>)
 endif()
