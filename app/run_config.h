@@ -11,6 +11,7 @@
 #include "optim/optimizer_config.h"
 #include "optim/schedule_config.h"
 #include "pruning/pruning_config.h"
+#include "train/observe_config.h"
 #include "train/training_config.h"
 
 namespace lacuna {
@@ -28,6 +29,7 @@ struct RunConfig {
   ScheduleConfig schedule;
   PruningConfig pruning;
   TrainingConfig training;
+  ObserveConfig observe;
 };
 
 template <class V>
@@ -45,6 +47,7 @@ void describe(RunConfig& c, V&& v) {
   v("schedule", c.schedule, "Factor on the learning rate, by step");
   v("pruning", c.pruning, "Which weights become sparse, when and how far");
   v("training", c.training, "The training loop");
+  v("observe", c.observe, "What is recorded of patterns and pruned weights");
 }
 
 /// What spans sections: model against data, schedules against the length of the run.

@@ -13,6 +13,12 @@
 
 namespace lacuna {
 
+/// Of a forward pass of one example; two per multiply-add.
+struct ForwardFlops {
+  double dense = 0;      ///< were every weight dense
+  double effective = 0;  ///< with the patterns as they are
+};
+
 struct RunContext {
   Trainer& trainer;
   MetricsWriter& metrics;
@@ -25,6 +31,7 @@ struct RunContext {
   double items_per_step = 0;               ///< tokens or images of one optimizer step
   std::string items = "items";             ///< "tokens", "images"
   const std::atomic<int>* stop = nullptr;  ///< set to a signal's number by its handler
+  std::function<ForwardFlops()> forward_flops;  ///< may be empty; called at topology updates, reads no device
   std::string config_text;                 ///< the resolved config, kept in every checkpoint
 };
 

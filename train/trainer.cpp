@@ -76,6 +76,7 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
       parameters_(model.parameters()),
       buffers_(model.buffers()),
       optimizer_(make_optimizer(config.optimizer)),
+      observer_(config.observe, parameters_),
       guard_(config.training.clip_norm, dtype_of_model(parameters_), device),
       uploader_(device),
       loss_sum_(Tensor::zeros({}, dtype_of_model(parameters_), device)) {
@@ -154,7 +155,9 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
 void Trainer::advance(PhaseTimer* timer) {
   if (pruner_) {
     const PhaseScope scope(timer, Phase::pruning);
+    observer_.before();
     pruner_->step(step_);
+    observer_.after();
   }
   random_ =
       std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
