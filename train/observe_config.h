@@ -10,7 +10,7 @@ namespace lacuna {
 struct ObserveConfig {
   bool layers = true;
   bool itop = false;
-  std::int64_t histogram_every = 10;
+  std::int64_t histogram_every = 5;
 };
 
 template <class V>
@@ -22,7 +22,8 @@ void describe(ObserveConfig& c, V&& v) {
     "on the "
     "host and in checkpoints");
   v("histogram_every", c.histogram_every,
-    "Topology updates between two histograms of weight magnitudes, the first update included; 0 = none",
+    "Of the topology updates that drop weights, every which one records histograms of their magnitudes, from the first on; "
+    "0 = none",
     non_negative());
 }
 

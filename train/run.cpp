@@ -178,7 +178,7 @@ void save_run_checkpoint(RunContext& c) {
   state.extra["total_steps"] = c.trainer.total_steps();
   state.extra["interval_loss_sum"] = c.trainer.interval_loss_sum();
   state.extra["interval_steps"] = c.trainer.interval_steps();
-  state.extra["topology_updates"] = c.trainer.observer().num_updates();
+  state.extra["topology_drops"] = c.trainer.observer().num_drops();
   state.tensors = c.trainer.observer().tensors();
   save_checkpoint(c.checkpoints / checkpoint_name(state.step), c.trainer.parameters(), c.trainer.buffers(), state);
   prune_checkpoints(c.checkpoints, static_cast<int>(c.training.keep_checkpoints));
@@ -207,7 +207,7 @@ std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoin
     trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0),
                       state.extra.value("interval_steps", std::int64_t{0}));
     if (state.step > 0)  // nothing has been observed before the first step
-      trainer.observer().resume(state.extra.value("topology_updates", std::int64_t{0}), state.tensors);
+      trainer.observer().resume(state.extra.value("topology_drops", std::int64_t{0}), state.tensors);
   } catch (const nlohmann::json::exception& error) {
     throw CheckpointError("resume", fmt::format("'{}': the training state is malformed: {}", name, error.what()));
   }

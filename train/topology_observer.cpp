@@ -41,7 +41,7 @@ TopologyObserver::TopologyObserver(const ObserveConfig& config, const std::vecto
 }
 
 void TopologyObserver::before() {
-  histogram_due_ = config_.histogram_every > 0 && num_updates_ % config_.histogram_every == 0;
+  histogram_due_ = config_.histogram_every > 0 && num_drops_ % config_.histogram_every == 0;
   for (Watched& w : watched_) {
     const TopologyPtr& topology = w.parameter->topology();
     w.was_sparse = topology != nullptr;
@@ -68,8 +68,8 @@ LayerUpdate TopologyObserver::inspect(Watched& w) {
   }
   if (!w.changed()) return layer;
   const HostPattern old = w.old_pattern();
-  if (begun_) layer.churn = churn(old, now);
-  if (histogram_due_)
+  layer.churn = churn(old, now);
+  if (histogram_due_ && layer.churn.dropped > 0)
     layer.histogram =
         magnitude_histogram(w.values.to(kCpu).to(DType::f64).to_vector<double>(), kept_entries_mask(old, now));
   return layer;
@@ -92,12 +92,14 @@ void TopologyObserver::add_totals() {
 }
 
 void TopologyObserver::after() {
-  bool any_changed = false;
+  bool any_dropped = false;
   TopologyUpdate update;
   for (Watched& w : watched_) {
-    const bool changed = w.changed();
-    any_changed |= changed;
-    if (changed || !begun_) update.layers.push_back(inspect(w));
+    if (w.changed() || !begun_) {
+      update.layers.push_back(inspect(w));
+      any_dropped |= update.layers.back().churn.dropped > 0;
+      if (!begun_) update.layers.back().churn = {};
+    }
     w.row_offsets = w.col_indices = w.values = Tensor();
   }
   if (!update.layers.empty()) {
@@ -105,7 +107,7 @@ void TopologyObserver::after() {
     add_totals();
   }
   begun_ = true;
-  num_updates_ += any_changed;
+  num_drops_ += any_dropped;
 }
 
 std::optional<TopologyUpdate> TopologyObserver::take() { return std::exchange(update_, std::nullopt); }
@@ -117,8 +119,8 @@ std::map<std::string, Tensor> TopologyObserver::tensors() const {
   return tensors;
 }
 
-void TopologyObserver::resume(std::int64_t num_updates, const std::map<std::string, Tensor>& tensors) {
-  num_updates_ = num_updates;
+void TopologyObserver::resume(std::int64_t num_drops, const std::map<std::string, Tensor>& tensors) {
+  num_drops_ = num_drops;
   begun_ = true;
   for (Watched& w : watched_) {
     w.empty = empty_lines(pattern_of(*w.parameter));

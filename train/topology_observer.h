@@ -53,11 +53,11 @@ class TopologyObserver {
   /// What after() found since the last call, if it found anything.
   std::optional<TopologyUpdate> take();
 
-  /// State for a checkpoint: what was ever active, as "itop.<parameter>", and the count of updates.
+  /// State for a checkpoint: what was ever active, as "itop.<parameter>", and the count of updates that dropped entries.
   std::map<std::string, Tensor> tensors() const;
-  std::int64_t num_updates() const { return num_updates_; }
+  std::int64_t num_drops() const { return num_drops_; }
   /// Continues a run. Throws CheckpointError when `tensors` are not what tensors() gives for this model and config.
-  void resume(std::int64_t num_updates, const std::map<std::string, Tensor>& tensors);
+  void resume(std::int64_t num_drops, const std::map<std::string, Tensor>& tensors);
 
  private:
   struct Watched {
@@ -77,7 +77,7 @@ class TopologyObserver {
 
   ObserveConfig config_;
   std::vector<Watched> watched_;
-  std::int64_t num_updates_ = 0;
+  std::int64_t num_drops_ = 0;  // what the rhythm of histograms counts
   bool begun_ = false;
   bool histogram_due_ = false;
   std::optional<TopologyUpdate> update_;
