@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/field.h"
@@ -49,6 +50,9 @@ void describe(RunConfig& c, V&& v) {
   v("training", c.training, "The training loop");
   v("observe", c.observe, "What is recorded of patterns and pruned weights");
 }
+
+/// Whether `text` can name a run and its directory: at most 100 letters, digits, '_', '.', '-', the first neither '.' nor '-'.
+bool is_run_name(std::string_view text);
 
 /// What spans sections: model against data, schedules against the length of the run.
 void validate(const RunConfig& config, const ReportProblem& problem);

@@ -28,4 +28,5 @@ lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/chec
 if(TARGET lacuna)
   lacuna_script_test(app/kill_resume ${CMAKE_CURRENT_SOURCE_DIR}/app/kill_resume.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/cli_bad_input ${CMAKE_CURRENT_SOURCE_DIR}/app/cli_bad_input.py $<TARGET_FILE:lacuna>)
+  lacuna_script_test(app/sweep ${CMAKE_CURRENT_SOURCE_DIR}/app/sweep.py $<TARGET_FILE:lacuna>)
 endif()

@@ -1,12 +1,12 @@
 #include "train/chart.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
 #include <iterator>
-
-#include <fmt/format.h>
 
 #include "train/svg.h"
 
@@ -92,13 +92,16 @@ double error_at(const ChartSeries& series, std::size_t i) {
 
 Axes fit_axes(const Chart& chart) {
   std::vector<double> xs, ys;
+  double largest = -INFINITY;  // without error bars
   for (const ChartSeries& series : chart.series) {
     for (std::size_t i = 0; i < series.points.size(); ++i) {
       const Point& p = series.points[i];
       if (!drawable(p)) continue;
       xs.push_back(p.first);
       ys.push_back(p.second);
-      if (const double error = error_at(series, i); error > 0) ys.insert(ys.end(), {p.second - error, p.second + error});
+      largest = std::max(largest, p.second);
+      if (const double error = error_at(series, i); error > 0)
+        ys.insert(ys.end(), {p.second - error, p.second + error});
     }
   }
   for (const ChartReference& reference : chart.references)
@@ -114,13 +117,19 @@ Axes fit_axes(const Chart& chart) {
     if (usual > 0 && y_high > 1.6 * usual) y_high = 1.15 * usual;
   }
   axes.y_ticks = nice_ticks(y_low, y_high, 5);
+  // A share ends at 100 %, whatever an error bar or a rounded axis would have.
+  if (chart.percent && largest <= 1)
+    while (axes.y_ticks.count > 2 && axes.y_ticks.last() > 1 + 1e-9) --axes.y_ticks.count;
   axes.y_low = axes.y_ticks.first;
   axes.y_high = axes.y_ticks.last();
-  axes.num_hidden =
-      static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
+  if (chart.hide_outliers)
+    axes.num_hidden =
+        static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
   axes.x_low = *x_low > 0 && *x_low < 0.1 * *x_high ? 0 : *x_low;  // a first record at step 10 of 1000 begins at 0
-  axes.x_high = *x_high > *x_low ? *x_high : *x_low + (chart.x_percent ? 0.01 : 1);           // the x axis ends with the data, ticks lie inside
-  if (chart.x_percent) {  // room for error bars at the ends
+  axes.x_high = *x_high > *x_low
+                    ? *x_high
+                    : *x_low + (chart.x_percent ? 0.01 : 1);  // the x axis ends with the data, ticks lie inside
+  if (chart.x_percent) {                                      // room for error bars at the ends
     const double room = 0.04 * (axes.x_high - axes.x_low);
     axes.x_low -= room;
     axes.x_high += room;
@@ -143,7 +152,8 @@ std::string draw_axes(const Chart& chart, const Axes& axes) {
     const double value = axes.x_ticks.first + axes.x_ticks.step * i, x = axes.x(value);
     if (value < axes.x_low || value > axes.x_high * (1 + 1e-12)) continue;
     svg += line(x, bottom, x, bottom + 5, "axis");
-    svg += text(x, bottom + 18, "middle", "tick", tick_label(value * x_scale, axes.x_ticks.step * x_scale, axes.x_high * x_scale));
+    svg += text(x, bottom + 18, "middle", "tick",
+                tick_label(value * x_scale, axes.x_ticks.step * x_scale, axes.x_high * x_scale));
   }
   svg += line(kLeft, bottom, right, bottom, "axis");
   svg += text((kLeft + right) / 2, kHeight - 8, "middle", "label", chart.x_label);
@@ -164,9 +174,10 @@ std::string path_of(const std::vector<Point>& points, const Axes& axes) {
 }
 
 std::string draw_error_bar(double x, double low, double high, const char* color) {
-  return fmt::format(R"(<path d="M{0:.1f} {1:.1f}V{2:.1f}M{3:.1f} {1:.1f}H{4:.1f}M{3:.1f} {2:.1f}H{4:.1f}" fill="none" )"
-                     R"(stroke="{5}" stroke-width="1.3"/>)",
-                     x, low, high, x - 4, x + 4, color) +
+  return fmt::format(
+             R"(<path d="M{0:.1f} {1:.1f}V{2:.1f}M{3:.1f} {1:.1f}H{4:.1f}M{3:.1f} {2:.1f}H{4:.1f}" fill="none" )"
+             R"(stroke="{5}" stroke-width="1.3"/>)",
+             x, low, high, x - 4, x + 4, color) +
          "\n";
 }
 
@@ -199,11 +210,12 @@ std::string draw_series(const Chart& chart, const ChartSeries& series, const cha
   return svg;
 }
 
-/// Dashed, across the whole plot, with its name above its right end.
+/// Dashed, across the whole plot, with its name at its right end: above it where there is room.
 std::string draw_reference(const ChartReference& reference, const Axes& axes) {
   if (!std::isfinite(reference.y)) return "";
   const double y = axes.y(reference.y);
-  return line(kLeft, y, kWidth - kRight, y, "reference") + text(kWidth - kRight, y - 5, "end", "tick", reference.name);
+  return line(kLeft, y, kWidth - kRight, y, "reference") +
+         text(kWidth - kRight, y < kTop + 10 ? y + 14 : y - 5, "end", "tick", reference.name);
 }
 
 bool says_the_same(const std::string& a, const std::string& b) {
@@ -213,7 +225,9 @@ bool says_the_same(const std::string& a, const std::string& b) {
 
 /// At the right, above the plot: a coloured stroke and the name of each series, unless there is nothing to tell apart.
 std::string draw_legend(const Chart& chart) {
-  if (!chart.legend || chart.series.empty() || (chart.series.size() == 1 && says_the_same(chart.series[0].name, chart.title))) return "";
+  if (!chart.legend || chart.series.empty() ||
+      (chart.series.size() == 1 && says_the_same(chart.series[0].name, chart.title)))
+    return "";
   std::string svg;
   double x = kWidth - kRight;
   for (std::size_t i = chart.series.size(); i-- > 0;) {
@@ -288,12 +302,23 @@ std::string escape_html(const std::string& text) {
   std::string escaped;
   for (char c : text) {
     switch (c) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      case '\'': escaped += "&#39;"; break;
-      default: escaped += c;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      case '\'':
+        escaped += "&#39;";
+        break;
+      default:
+        escaped += c;
     }
   }
   return escaped;

@@ -73,11 +73,11 @@ std::string draw_row(const HeatMap& map, const HeatRow& row, const Frame& frame,
       last_value = row.points[end++].second;
     const double until = end < row.points.size() ? frame.x(row.points[end].first) : frame.x(frame.x_high);
     if (std::isfinite(last_value) && until > begin)
-      svg += fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}"><title>{}</title></rect>)",
-                         begin, y, until - begin, kRowHeight - 1,
-                         color_of(frame.largest > 0 ? last_value / frame.largest : 0),
-                         escape_html(fmt::format("{}, from {} {}: {}", row.name, map.x_label, row.points[i].first,
-                                                 frame.value(last_value)))) +
+      svg += fmt::format(
+                 R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" fill="{}"><title>{}</title></rect>)",
+                 begin, y, until - begin, kRowHeight - 1, color_of(frame.largest > 0 ? last_value / frame.largest : 0),
+                 escape_html(fmt::format("{}, from {} {}: {}", row.name, map.x_label, row.points[i].first,
+                                         frame.value(last_value)))) +
              "\n";
     i = end;
   }
@@ -92,8 +92,8 @@ std::string draw_scale(const Frame& frame) {
   const double right = kWidth - 74;
   std::string svg = svg::text(right - kBar - 6, 21, "end", "tick", "0");
   for (int i = 0; i < kSteps; ++i)
-    svg += fmt::format(R"(<rect x="{:.1f}" y="12" width="{:.1f}" height="10" fill="{}"/>)", right - kBar + kBar / kSteps * i,
-                       kBar / kSteps + 0.3, color_of((i + 0.5) / kSteps));
+    svg += fmt::format(R"(<rect x="{:.1f}" y="12" width="{:.1f}" height="10" fill="{}"/>)",
+                       right - kBar + kBar / kSteps * i, kBar / kSteps + 0.3, color_of((i + 0.5) / kSteps));
   return svg + "\n" + svg::text(right + 6, 21, "start", "tick", frame.value(frame.largest));
 }
 

@@ -14,11 +14,11 @@ struct HeatRow {
 
 struct HeatMap {
   std::string title;
-  std::string value_label;        ///< what and in which unit; stands beside the title
+  std::string value_label;  ///< what and in which unit; stands beside the title
   std::string x_label = "step";
   std::vector<HeatRow> rows;
-  double x_last = 0;              ///< the last value of each row holds until here
-  bool percent = true;            ///< values are fractions, shown in percent
+  double x_last = 0;    ///< the last value of each row holds until here
+  bool percent = true;  ///< values are fractions, shown in percent
 };
 
 /// The whole <svg> element, with class "chart". Colours run from 0 to the largest value, each row's last value stands at its

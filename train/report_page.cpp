@@ -33,6 +33,8 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .chart .threshold { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; } .chart .reference { stroke: var(--soft); stroke-dasharray: 6 4; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(400px, 100%), 1fr)); gap: 12px; }
 .panels .title { font-size: 13px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 22px; margin: 8px 0 12px; font-size: 14px; }
+.legend i { display: inline-block; width: 16px; height: 4px; border-radius: 2px; margin-right: 7px; vertical-align: middle; }
 .note { color: var(--soft); font-size: 14px; max-width: 75ch; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }

@@ -88,8 +88,8 @@ Chart churn_chart(const std::vector<Update>& updates) {
 }
 
 /// Values that hold until the next update: drawn as steps.
-ChartSeries steps_of(const std::string& name, const std::vector<Update>& updates, const std::string& key, double last_step,
-                     const std::string& divisor = "") {
+ChartSeries steps_of(const std::string& name, const std::vector<Update>& updates, const std::string& key,
+                     double last_step, const std::string& divisor = "") {
   ChartSeries series{name, {}};
   for (const Update& update : updates) {
     auto value = update.find(key);
@@ -132,8 +132,10 @@ std::string histograms_html(const std::vector<MetricsRecord>& metrics, const std
   for (const std::string& layer : layers)
     if (const auto it = newest.find(layer); it != newest.end()) html += render_histogram(it->second);
   if (html.empty()) return "";
-  return "<h2>Weight magnitudes</h2>\n<p class=\"note\">Before the newest update with a histogram: what it kept and what "
-         "it dropped. The last bin holds larger weights, too. A threshold is drawn where every kept weight is at least as "
+  return "<h2>Weight magnitudes</h2>\n<p class=\"note\">Before the newest update with a histogram: what it kept and "
+         "what "
+         "it dropped. The last bin holds larger weights, too. A threshold is drawn where every kept weight is at least "
+         "as "
          "large as every dropped one.</p>\n<div class=\"panels\">\n" +
          html + "</div>\n";
 }
@@ -158,8 +160,7 @@ std::string sparsity_html(const std::vector<MetricsRecord>& metrics) {
   };
   add_map("Sparsity by layer", "% zeros, newest at the right",
           [](const Update& u, const std::string& layer) { return u.find("sparsity/" + layer); });
-  if (updates.size() > 1)
-    add_map("Dropped by layer", "% of its entries, per update", dropped_share);
+  if (updates.size() > 1) add_map("Dropped by layer", "% of its entries, per update", dropped_share);
   add_map("Ever active by layer", "ITOP, % of all entries",
           [](const Update& u, const std::string& layer) { return u.find("itop/" + layer); });
   add_chart(churn_chart(updates), {});
@@ -171,7 +172,8 @@ std::string sparsity_html(const std::vector<MetricsRecord>& metrics) {
   const ChartSeries rows = steps_of("rows", updates, "empty_rows", last_step);
   const ChartSeries columns = steps_of("columns", updates, "empty_columns", last_step);
   const bool any_empty = any_positive(rows) || any_positive(columns);
-  if (any_empty) add_chart({.title = "Dead neurons", .y_label = "empty rows and columns", .from_zero = true}, {rows, columns});
+  if (any_empty)
+    add_chart({.title = "Dead neurons", .y_label = "empty rows and columns", .from_zero = true}, {rows, columns});
   html = "<h2>Sparsity</h2>\n<div class=\"charts\">\n" + maps + "</div>\n<div class=\"charts\">\n" + html + "</div>\n";
   if (!any_empty) html += "<p class=\"note\">No row or column of a weight was ever empty: no dead neurons.</p>\n";
   return html + histograms_html(metrics, layers);

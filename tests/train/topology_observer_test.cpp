@@ -64,7 +64,7 @@ TEST_F(Observed, EachUpdateIsReportedOnce) {
   EXPECT_EQ(second->empty.rows, 1);
   EXPECT_DOUBLE_EQ(second->itop.value(), 4.0 / 6);
   EXPECT_FALSE(second->layers[0].histogram.has_value());  // every second update
-  EXPECT_EQ(observer.num_updates(), 2);
+  EXPECT_EQ(observer.num_drops(), 2);
 
   const auto third = update(observer, nullptr);  // back to dense
   EXPECT_EQ(third->churn.grown, 4);
@@ -75,8 +75,14 @@ TEST_F(Observed, EachUpdateIsReportedOnce) {
   EXPECT_EQ(value(record, "grown/w"), 4);
   EXPECT_EQ(value(record, "sparsity/w"), 0);
   EXPECT_EQ(value(record, "topology_grown"), 4);
-  ASSERT_EQ(record.histograms.size(), 2u);
-  EXPECT_EQ(record.histograms[0].name, "kept_magnitudes/w");
+  EXPECT_TRUE(record.histograms.empty());  // due, but nothing was dropped
+
+  const auto fourth = update(observer, csr(2, 3, {0, 0, 1}, {1}));
+  const MetricsRecord last = fourth->record(8);
+  ASSERT_EQ(last.histograms.size(), 2u);
+  EXPECT_EQ(last.histograms[0].name, "kept_magnitudes/w");
+  EXPECT_EQ(last.histograms[1].name, "dropped_magnitudes/w");
+  EXPECT_EQ(observer.num_drops(), 3);
 }
 
 TEST_F(Observed, ThresholdOfMagnitudePruning) {
@@ -84,7 +90,7 @@ TEST_F(Observed, ThresholdOfMagnitudePruning) {
   observer.before();
   observer.after();
   EXPECT_TRUE(observer.take().has_value());  // the dense beginning
-  EXPECT_EQ(observer.num_updates(), 0);
+  EXPECT_EQ(observer.num_drops(), 0);
   const auto pruned = update(observer, csr(2, 3, {0, 0, 3}, {0, 1, 2}));
   EXPECT_EQ(pruned->churn.dropped, 3);
   EXPECT_DOUBLE_EQ(pruned->layers[0].histogram->threshold.value(), 4);
@@ -109,12 +115,12 @@ TEST_F(Observed, GoesOnFromACheckpoint) {
   TopologyObserver whole(config, parameters);
   update(whole, a);
   const std::map<std::string, Tensor> saved = whole.tensors();
-  const std::int64_t updates = whole.num_updates();
+  const std::int64_t drops = whole.num_drops();
   const MetricsRecord expected = update(whole, b)->record(2);
 
   weight.assign(Tensor::zeros({3}, DType::f32), a);
   TopologyObserver resumed(config, parameters);
-  resumed.resume(updates, saved);
+  resumed.resume(drops, saved);
   EXPECT_EQ(to_json_line(update(resumed, b)->record(2)), to_json_line(expected));
   EXPECT_THROW(TopologyObserver(config, parameters).resume(1, {}), CheckpointError);
   config.itop = false;
