@@ -66,6 +66,7 @@ ForwardFlops forward_flops(const Session& session) {
   for (const LayerPlan& line : lines) {
     flops.dense += line.dense_flops / static_cast<double>(batch);
     flops.effective += line.flops / static_cast<double>(batch);
+    if (!line.weight.empty()) flops.by_weight[line.weight] += line.flops / static_cast<double>(batch);
   }
   return flops;
 }

@@ -25,17 +25,16 @@ struct Line {
 double reached(const SweepGroup& group) { return group.over(&SweepNumbers::sparsity).mean; }
 bool is_dense(const SweepGroup& group) { return !(reached(group) > 0); }
 
+// "rigl, width 1.8"; "dense" stands for what is not sparse, whatever its method.
 std::string name_of(const SweepGroup& group, const std::string& default_method) {
-  std::string name;
-  bool has_method = false;
+  std::string name = is_dense(group) ? "dense" : "";
   for (const auto& [key, value] : group.settings) {
-    if (key == "pruning.sparsity") continue;
-    has_method |= key == "pruning.method";
-    const std::string part = key == "pruning.method" ? value : fmt::format("{} {}", short_key(key), value);
-    name += (name.empty() ? "" : ", ") + part;
+    const bool is_method = key == "pruning.method";
+    if (key == "pruning.sparsity" || (is_method && is_dense(group))) continue;
+    name +=
+        fmt::format("{}{}", name.empty() ? "" : ", ", is_method ? value : fmt::format("{} {}", short_key(key), value));
   }
-  if (name.empty()) return default_method;
-  return is_dense(group) && has_method ? "dense" + (name == "none" ? std::string() : " (" + name + ")") : name;
+  return name.empty() ? default_method : name;
 }
 
 std::vector<Line> lines_of(const std::vector<SweepGroup>& groups, const std::string& default_method) {

@@ -8,6 +8,7 @@
 
 #include "train/chart.h"
 #include "train/svg.h"
+#include "train/table.h"
 
 namespace lacuna {
 namespace {
@@ -30,10 +31,12 @@ std::string color_of(double fraction) {
 }
 
 struct Frame {
-  double left = 0, x_low = 0, x_high = 1, largest = 1, scale = 1;
-  const char* unit = "";
+  double left = 0, x_low = 0, x_high = 1, largest = 1;
   double x(double step) const { return left + (step - x_low) / (x_high - x_low) * (kWidth - kRight - left); }
-  std::string value(double v) const { return fmt::format("{:.{}f}{}", scale * v, largest * scale < 10 ? 2 : 1, unit); }
+  bool percent = true;
+  std::string value(double v) const {
+    return percent ? fmt::format("{:.{}f} %", 100 * v, largest < 0.1 ? 2 : 1) : format_si(v);
+  }
 };
 
 Frame fit(const HeatMap& map) {
@@ -52,10 +55,7 @@ Frame fit(const HeatMap& map) {
   frame.left = 18 + kLetter * static_cast<double>(letters) + 10;
   frame.x_low = std::isfinite(first) && first >= 0.1 * last ? first : 0;
   frame.x_high = last > frame.x_low ? last : frame.x_low + 1;
-  if (map.percent) {
-    frame.scale = 100;
-    frame.unit = " %";
-  }
+  frame.percent = map.percent;
   return frame;
 }
 

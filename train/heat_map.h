@@ -18,7 +18,7 @@ struct HeatMap {
   std::string x_label = "step";
   std::vector<HeatRow> rows;
   double x_last = 0;    ///< the last value of each row holds until here
-  bool percent = true;  ///< values are fractions, shown in percent
+  bool percent = true;  ///< values are fractions, shown in percent; else as 1.2 k
 };
 
 /// The whole <svg> element, with class "chart". Colours run from 0 to the largest value, each row's last value stands at its

@@ -26,8 +26,8 @@ std::string legend(const HistogramChart& chart) {
                     fmt::format(R"(<rect x="66" y="28" width="9" height="9" fill="{}"/>)", kDropped) +
                     svg::text(79, 36.5, "start", "tick", "dropped");
   if (chart.threshold)
-    svg += svg::line(132, 27, 132, 38, "threshold") +
-           svg::text(138, 36.5, "start", "tick", fmt::format("threshold {:.3g}", *chart.threshold));
+    svg += svg::line(140, 27, 140, 38, "threshold") +
+           svg::text(146, 36.5, "start", "tick", fmt::format("threshold {:.3g}", *chart.threshold));
   return svg + svg::text(kWidth - kRight, 36.5, "end", "tick", chart.label);
 }
 

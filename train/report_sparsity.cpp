@@ -149,8 +149,9 @@ std::string sparsity_html(const std::vector<MetricsRecord>& metrics) {
   double last_step = 0;
   for (const MetricsRecord& record : metrics) last_step = std::max(last_step, static_cast<double>(record.step));
   std::string maps, html;
-  const auto add_map = [&](const char* title, const char* label, const auto& value) {
-    const HeatMap map = heat_map(title, label, layers, updates, last_step, value);
+  const auto add_map = [&](const char* title, const char* label, const auto& value, bool percent = true) {
+    HeatMap map = heat_map(title, label, layers, updates, last_step, value);
+    map.percent = percent;
     if (!map.rows.empty()) maps += render_heat_map(map);
   };
   const auto add_chart = [&](Chart chart, std::vector<ChartSeries> series) {
@@ -161,6 +162,9 @@ std::string sparsity_html(const std::vector<MetricsRecord>& metrics) {
   add_map("Sparsity by layer", "% zeros, newest at the right",
           [](const Update& u, const std::string& layer) { return u.find("sparsity/" + layer); });
   if (updates.size() > 1) add_map("Dropped by layer", "% of its entries, per update", dropped_share);
+  add_map(
+      "FLOPs by layer", "effective, forward, per example",
+      [](const Update& u, const std::string& layer) { return u.find("forward_flops/" + layer); }, false);
   add_map("Ever active by layer", "ITOP, % of all entries",
           [](const Update& u, const std::string& layer) { return u.find("itop/" + layer); });
   add_chart(churn_chart(updates), {});

@@ -123,6 +123,9 @@ class Loop {
       const ForwardFlops flops = c_.forward_flops();
       record.values.emplace_back("forward_flops_per_example", flops.effective);
       record.values.emplace_back("dense_forward_flops_per_example", flops.dense);
+      for (const LayerUpdate& layer : update->layers)
+        if (const auto weight = flops.by_weight.find(layer.name); weight != flops.by_weight.end())
+          record.values.emplace_back("forward_flops/" + layer.name, weight->second);
     }
     c_.metrics.write(record);
   }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -17,6 +18,7 @@ namespace lacuna {
 struct ForwardFlops {
   double dense = 0;      ///< were every weight dense
   double effective = 0;  ///< with the patterns as they are
+  std::map<std::string, double> by_weight;  ///< of the effective ones, those that multiply with a parameter, by its name
 };
 
 struct RunContext {

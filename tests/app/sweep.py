@@ -157,7 +157,7 @@ def end_to_end(check, binary, root):
     for run in runs:
         check.that("links", f'href="{run["directory"]}/report.html"' in page and (directory / run["directory"] / "report.html").is_file(), run["directory"])
     run_page = (directory / runs[0]["directory"] / "report.html").read_text()
-    check_page(check, "run page", run_page, ["Sparsity by layer", "Dropped by layer", "Churn", "Effective FLOPs", "layers.0.weight"])
+    check_page(check, "run page", run_page, ["Sparsity by layer", "Dropped by layer", "FLOPs by layer", "Churn", "Effective FLOPs", "layers.0.weight"])
 
     # Each run by itself gives the same numbers.
     alone = lacuna(binary, "train", "base.yaml", "pruning.method=random", "pruning.sparsity=0.9", "seed=2", cwd=home)

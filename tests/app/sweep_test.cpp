@@ -98,6 +98,17 @@ TEST(SweepResults, GroupsDifferInMoreThanTheSeed) {
   EXPECT_NE(page.find("class=\"title\">Accuracy<"), std::string::npos);
 }
 
+TEST(SweepResults, LinesAreNamedByWhatDiffers) {
+  const Sweep sweep = parse(
+      "grid: {pruning.method: [magnitude, random], pruning.sparsity: [0.8], pruning.distribution: [erk]}\n"
+      "also: [{pruning.method: none, training.batch_size: 7}]\n");
+  const std::string page = sweep_page(sweep, {finished(0.9, 0.8), finished(0.7, 0.8), finished(0.95, 0)}, "", {});
+  EXPECT_NE(page.find("</i>magnitude, distribution erk</span>"), std::string::npos);
+  EXPECT_NE(page.find("</i>random, distribution erk</span>"), std::string::npos);
+  EXPECT_NE(page.find(">dense, batch_size 7</text>"), std::string::npos);
+  EXPECT_EQ(page.find("</i>dense"), std::string::npos);  // a dashed line, no series
+}
+
 TEST(SweepResults, ComeBackFromTheirFile) {
   const SweepResult result = finished(0.25, 0.5);
   const SweepResult read = result_from_json(to_json(result).dump(), "r.json");

@@ -66,7 +66,7 @@ std::vector<MetricsRecord> topology_records() {
     for (const char* layer : {"first<0>.weight", "second.weight"}) {
       const std::string name = layer;
       r.values.insert(r.values.end(), {{"nnz/" + name, 100 - 25 * i}, {"sparsity/" + name, 0.25 * i}, {"dropped/" + name, 25.0 * (i > 0)},
-                                       {"grown/" + name, 0}, {"itop/" + name, 1}, {"threshold/" + name, 0.01 * i}});
+                                       {"grown/" + name, 0}, {"forward_flops/" + name, 200 - 50 * i}, {"itop/" + name, 1}, {"threshold/" + name, 0.01 * i}});
       r.histograms.push_back({"kept_magnitudes/" + name, 0, 0.5, {0, 3, 2}});
       r.histograms.push_back({"dropped_magnitudes/" + name, 0, 0.5, {1, 0, 0}});
     }
@@ -77,7 +77,7 @@ std::vector<MetricsRecord> topology_records() {
 
 TEST(Report, ShowsHowPatternsCameAbout) {
   const std::string html = render_report({.title = "x", .metrics = topology_records()});
-  for (const char* title : {"Sparsity by layer", "Dropped by layer", "Ever active by layer", "Churn", "Ever active", "Effective FLOPs", "Dead neurons"})
+  for (const char* title : {"Sparsity by layer", "Dropped by layer", "FLOPs by layer", "Ever active by layer", "Churn", "Ever active", "Effective FLOPs", "Dead neurons"})
     EXPECT_NE(html.find(std::string("class=\"title\">") + title + "<"), std::string::npos) << title;
   EXPECT_NE(html.find("first&lt;0&gt;.weight, from step 101: 25.0 %"), std::string::npos);
   EXPECT_NE(html.find("threshold 0.02"), std::string::npos);  // of the newest update
