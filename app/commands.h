@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,9 @@ enum ExitCode : int {
 };
 
 struct TrainArguments {
-  std::string config;                  ///< may be empty with resume: the run's own resolved config is taken
-  std::vector<std::string> overrides;  ///< "a.b=c"
-  std::string resume;                  ///< a run directory, or empty
+  std::string config;                     ///< may be empty with resume: the run's own resolved config is taken
+  std::vector<std::string> overrides;     ///< "a.b=c"
+  std::string resume;                     ///< a run directory, or empty
   std::vector<std::string> command_line;  ///< argv, for the record
 };
 
@@ -51,6 +52,20 @@ struct ImportArguments {
 };
 
 int train_command(const TrainArguments& arguments);
+/// What main returns for an error that a command threw.
+int exit_code_of(const std::exception& error);
+
+struct SweepArguments {
+  std::string file;                    ///< the sweep's YAML; empty with resume
+  std::vector<std::string> overrides;  ///< "a.b=c", for every run
+  std::string resume;                  ///< a sweep's directory, or empty
+  bool dry_run = false;                ///< check and list the runs, run none
+  std::vector<std::string> command_line;
+};
+/// Trains every combination of a grid over a base config, one after another, and writes a summary of them all. A run that
+/// fails is reported, and the others go on: the code is then that of the first that failed.
+int sweep_command(const SweepArguments& arguments);
+
 /// Trains the config and its dense twin (the same without pruning) one after the other and prints what sparsity cost and gave.
 int compare_command(const TrainArguments& arguments);
 int plan_command(const std::string& config, const std::vector<std::string>& overrides);

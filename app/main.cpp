@@ -24,21 +24,11 @@ template <class F>
 int guarded(F&& command) {
   try {
     return command();
-  } catch (const ConfigError& e) {
-    return fail(kExitConfig, e);
-  } catch (const CheckpointError& e) {
-    return fail(kExitData, e);
-  } catch (const DataError& e) {
-    return fail(kExitData, e);
-  } catch (const DivergedError& e) {
-    return fail(kExitDiverged, e);
-  } catch (const OutOfMemoryError& e) {
-    return fail(kExitOutOfMemory, e);
   } catch (const std::bad_alloc&) {
     return fail(kExitOutOfMemory,
                 OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
   } catch (const std::exception& e) {
-    return fail(kExitRuntime, e);
+    return fail(exit_code_of(e), e);
   }
 }
 
@@ -73,6 +63,15 @@ int main(int argc, char** argv) {
   train_app->add_option("config", train.config, "YAML file; may be left out with --resume");
   train_app->add_option("overrides", train.overrides, "key.sub=value");
   train_app->add_option("--resume", train.resume, "Run directory to continue from its newest valid checkpoint");
+
+  SweepArguments sweep;
+  sweep.command_line = train.command_line;
+  auto* sweep_app = app.add_subcommand(
+      "sweep", "Train every combination of a grid of settings: lacuna sweep SWEEP.yaml [a.b=c ...]");
+  sweep_app->add_option("sweep", sweep.file, "YAML file with base and grid; left out with --resume");
+  sweep_app->add_option("overrides", sweep.overrides, "key.sub=value, for every run");
+  sweep_app->add_option("--resume", sweep.resume, "Directory of a sweep to go on with: finished runs are skipped");
+  sweep_app->add_flag("--dry-run", sweep.dry_run, "Check everything and list the runs");
 
   auto* compare_app =
       app.add_subcommand("compare", "Train a config and its dense twin; print what sparsity cost and gave");
@@ -172,6 +171,7 @@ int main(int argc, char** argv) {
   }
   return guarded([&] {
     if (*train_app) return train_command(train);
+    if (*sweep_app) return sweep_command(sweep);
     if (*compare_app) return compare_command(train);
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split);

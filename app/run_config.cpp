@@ -11,13 +11,6 @@
 namespace lacuna {
 namespace {
 
-bool is_name(std::string_view text) {
-  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
-  return text.find_first_not_of(kCharacters) == std::string_view::npos && text.front() != '.' && text.front() != '-' &&
-         text.size() <= 100;
-}
-
 bool is_device(std::string_view text) {
   if (text == "auto" || text == "cpu" || text == "cuda") return true;
   if (!text.starts_with("cuda:")) return false;
@@ -78,8 +71,15 @@ void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
 
 }  // namespace
 
+bool is_run_name(std::string_view text) {
+  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' && text.front() != '-' &&
+         text.size() <= 100;
+}
+
 void validate(const RunConfig& c, const ReportProblem& problem) {
-  if (!is_name(c.name))
+  if (!is_run_name(c.name))
     problem("name",
             fmt::format(
                 "must be at most 100 letters, digits, '_', '.', '-', and begin with a letter, digit or '_', got '{}'",

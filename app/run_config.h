@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/field.h"
@@ -11,6 +12,7 @@
 #include "optim/optimizer_config.h"
 #include "optim/schedule_config.h"
 #include "pruning/pruning_config.h"
+#include "train/observe_config.h"
 #include "train/training_config.h"
 
 namespace lacuna {
@@ -35,6 +37,7 @@ struct RunConfig {
     std::string text;
     std::vector<std::string> overrides;
   } source;
+  ObserveConfig observe;
 };
 
 template <class V>
@@ -52,7 +55,11 @@ void describe(RunConfig& c, V&& v) {
   v("schedule", c.schedule, "Factor on the learning rate, by step");
   v("pruning", c.pruning, "Which weights become sparse, when and how far");
   v("training", c.training, "The training loop");
+  v("observe", c.observe, "What is recorded of patterns and pruned weights");
 }
+
+/// Whether `text` can name a run and its directory: at most 100 letters, digits, '_', '.', '-', the first neither '.' nor '-'.
+bool is_run_name(std::string_view text);
 
 /// What spans sections: model against data, schedules against the length of the run.
 void validate(const RunConfig& config, const ReportProblem& problem);

@@ -50,6 +50,10 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
   report.facts.emplace_back("steps", format_count(result.steps));
   report.facts.emplace_back("training time", format_duration(result.training_s));
   report.facts.emplace_back("stored weights", format_count(result.stored));
+  report.facts.emplace_back("FLOPs of a forward pass, per example",
+                            fmt::format("{} of {} dense ({})", format_si(result.flops.effective),
+                                        format_si(result.flops.dense),
+                                        format_percent(result.flops.effective / result.flops.dense)));
   report.facts.emplace_back("weights + gradients + optimizer + patterns",
                             format_bytes(static_cast<double>(result.bytes.total())));
   report.facts.emplace_back("peak memory", format_bytes(static_cast<double>(result.peak_bytes)));
@@ -106,6 +110,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   context.items_per_step = session.items_per_step();
   context.items = session.items();
   context.stop = &signal_received;
+  context.forward_flops = [&session] { return forward_flops(session); };
   context.config_text = write_run_config(config);
   reset_peak_memory(session.device);
 
@@ -119,6 +124,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   result.step_ms = summary.step_ms;
   result.steps = trainer.step();
   result.sparsity = trainer.sparsity();
+  result.flops = forward_flops(session);
   result.bytes = training_bytes(trainer.parameters(), config);
   result.peak_bytes = memory_stats(session.device).peak_bytes;
   for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();

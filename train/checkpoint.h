@@ -6,9 +6,10 @@
 //                     <name>.values        [nnz]
 //   optimizer slot    <name>.slot.<slot>                              as the values; the pattern is stored once
 //   buffer            <name>
+//   training state    state.<name>                                    what else a run needs to go on
 //
 // Metadata: "lacuna_checkpoint" (version), "parameters" (name, dense shape, layout, slots of each), "buffers",
-// "training_state". The checksum covers the whole file.
+// "training_state", and "state_tensors" (names) where there are any. The checksum covers the whole file.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,7 @@ struct TrainingState {
   std::int64_t step = 0;   ///< steps done
   std::uint64_t seed = 0;  ///< random numbers and data order are pure functions of (seed, step)
   nlohmann::json extra = nlohmann::json::object();  ///< config text, pruner state, best metric, ...: finite numbers only
+  std::map<std::string, Tensor> tensors;            ///< on the host: what is too large for `extra`
 };
 
 /// What save_checkpoint throws for parameters or buffers that are not finite.

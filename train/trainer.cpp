@@ -76,6 +76,7 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
       parameters_(model.parameters()),
       buffers_(model.buffers()),
       optimizer_(make_optimizer(config.optimizer)),
+      observer_(config.observe, parameters_),
       guard_(config.training.clip_norm, dtype_of_model(parameters_), device),
       uploader_(device),
       loss_sum_(Tensor::zeros({}, dtype_of_model(parameters_), device)) {
@@ -184,7 +185,10 @@ bool Trainer::grow_if_due(PhaseTimer* timer) {
   const PhaseScope scope(timer, Phase::pruning);
   if (guard_.diverged())
     return false;  // growth waits for the device anyway; gradients that are not finite rank nothing
-  return pruner_->after_backward(step_);
+  observer_.before();
+  const bool grown = pruner_->after_backward(step_);
+  observer_.after();
+  return grown;
 }
 
 void Trainer::advance(PhaseTimer* timer) {
@@ -192,7 +196,9 @@ void Trainer::advance(PhaseTimer* timer) {
     const PhaseScope scope(timer, Phase::pruning);
     const std::int64_t batches = pruner_->score_batches(step_);
     if (batches > 0) collect_gradients(batches);
+    observer_.before();
     pruner_->step(step_);
+    observer_.after();
     if (batches > 0)
       for (Parameter* p : parameters_) p->var().clear_grad();
   }

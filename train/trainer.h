@@ -15,6 +15,7 @@
 #include "optim/schedule_config.h"
 #include "pruning/pruner.h"
 #include "train/phase_timer.h"
+#include "train/topology_observer.h"
 #include "train/training_config.h"
 
 namespace lacuna {
@@ -27,6 +28,7 @@ struct TrainerConfig {
   TrainingConfig training;
   int num_workers = 2;  ///< threads that build batches
   int prefetch = 4;     ///< batches kept ready
+  ObserveConfig observe;
 };
 
 /// Means over what was evaluated.
@@ -74,6 +76,9 @@ class Trainer {
   /// when one is kept. Changes nothing. Ends early, incomplete, once *stop is not 0.
   Evaluation evaluate(const Dataset& dataset, std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
 
+  /// Patterns as the pruner changes them.
+  TopologyObserver& observer() { return observer_; }
+
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
   /// Continues after `step` steps: parameters, slots and buffers must have been loaded. Data order and random numbers are
@@ -102,6 +107,7 @@ class Trainer {
   std::vector<NamedBuffer> buffers_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Pruner> pruner_;
+  TopologyObserver observer_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<RandomStream> random_;
   GradientGuard guard_;
