@@ -96,6 +96,9 @@ TEST_P(EveryMethod, CountsAreExactAtEveryUpdate) {
       const PruningConfig c = config_of(GetParam(), distribution, granularity);
       validate(c, [](const std::string& key, const std::string& message) { ADD_FAILURE() << key << " " << message; });
       TinyTraining a(c, kInputs, kHidden, kClasses, 5), twin(c, kInputs, kHidden, kClasses, 5);
+      const Granularity& of = a.pruner->groups().front().granularity;
+      EXPECT_EQ(a.network.parameters[0]->units, (PatternUnits{of.unit_rows, of.unit_cols, of.n, of.m}));
+      EXPECT_EQ(a.network.parameters[1]->units, PatternUnits{});
       int updates = 0;
       std::set<std::int64_t> totals;
       for (std::int64_t t = 0; t < 45; ++t) {
