@@ -9,6 +9,16 @@
 
 namespace lacuna {
 
+/// In which units a pattern's entries come and go: blocks of rows x cols (cols 0: whole rows), or, where m is not 0, n of
+/// each m consecutive columns.
+struct PatternUnits {
+  std::int64_t rows = 1;
+  std::int64_t cols = 1;
+  std::int64_t n = 0;
+  std::int64_t m = 0;
+  bool operator==(const PatternUnits&) const = default;
+};
+
 /// Values, gradient and every optimizer slot are flat over one pattern: shape() when dense, [nnz] when sparse.
 /// So optimizers are elementwise and never ask which it is; only retopologize() changes the pattern, for all at once.
 class Parameter {
@@ -48,6 +58,8 @@ class Parameter {
   Tensor dense_value() const;
   std::size_t topology_bytes() const { return topology_ ? topology_->bytes() : 0; }
 
+  /// Set by a pruner on weights whose patterns it makes itself, so that kernels for such patterns can be chosen.
+  PatternUnits units;
   bool prunable = false;  ///< a weight matrix that sparsity may be applied to
   int window = 1;         ///< rows and columns of a convolution's window: its inputs are channels * window^2
   bool decay = false;     ///< takes weight decay (weights do; biases, norms and embeddings do not)

@@ -10,8 +10,8 @@
 namespace lacuna {
 
 /// Counts of a layer are in units: blocks of unit_rows x unit_cols entries (a unit_cols of 0 is the whole row), or, for
-/// n_m, entries kept of each m consecutive columns. Blocks at the lower and right edge are cut off where the size does not
-/// divide; each counts as one unit, so nnz is then what the kept units hold.
+/// n_m, entries kept of each m consecutive columns. Blocks at the lower and right edge are cut off where the size does
+/// not divide; each counts as one unit, so nnz is then what the kept units hold.
 struct Granularity {
   std::int64_t unit_rows = 1;
   std::int64_t unit_cols = 1;

@@ -69,8 +69,10 @@ void start_sparse(PruningGroup& g, RandomStream& random) {
   for (std::size_t i = 0; i < g.targets.size(); ++i) {
     Parameter& p = *g.targets[i].parameter;
     if (p.is_sparse()) continue;
+    const bool given = i < g.given.size() && g.given[i];
+    if (!given && counts[i] >= g.granularity.num_units(p.shape())) continue;  // a full layer stays dense
     const Tensor& value = p.value();
-    if (i < g.given.size() && g.given[i]) {
+    if (given) {
       p.retopologize(g.given[i]->to(value.device()));
       continue;
     }

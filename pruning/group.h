@@ -23,8 +23,8 @@ struct PruningGroup {
   std::vector<TopologyPtr> given;
 };
 
-/// Units that each target keeps at `sparsity` of the group, by its distribution (global counts as uniform here); never more
-/// than it stores. A layer of its own takes part in proportion: own * sparsity / final.
+/// Units that each target keeps at `sparsity` of the group, by its distribution (global counts as uniform here); never
+/// more than it stores. A layer of its own takes part in proportion: own * sparsity / final.
 ///   uniform    round((1 - sparsity) units) each
 ///   er, erk    their sum is exactly round((1 - sparsity) units of all), or what is stored where that is less
 std::vector<std::int64_t> kept_units(const PruningGroup& group, double sparsity);
@@ -32,12 +32,12 @@ std::vector<std::int64_t> kept_units(const PruningGroup& group, double sparsity)
 /// Prunes the group to `sparsity` by score: layer by layer, or under one threshold where its distribution is global.
 void prune_group(PruningGroup& group, double sparsity, const Score& score);
 
-/// Gives each dense target a pattern of kept_units random units (or the one given) before training. A target that is sparse
-/// already (a warm start) keeps its own.
+/// Gives each dense target a pattern of kept_units random units (or the one given) before training. A target that is
+/// sparse already (a warm start) keeps its own.
 void start_sparse(PruningGroup& group, RandomStream& random);
 
-/// Which entries stay when a dynamic method drops its share at `step`: all but the floor(drop_fraction * units) smallest by
-/// magnitude, where `dropped` receives their count in units. What is dropped may grow again.
+/// What stays when a dynamic method drops its share at `step`: all but the `dropped` = floor(drop_fraction * units)
+/// smallest by magnitude. What is dropped may grow again.
 TopologyPtr drop_smallest(const PruningGroup& group, const Parameter& parameter, std::int64_t step,
                           std::int64_t& dropped);
 

@@ -20,8 +20,8 @@ RowScores gradient_scores(const GradientPairs& pairs);
 /// Uniform random, one key per tile (SET; Mocanu et al. 2018).
 RowScores random_scores(RandomStream& random, std::int64_t cols, DType dtype, Device device);
 
-/// `kept` and the `count` best of the units it lacks: the streaming top k equals the top k of all scores at once, ties to
-/// the lower index (row-major). For n_m `count` is the size of each group afterwards, and every group is filled up to it.
+/// `kept` and the `count` best of the units it lacks: the streaming top k equals the top k of all scores at once, ties
+/// to the lower index (row-major). For n_m `count` is the size of each group afterwards, to which all are filled up.
 /// Holds beside the result one tile and `count` scores. Throws ValueError when fewer than `count` units are absent.
 TopologyPtr grow(const TopologyPtr& kept, std::int64_t count, const Granularity& granularity, const RowScores& scores,
                  std::int64_t tile_entries = kTileEntries);

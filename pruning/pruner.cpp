@@ -107,6 +107,9 @@ void Pruner::make_groups(const std::map<std::string, TopologyPtr>& given) {
       if (of_groups[i].match(p->name())) group = i;
     any_sparse |= target.own_sparsity.value_or(1) > 0;
     groups[group].targets.push_back(target);
+    const Granularity& g = groups[group].granularity;
+    const bool foreign = p->is_sparse() || !given.empty();  // a pattern that came from elsewhere promises nothing
+    p->units = foreign ? PatternUnits{} : PatternUnits{g.unit_rows, g.unit_cols, g.n, g.m};
     if (given.empty() && config_.topology_from.empty()) continue;
     const auto pattern = given.find(p->name());
     if (pattern == given.end())

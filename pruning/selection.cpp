@@ -15,10 +15,10 @@ namespace {
 Tensor flat(const Tensor& t) { return t.reshape({t.numel()}); }
 
 void apply_mask(Parameter& parameter, const Tensor& keep) {
-  if (parameter.is_sparse())
-    parameter.retopologize(parameter.topology()->subset(keep));
-  else
-    parameter.retopologize(Topology::from_mask(keep.reshape(parameter.shape())));
+  if (parameter.is_sparse()) return parameter.retopologize(parameter.topology()->subset(keep));
+  const TopologyPtr pattern = Topology::from_mask(keep.reshape(parameter.shape()));
+  // A dense weight that loses nothing stays dense: a full pattern would only cost.
+  if (pattern->nnz() < parameter.nnz()) parameter.retopologize(pattern);
 }
 
 /// One score per unit, or per entry where units are entries.
@@ -68,7 +68,7 @@ Tensor keep_mask(const Parameter& p, const Tensor& scores, std::int64_t kept, co
 
 void prune_parameter(Parameter& p, const Tensor& scores, std::int64_t kept, const Granularity& granularity) {
   const Tensor keep = keep_mask(p, scores, kept, granularity);
-  if (p.is_sparse() && kept >= granularity.num_units(p.shape())) return;
+  if (kept >= granularity.num_units(p.shape())) return;
   apply_mask(p, keep);
 }
 

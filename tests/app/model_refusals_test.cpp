@@ -35,7 +35,7 @@ TEST(ModelRefusals, HaveLineAndColumn) {
   EXPECT_EQ(error(""), "(accepted)");
   expect_begins(
       error("  include: ['**', 'layer.*']\n"),
-      "x.yaml:9:18: 'pruning.include.1' 'layer.*' matches no prunable weight; must match one of: layers.0.weight");
+      "x.yaml:9:19: 'pruning.include.1' 'layer.*' matches no prunable weight; must match one of: layers.0.weight");
   expect_begins(error("  exclude: ['**']\n"), "x.yaml:9:12: 'pruning.exclude' leaves nothing to prune");
   expect_begins(error("", {"pruning.exclude=[nothing]"}),
                 "override 'pruning.exclude=[nothing]': 'pruning.exclude.0' 'nothing' matches no prunable weight");

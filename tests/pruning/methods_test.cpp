@@ -96,6 +96,9 @@ TEST_P(EveryMethod, CountsAreExactAtEveryUpdate) {
       const PruningConfig c = config_of(GetParam(), distribution, granularity);
       validate(c, [](const std::string& key, const std::string& message) { ADD_FAILURE() << key << " " << message; });
       TinyTraining a(c, kInputs, kHidden, kClasses, 5), twin(c, kInputs, kHidden, kClasses, 5);
+      const Granularity& of = a.pruner->groups().front().granularity;
+      EXPECT_EQ(a.network.parameters[0]->units, (PatternUnits{of.unit_rows, of.unit_cols, of.n, of.m}));
+      EXPECT_EQ(a.network.parameters[1]->units, PatternUnits{});
       int updates = 0;
       std::set<std::int64_t> totals;
       for (std::int64_t t = 0; t < 45; ++t) {
@@ -107,8 +110,8 @@ TEST_P(EveryMethod, CountsAreExactAtEveryUpdate) {
         const double wanted = target_sparsity(c, t);
         const PruningGroup& g = a.pruner->groups().front();
         for (const PruningTarget& target : g.targets) {
-          EXPECT_EQ(target.parameter->is_sparse(),
-                    wanted > 0 || std::string(GetParam()) == "magnitude" || std::string(GetParam()) == "random");
+          EXPECT_EQ(target.parameter->is_sparse(), target.parameter->nnz() < target.parameter->shape().numel())
+              << "a full layer is stored dense";
           if (target.parameter->is_sparse()) expect_whole_units(g, *target.parameter);
         }
         expect_counts(g, wanted);
@@ -129,6 +132,7 @@ TEST_P(EveryMethod, CountsAreExactAtEveryUpdate) {
 /// connections move where the method moves them, and survivors keep value and optimizer state bit for bit.
 TEST_P(EveryMethod, NothingOutsideThePatternInAThousandSteps) {
   PruningConfig c = config_of(GetParam(), "erk", "unstructured");
+  c.initial_sparsity = 0.2;
   c.end_step = 900;
   c.frequency = 45;
   TinyTraining a(c, 7, 9, 5, 11, SgdConfig{.lr = 0.02, .momentum = 0.9});
@@ -259,6 +263,20 @@ TEST(Layers, OfTheirOwnStandBesideTheDistribution) {
   EXPECT_EQ(layers[0].requested, 288);
   EXPECT_EQ(layers[1].stored, 48);
   EXPECT_NE(a.pruner->summary().find("(336 of 576 stored)"), std::string::npos) << a.pruner->summary();
+}
+
+TEST(FullLayers, StayDense) {
+  for (const char* method : {"rigl", "one_shot", "acdc"}) {
+    PruningConfig c = config_of(method, "erk", "unstructured");
+    c.sparsity = 0.1;  // eps overfills the second weight
+    TinyTraining a(c, kInputs, kHidden, kClasses, 3);
+    for (std::int64_t t = 0; t < 12; ++t) a.step(t);
+    if (std::string(method) != "acdc") {
+      EXPECT_TRUE(a.network.parameters[0]->is_sparse()) << method;
+      EXPECT_EQ(a.network.parameters[0]->nnz() + a.network.parameters[2]->nnz(), 518) << method;
+    }
+    EXPECT_FALSE(a.network.parameters[2]->is_sparse()) << method;
+  }
 }
 
 TEST(Excluded, AreCountedInTheOverallSparsity) {
