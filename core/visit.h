@@ -43,6 +43,23 @@ void visit_float(const char* op, const Tensor& like, F&& f) {
   visit_float(op, like.device(), like.dtype(), std::forward<F>(f));
 }
 
+/// The same for ops on activations, which may be bf16 too, on either backend.
+template <class F>
+void visit_activation(const char* op, Device device, DType dtype, F&& f) {
+  if (dtype != DType::bf16) return visit_float(op, device, dtype, std::forward<F>(f));
+  if (device.is_cpu()) return f(CpuStream{}, Bf16{});
+#if LACUNA_HAS_CUDA
+  translate_failures(op, [&] { f(cuda_stream(device), Bf16{}); });
+#else
+  throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
+#endif
+}
+
+template <class F>
+void visit_activation(const char* op, const Tensor& like, F&& f) {
+  visit_activation(op, like.device(), like.dtype(), std::forward<F>(f));
+}
+
 /// Calls f(stream), for kernels that do not depend on a float type (topology, selection, index work).
 template <class F>
 void visit_device(const char* op, Device device, F&& f) {

@@ -32,7 +32,7 @@ void check(const Tensor& x, const Tensor& gain, const Tensor& bias, const Tensor
   for (const auto& [name, t] : {std::pair{"gain", &gain}, std::pair{"bias", &bias},
                                 std::pair{"running_mean", &running_mean}, std::pair{"running_var", &running_var}}) {
     require_rank("batch_norm", name, *t, 1);
-    require_same_device_and_dtype("batch_norm", "x", x, name, *t);
+    require_beside("batch_norm", name, *t, x);
     if (t->dim(0) != x.dim(0))
       throw ShapeError("batch_norm", describe_pair("x", x, name, *t) + "; its length must equal x's rows");
   }
@@ -45,21 +45,21 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
   const OpScope scope("batch_norm");
   check(x, gain, bias, running_mean, running_var, options.training);
   Normalised result{Tensor::empty_like(x), Tensor::empty_like(gain), Tensor::empty_like(gain)};
-  visit_float("batch_norm", x, [&](auto stream, auto zero) {
+  visit_activation("batch_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    T* mean = result.mean.data<T>();
-    T* invstd = result.invstd.data<T>();
+    acc_t<T>* mean = result.mean.data<acc_t<T>>();
+    acc_t<T>* invstd = result.invstd.data<acc_t<T>>();
     if (options.training) {
       const Tensor scratch = scratch_for<T>(stream, x);
       kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), options.eps,
-                                        {running_mean.data<T>(), running_var.data<T>(), options.momentum},
+                                        {running_mean.data<acc_t<T>>(), running_var.data<acc_t<T>>(), options.momentum},
                                         {mean, invstd}, scratch.raw());
     } else {
-      kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), options.eps, running_mean.data<T>(),
-                                               running_var.data<T>(), {mean, invstd});
+      kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), options.eps, running_mean.data<acc_t<T>>(),
+                                               running_var.data<acc_t<T>>(), {mean, invstd});
     }
-    kernels::batch_norm_apply<T>(stream, dense_view<const T>(x), {mean, invstd}, gain.data<T>(), bias.data<T>(),
-                                 dense_view<T>(result.y));
+    kernels::batch_norm_apply<T>(stream, dense_view<const T>(x), {mean, invstd}, gain.data<acc_t<T>>(),
+                                 bias.data<acc_t<T>>(), dense_view<T>(result.y));
   });
   return result;
 }
@@ -67,28 +67,28 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
 void add_gradients(const Tensor& x, const Tensor& gain, const Tensor& mean, const Tensor& invstd, bool training,
                    const Tensor& dy, Grads& grads) {
   const OpScope scope("batch_norm gradient");
-  visit_float("batch_norm", x, [&](auto stream, auto zero) {
+  visit_activation("batch_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const kernels::ChannelStatistics<const T> statistics{mean.data<T>(), invstd.data<T>()};
-    const T* dgain_data = nullptr;
-    const T* dbias_data = nullptr;
+    const kernels::ChannelStatistics<const acc_t<T>> statistics{mean.data<acc_t<T>>(), invstd.data<acc_t<T>>()};
+    const acc_t<T>* dgain_data = nullptr;
+    const acc_t<T>* dbias_data = nullptr;
     Tensor dgain, dbias;
     // In training dx goes through the batch's statistics, whose gradient is made of dgain and dbias.
     if (grads.wants(1) || grads.wants(2) || (training && grads.wants(0))) {
       dgain = Tensor::empty_like(gain);
       dbias = Tensor::empty_like(gain);
       const Tensor scratch = scratch_for<T>(stream, x);
-      kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, dgain.data<T>(), dbias.data<T>(),
-                                     scratch.raw());
+      kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics,
+                                     dgain.data<acc_t<T>>(), dbias.data<acc_t<T>>(), scratch.raw());
       if (training) {
-        dgain_data = dgain.data<T>();
-        dbias_data = dbias.data<T>();
+        dgain_data = dgain.data<acc_t<T>>();
+        dbias_data = dbias.data<acc_t<T>>();
       }
     }
     grads.add(0, [&] {
       const Tensor dx = Tensor::empty_like(x);
-      kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, gain.data<T>(), dgain_data, dbias_data,
-                                dense_view<T>(dx));
+      kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics,
+                                gain.data<acc_t<T>>(), dgain_data, dbias_data, dense_view<T>(dx));
       return dx;
     });
     grads.add(1, [&] { return dgain; });

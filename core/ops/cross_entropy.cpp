@@ -46,14 +46,16 @@ Forward forward(const Tensor& logits, const Tensor& targets, double label_smooth
     throw ValueError("cross_entropy",
                      "label_smoothing is " + std::to_string(label_smoothing) + "; it must be in [0, 1)");
   }
-  const auto make = [&](const Shape& shape) { return Tensor::empty(shape, logits.dtype(), logits.device()); };
+  const auto make = [&](const Shape& shape) {
+    return Tensor::empty(shape, accumulator_of(logits.dtype()), logits.device());
+  };
   const Forward result{make({}), make({logits.dim(1)}), make({})};
   const Tensor scratch = make({logits.dim(1)});
-  visit_float("cross_entropy", logits, [&](auto stream, auto zero) {
+  visit_activation("cross_entropy", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
-                              result.loss.data<T>(), {result.log_sum_exp.data<T>(), result.count.data<T>()},
-                              scratch.data<T>());
+    kernels::cross_entropy<T>(
+        stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing, result.loss.data<acc_t<T>>(),
+        {result.log_sum_exp.data<acc_t<T>>(), result.count.data<acc_t<T>>()}, scratch.data<acc_t<T>>());
   });
   return result;
 }
@@ -62,11 +64,11 @@ Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smooth
                 const Tensor& dloss) {
   const OpScope scope("cross_entropy_gradient");
   const Tensor dlogits = Tensor::empty_like(logits);
-  visit_float("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
+  visit_activation("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy_gradient<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
-                                       dloss.data<T>(), {saved.log_sum_exp.data<T>(), saved.count.data<T>()},
-                                       view<T, T>(dlogits));
+    kernels::cross_entropy_gradient<T>(
+        stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing, dloss.data<acc_t<T>>(),
+        {saved.log_sum_exp.data<acc_t<T>>(), saved.count.data<acc_t<T>>()}, view<T, T>(dlogits));
   });
   return dlogits;
 }
@@ -92,7 +94,7 @@ Tensor count_correct(const Tensor& logits, const Tensor& targets) {
   check_targets("count_correct", logits, targets);
   const Tensor correct = Tensor::empty({}, DType::f32, logits.device());
   const Tensor scratch = Tensor::empty({logits.dim(1)}, DType::f32, logits.device());
-  visit_float("count_correct", logits, [&](auto stream, auto zero) {
+  visit_activation("count_correct", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::count_correct<T>(stream, view<T>(logits), targets.data<std::int32_t>(), correct.data<float>(),
                               scratch.data<float>());

@@ -12,7 +12,7 @@ Tensor dropout(const Tensor& x, double p, RandomKey key) {
   if (!(p >= 0 && p < 1)) throw ValueError("dropout", "p is " + std::to_string(p) + "; it must be in [0, 1)");
   if (p == 0) return x;
   const Tensor out = Tensor::empty_like(x);
-  visit_float("dropout", x, [&](auto stream, auto zero) {
+  visit_activation("dropout", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::dropout<T>(stream, x.data<T>(), out.data<T>(), x.numel(), p, key.seed, key.sequence);
   });

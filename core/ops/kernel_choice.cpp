@@ -88,9 +88,28 @@ Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, doubl
   return choice;
 }
 
+/// Of cuBLASLt in bf16 on large products; from the vendor's figures for one H100, not fitted to measurements yet.
+constexpr double kCudaBf16Rate = 600e12;
+
+/// bf16: a dense bf16 product of a densified scratch (or, for sddmm, sampled), or the f32 sparse kernel with its operands
+/// converted before and its result after. On the CPU both convert, so the f32 choice stands.
+Choice choose_bf16(const ProductShape& p, Choice (*choose)(const ProductShape&)) {
+  ProductShape wide = p;
+  wide.dtype = DType::f32;
+  if (p.device.is_cpu()) return choose(wide);
+  constexpr CudaModel model;
+  const Work w = work_of(p);
+  const double converted = (w.rows + w.cols) * w.other * w.batch + w.nnz;
+  const double sparse = choose(wide).sparse_seconds + 3 * model.start + 6 * converted / model.bandwidth;
+  const double dense =
+      model.dense_start + model.second_start + w.flops_dense / kCudaBf16Rate + w.scratch_bytes / model.bandwidth;
+  return decide(wide, w, sparse, dense);
+}
+
 }  // namespace
 
 Choice choose_spmm(const ProductShape& p) {
+  if (p.dtype == DType::bf16) return choose_bf16(p, choose_spmm);
   const Work w = work_of(p);
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
@@ -111,6 +130,7 @@ Choice choose_spmm(const ProductShape& p) {
 }
 
 Choice choose_sddmm(const ProductShape& p) {
+  if (p.dtype == DType::bf16) return choose_bf16(p, choose_sddmm);
   const Work w = work_of(p);
   if (p.device.is_cpu()) {
     constexpr CpuModel model;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/dropout.h"
 #include "core/ops/sddmm.h"
@@ -59,22 +60,30 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& a
 
 Tensor scores_over(const Tensor& a, const Tensor& b, const TopologyPtr& pattern) { return sddmm(a, b, pattern).values; }
 
-/// out = s b, into a slice of the result.
+/// bf16 as f32, in a copy that dies with the call; anything else as it is. Between q, k, v and the result all is f32.
+Tensor wide(const Tensor& x) { return cast(x, accumulator_of(x.dtype())); }
+
+/// out = s b, into a slice of the result; out may be bf16.
 void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
+  if (out.dtype() != b.dtype()) {
+    const Tensor product = Tensor::empty(out.shape(), b.dtype(), out.device());
+    multiply_into(product, s, b);
+    return cast_into(out, product);
+  }
   spmm_into(out, s, b, choose_spmm(spmm_problem(s, b)).route);
 }
 
-/// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout.
+/// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout, in q's dtype.
 Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention,
                std::vector<Tensor>* probabilities) {
   OpScope scope("sparse_attention");
   const Tensor out = Tensor::empty_like(q);
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const Tensor p = scores_over(attention.group(q, g), attention.group(k, g), pattern);
+    const Tensor p = scores_over(wide(attention.group(q, g)), wide(attention.group(k, g)), pattern);
     sparse_softmax_into(p, {p, pattern}, attention.scale);
-    multiply_into(attention.group(out, g), {attention.drop(p, g), pattern}, attention.group(v, g));
-    if (probabilities) probabilities->push_back(p);
+    multiply_into(attention.group(out, g), {attention.drop(p, g), pattern}, wide(attention.group(v, g)));
+    if (probabilities) probabilities->push_back(cast(p, q.dtype()));
   }
   return out;
 }
@@ -94,16 +103,16 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{saved.probabilities[g], pattern};
-    const Tensor d = attention.group(dout, g);
+    const SparseTensor p{wide(saved.probabilities[g]), pattern};
+    const Tensor d = wide(attention.group(dout, g));
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
     if (!wants_q && !wants_k) continue;
-    const Tensor dp = attention.drop(scores_over(d, attention.group(saved.v, g), pattern), g);
+    const Tensor dp = attention.drop(scores_over(d, wide(attention.group(saved.v, g)), pattern), g);
     sparse_softmax_backward_into(dp, p, dp, attention.scale);  // dp is now the gradient of the unscaled scores
     const SparseTensor ds{dp, pattern};
-    if (wants_q) multiply_into(attention.group(dq, g), ds, attention.group(saved.k, g));
-    if (wants_k) multiply_into(attention.group(dk, g), transpose(ds), attention.group(saved.q, g));
+    if (wants_q) multiply_into(attention.group(dq, g), ds, wide(attention.group(saved.k, g)));
+    if (wants_k) multiply_into(attention.group(dk, g), transpose(ds), wide(attention.group(saved.q, g)));
   }
   if (wants_q) grads.add(0, dq);
   if (wants_k) grads.add(1, dk);

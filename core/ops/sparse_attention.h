@@ -14,6 +14,7 @@ namespace lacuna {
 ///   patterns  [t, t] on that device: one that all heads share, or one per head
 ///   dropout_p in [0, 1), on the probabilities; `key` names its random numbers
 ///   returns   [heads * batch, t, d]
+/// bf16: scores, softmax and sums in f32, one head's (or all heads') at a time; the probabilities are kept in bf16.
 /// One op on the tape: it keeps the probabilities ([batch, nnz] a head) and nothing of size t * t; the gradient
 /// re-draws the dropout mask from `key` and uses the patterns' cached transposes. Throws ShapeError, DtypeError,
 /// DeviceError, ValueError.

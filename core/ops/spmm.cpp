@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -39,6 +40,11 @@ Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Ac
 }
 
 void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  if (b.dtype() == DType::bf16) {  // by the f32 kernel, between conversions that die here
+    const Tensor wide = Tensor::empty(out.shape(), DType::f32, out.device());
+    spmm_sparse(wide, {cast(a.values, DType::f32), a.topology}, cast(b, DType::f32), bias, activation);
+    return cast_into(out, wide);
+  }
   visit_float("spmm", b, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const Csr<const T> a_view = csr_view<const T>(a.values, *a.topology, true);
@@ -125,7 +131,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
     const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
     if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
     grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
-      const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
+      const Tensor da = sddmm_wide(dp, kept_b, kept_a.topology).values;
       return shared && da.rank() == 2 ? sum_batch(da) : da;
     });
     grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <type_traits>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/pointwise/pointwise.h"
@@ -31,11 +32,15 @@ std::uint32_t alignment_of(const void* pointer) {
   return static_cast<std::uint32_t>(address == 0 ? 256 : std::min<std::uintptr_t>(address & (~address + 1), 256));
 }
 
+template <class T>
+constexpr cudaDataType_t kTypeOf = std::is_same_v<std::remove_const_t<T>, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
+
 class Layout {
  public:
   /// The column-major view of row-major `matrix`: its columns are our rows.
-  Layout(const Dense<const float>& matrix, std::int64_t batch) {
-    LACUNA_LT_CHECK(cublasLtMatrixLayoutCreate(&layout_, CUDA_R_32F, static_cast<std::uint64_t>(matrix.cols),
+  template <class T>
+  Layout(const Dense<T>& matrix, std::int64_t batch) {
+    LACUNA_LT_CHECK(cublasLtMatrixLayoutCreate(&layout_, kTypeOf<T>, static_cast<std::uint64_t>(matrix.cols),
                                                static_cast<std::uint64_t>(matrix.rows),
                                                std::max<std::int64_t>(matrix.ld, 1)));
     if (batch == 1) return;
@@ -93,17 +98,19 @@ class Preference {
 };
 
 /// op(A) op(B) into C, or added to it; one cuBLASLt call.
-void multiply(const CudaStream& stream, const Dense<const float>& a, const Dense<const float>& b, const Dense<float>& c,
+template <class T, class Out>
+void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
               std::int64_t batch, const GemmOptions<float>& options) {
   CudaLibraries& libraries = *stream.libraries;
-  const Dense<const float> c_view{c.data, c.rows, c.cols, c.ld, c.batch, c.batch_stride};
-  const Layout first(b, batch), second(a, batch), result(c_view, batch);
-  const Product product(stream.allow_tf32, options.transpose_b, options.transpose_a);
+  const Layout first(b, batch), second(a, batch), result(c, batch);
+  const bool tf32 = stream.allow_tf32 && sizeof(T) == 4;
+  const Product product(tf32, options.transpose_b, options.transpose_a);
   const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
 
   // Everything the answer of the heuristic may depend on. Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
-  const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * stream.allow_tf32;
+  const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
+                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
   const std::array<std::int64_t, 12> key = {
       c.rows, c.cols, k, a.ld, b.ld, c.ld, batch, a.batch_stride, b.batch_stride, c.batch_stride, flags,
       align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
@@ -119,7 +126,7 @@ void multiply(const CudaStream& stream, const Dense<const float>& a, const Dense
     int answers = 0;
     LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
                                                    result.get(), preference.get(), 1, &answer, &answers));
-    if (answers == 0 && stream.allow_tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
+    if (answers == 0 && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
       CudaStream exact = stream;
       exact.allow_tf32 = false;
       return multiply(exact, a, b, c, batch, options);
@@ -142,9 +149,9 @@ Dense<T> batch_from(const Dense<T>& matrix, std::int64_t first) {
 
 }  // namespace
 
-template <>
-void gemm<float>(CudaStream stream, const Dense<const float>& a, const Dense<const float>& b, const Dense<float>& c,
-                 const GemmOptions<float>& options) {
+template <class T, class Out>
+void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+          const GemmOptions<acc_t<T>>& options) {
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; k > 0 && i < c.batch; i += kMostBatches) {
@@ -152,14 +159,22 @@ void gemm<float>(CudaStream stream, const Dense<const float>& a, const Dense<con
   }
   const bool has_epilogue = options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none;
   for (std::int64_t i = 0; i < c.batch && (k == 0 || has_epilogue); ++i) {
-    const Dense<float> out{c.data + i * c.batch_stride, c.rows, c.cols, c.ld};
+    const Dense<Out> out{c.data + i * c.batch_stride, c.rows, c.cols, c.ld};
     if (k == 0 && !options.accumulate) {
-      const auto row_bytes = static_cast<std::size_t>(c.cols) * sizeof(float);
-      LACUNA_CUDA_CHECK(cudaMemset2DAsync(out.data, static_cast<std::size_t>(c.ld) * sizeof(float), 0, row_bytes,
+      const auto row_bytes = static_cast<std::size_t>(c.cols) * sizeof(Out);
+      LACUNA_CUDA_CHECK(cudaMemset2DAsync(out.data, static_cast<std::size_t>(c.ld) * sizeof(Out), 0, row_bytes,
                                           static_cast<std::size_t>(c.rows), static_cast<cudaStream_t>(stream.handle)));
     }
-    if (has_epilogue) apply_epilogue<float>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
+    if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
 }
+
+#define LACUNA_INSTANTIATE(T, Out)                                                                        \
+  template void gemm<T, Out>(CudaStream, const Dense<const T>&, const Dense<const T>&, const Dense<Out>&, \
+                             const GemmOptions<float>&);
+LACUNA_INSTANTIATE(float, float)
+LACUNA_INSTANTIATE(Bf16, Bf16)
+LACUNA_INSTANTIATE(Bf16, float)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels
