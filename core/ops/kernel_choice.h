@@ -14,6 +14,7 @@ namespace lacuna {
 
 enum class Route : std::uint8_t {
   sparse,  ///< the sparse kernel
+  tensor,  ///< tensor cores on the nonzeros alone (core/ops/tensor_core.h); where they refuse, the sparse kernel
   dense,   ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
 };
 
@@ -34,7 +35,8 @@ struct Choice {
   Route route = Route::sparse;
   double sparse_seconds = 0;  ///< predicted; on the CPU for the one machine the model was fitted on
   double dense_seconds = 0;
-  std::string reason;  ///< one clause
+  double tensor_seconds = 0;  ///< infinite where the tensor-core kernels do not apply
+  std::string reason;         ///< one clause
 };
 
 Choice choose_spmm(const ProductShape& problem);

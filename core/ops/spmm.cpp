@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -10,8 +12,10 @@
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
+#include "core/ops/tensor_core.h"
 #include "core/visit.h"
 #include "kernels/spmm/spmm.h"
+#include "kernels/spmm/spmm_cuda.h"
 
 namespace lacuna {
 
@@ -46,6 +50,12 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
     const std::size_t bytes = kernels::spmm_scratch_bytes<T>(stream, a_view, b_view);
     const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, b.device());
     const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
+#if LACUNA_HAS_CUDA
+    if constexpr (std::is_same_v<decltype(stream), CudaStream>) {
+      const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
+      return kernels::spmm_with(kernels::plan_spmm(shape), stream, a_view, b_view, dense_view<T>(out), epilogue);
+    }
+#endif
     kernels::spmm<T>(stream, a_view, b_view, dense_view<T>(out), epilogue, scratch.raw());
   });
 }
@@ -89,7 +99,8 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (!(out.shape() == result_shape(problem, b))) {
     throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
   }
-  if (route == Route::sparse) return spmm_sparse(out, a, b, bias, activation);
+  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return;
+  if (route != Route::dense) return spmm_sparse(out, a, b, bias, activation);
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
@@ -100,8 +111,10 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   OpScope scope("spmm");
   const ProductShape problem = spmm_problem(a, b);
   require_bias("spmm", bias, b, problem.rows);
-  if (route_of(problem, b, bias, activation) == Route::dense) return spmm_dense(a, b, bias, activation);
+  const Route route = route_of(problem, b, bias, activation);
+  if (route == Route::dense) return spmm_dense(a, b, bias, activation);
   const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
+  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return out;
   spmm_sparse(out, a, b, bias, activation);
   return out;
 }
