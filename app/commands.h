@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/suites.h"
+
 namespace lacuna {
 
 enum ExitCode : int {
@@ -32,6 +34,8 @@ int plan_command(const std::string& config, const std::vector<std::string>& over
 int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split);
 int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
                        double sparsity);
+/// Checks and times kernels against others'; writes CSV, JSON and an HTML report. kExitRuntime when a result fails its bound.
+int bench_kernels_command(const bench::Options& options);
 /// Draws report.html of a run directory anew from its metrics and config: of a run that still goes on, or was cut off.
 int report_command(const std::string& run);
 int doctor_command();

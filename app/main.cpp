@@ -96,6 +96,38 @@ int main(int argc, char** argv) {
   step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")
       ->check(CLI::Range(0.0, 1.0));
 
+  bench::Options kernels;
+  kernels.command_line = train.command_line;
+  auto* kernels_app = bench_app->add_subcommand(
+      "kernels", "Check and time the sparse kernels against other libraries; writes CSV, JSON and report.html");
+  kernels_app->add_option("--suite", kernels.suite, "dlmc, rnn, square, attention or quick");
+  kernels_app->add_option("--smtx", kernels.smtx, ".smtx files, or folders of them");
+  kernels_app
+      ->add_option("--op", kernels.ops,
+                   "Ops, separated by commas: spmm, spmm_transposed, sddmm, sparse_softmax, "
+                   "sparse_softmax_backward, attention, attention_training")
+      ->delimiter(',');
+  kernels_app->add_option("--dtype", kernels.dtypes, "f32, tf32, bf16")->delimiter(',');
+  kernels_app->add_option("--pattern", kernels.patterns, "Generated matrices: uniform, cov:C, banded, power_law:E")
+      ->delimiter(',');
+  kernels_app->add_option("--m", kernels.m, "Rows of generated matrices")->delimiter(',');
+  kernels_app->add_option("--k", kernels.k, "Columns of generated matrices (default: the rows)")->delimiter(',');
+  kernels_app->add_option("--n", kernels.n, "Columns of dense operands (default: the suite's)")->delimiter(',');
+  kernels_app->add_option("--sparsity", kernels.sparsity, "Of generated matrices, in [0, 1)")->delimiter(',');
+  kernels_app
+      ->add_option("--batch", kernels.batch,
+                   "Matrices per call that share the pattern; images side by side for ResNet-50 layers")
+      ->delimiter(',');
+  kernels_app->add_option("--device", kernels.device, "auto, cpu, cuda or cuda:N");
+  kernels_app->add_option("--out", kernels.out, "New folder for the results");
+  kernels_app->add_option("--filter", kernels.filter,
+                          "Only problems whose name contains one of these, separated by commas");
+  kernels_app->add_option("--contenders", kernels.contenders, "Only contenders whose name contains one of these");
+  kernels_app->add_option("--seed", kernels.seed, "Of generated matrices and operands");
+  kernels_app->add_option("--budget-ms", kernels.budget_ms,
+                          "Measured time per contender and problem (default 10 on CUDA, 150 on CPUs)");
+  kernels_app->add_flag("--quick", kernels.quick, "At most 16 matrices, a third of the time each");
+
   auto* report_app =
       app.add_subcommand("report", "Draw report.html of a run directory anew, also while the run goes on");
   report_app->add_option("run", run, "Run directory")->required();
@@ -115,6 +147,7 @@ int main(int argc, char** argv) {
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split);
     if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
+    if (*kernels_app) return bench_kernels_command(kernels);
     if (*report_app) return report_command(run);
     if (*doctor_app) return doctor_command();
     if (*explain_app) return explain_command(key);

@@ -27,5 +27,6 @@ lacuna_script_test(train/torch_trajectory ${CMAKE_CURRENT_SOURCE_DIR}/train/torc
 lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/checkpoint_torch.py $<TARGET_FILE:test_train>)
 if(TARGET lacuna)
   lacuna_script_test(app/kill_resume ${CMAKE_CURRENT_SOURCE_DIR}/app/kill_resume.py $<TARGET_FILE:lacuna>)
+  lacuna_script_test(app/bench_kernels ${CMAKE_CURRENT_SOURCE_DIR}/app/bench_kernels.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/cli_bad_input ${CMAKE_CURRENT_SOURCE_DIR}/app/cli_bad_input.py $<TARGET_FILE:lacuna>)
 endif()

@@ -175,32 +175,39 @@ std::string layer_table(const std::vector<LayerRow>& rows) {
   return table.text();
 }
 
+std::string html_page(const std::string& title, const std::string& subtitle, const std::string& body) {
+  const std::string escaped = escape_html(title);
+  return "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+         "content=\"width=device-width\">\n<title>" +
+         escaped + " - Lacuna</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + escaped +
+         "</h1>\n<p class=\"subtitle\">" + escape_html(subtitle) + "</p>\n" + body + "</body>\n</html>\n";
+}
+
+std::string results_html(const std::vector<std::pair<std::string, std::string>>& results) {
+  if (results.empty()) return "";
+  std::string html = "<div class=\"results\">\n";
+  for (const auto& [label, value] : results) {
+    html +=
+        fmt::format("<div class=\"result\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
+  }
+  return html + "</div>\n";
+}
+
+std::string facts_html(const std::vector<std::pair<std::string, std::string>>& facts) {
+  if (facts.empty()) return "";
+  std::string html = "<dl>\n";
+  for (const auto& [label, value] : facts)
+    html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(label), escape_html(value));
+  return html + "</dl>\n";
+}
+
 std::string render_report(const Report& report) {
-  const std::string title = escape_html(report.title);
-  std::string html =
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-      "content=\"width=device-width\">\n<title>" +
-      title + " - Lacuna</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + title +
-      "</h1>\n<p class=\"subtitle\">" + escape_html(report.subtitle) + "</p>\n";
-  if (!report.results.empty()) {
-    html += "<div class=\"results\">\n";
-    for (const auto& [label, value] : report.results) {
-      html +=
-          fmt::format("<div class=\"result\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
-    }
-    html += "</div>\n";
-  }
-  if (!report.facts.empty()) {
-    html += "<dl>\n";
-    for (const auto& [label, value] : report.facts)
-      html += fmt::format("<dt>{}</dt><dd>{}</dd>\n", escape_html(label), escape_html(value));
-    html += "</dl>\n";
-  }
-  html += "<h2>Curves</h2>\n" + charts_html(report.metrics) + layers_html(report.layers);
+  std::string body = results_html(report.results) + facts_html(report.facts) + "<h2>Curves</h2>\n" +
+                     charts_html(report.metrics) + layers_html(report.layers);
   if (!report.config_text.empty()) {
-    html += "<details><summary>Configuration</summary>\n<pre>" + escape_html(report.config_text) + "</pre></details>\n";
+    body += "<details><summary>Configuration</summary>\n<pre>" + escape_html(report.config_text) + "</pre></details>\n";
   }
-  return html + "</body>\n</html>\n";
+  return html_page(report.title, report.subtitle, body);
 }
 
 void write_report(const std::filesystem::path& path, const Report& report) {

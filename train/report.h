@@ -37,6 +37,12 @@ struct Report {
   std::string config_text;                                   ///< the resolved configuration
 };
 
+/// A whole page in the reports' style: head, title, subtitle, then `body`, which is HTML. Self-contained.
+std::string html_page(const std::string& title, const std::string& subtitle, const std::string& body);
+/// Its parts: big numbers with labels, and a list of small ones; "" when there are none.
+std::string results_html(const std::vector<std::pair<std::string, std::string>>& results);
+std::string facts_html(const std::vector<std::pair<std::string, std::string>>& facts);
+
 /// Charts of the well-known metrics that occur, with <split> one of train, eval, valid, test: <split>_loss_nats,
 /// <split>_bits_per_byte, <split>_accuracy, learning_rate, sparsity, target_sparsity, gradient_norm, step_time_ms,
 /// data_wait_ms, tokens_per_second, images_per_second, memory_peak_bytes, memory_live_bytes.
