@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -21,13 +22,50 @@ enum ExitCode : int {
 };
 
 struct TrainArguments {
-  std::string config;                  ///< may be empty with resume: the run's own resolved config is taken
-  std::vector<std::string> overrides;  ///< "a.b=c"
-  std::string resume;                  ///< a run directory, or empty
+  std::string config;                     ///< may be empty with resume: the run's own resolved config is taken
+  std::vector<std::string> overrides;     ///< "a.b=c"
+  std::string resume;                     ///< a run directory, or empty
   std::vector<std::string> command_line;  ///< argv, for the record
 };
 
+/// Names in a file of another framework beside Lacuna's: docs/interop.md.
+struct MapArguments {
+  std::vector<std::string> rules;  ///< "FILE_NAME=LACUNA_NAME"
+  std::vector<std::string> files;  ///< of such rules, a line each; looked at after `rules`
+};
+
+struct ExportArguments {
+  std::string run;     ///< a run directory or a checkpoint
+  std::string config;  ///< YAML file; "" takes the one inside the checkpoint
+  std::string format;  ///< torch-sparse, torch-prune, torch-dense, onnx or smtx
+  std::string out;     ///< must not exist
+  MapArguments map;
+  bool last = false;  ///< the last weights also where moving averages were kept
+};
+
+struct ImportArguments {
+  std::string file;    ///< a .safetensors file, a .smtx file or a directory of those
+  std::string config;  ///< YAML file of the network
+  std::string out;     ///< the checkpoint; must not exist
+  MapArguments map;
+  bool zeros_are_absent = false;
+};
+
 int train_command(const TrainArguments& arguments);
+/// What main returns for an error that a command threw.
+int exit_code_of(const std::exception& error);
+
+struct SweepArguments {
+  std::string file;                    ///< the sweep's YAML; empty with resume
+  std::vector<std::string> overrides;  ///< "a.b=c", for every run
+  std::string resume;                  ///< a sweep's directory, or empty
+  bool dry_run = false;                ///< check and list the runs, run none
+  std::vector<std::string> command_line;
+};
+/// Trains every combination of a grid over a base config, one after another, and writes a summary of them all. A run that
+/// fails is reported, and the others go on: the code is then that of the first that failed.
+int sweep_command(const SweepArguments& arguments);
+
 /// Trains the config and its dense twin (the same without pruning) one after the other and prints what sparsity cost and gave.
 int compare_command(const TrainArguments& arguments);
 int plan_command(const std::string& config, const std::vector<std::string>& overrides);
@@ -38,6 +76,10 @@ int bench_step_command(const std::string& config, const std::vector<std::string>
 int bench_kernels_command(const bench::Options& options);
 /// Draws report.html of a run directory anew from its metrics and config: of a run that still goes on, or was cut off.
 int report_command(const std::string& run);
+/// Writes a checkpoint's weights for other programs. Nothing is overwritten and nothing half-written.
+int export_command(const ExportArguments& arguments);
+/// Writes a checkpoint of the config's network with weights (or patterns) from elsewhere.
+int import_command(const ImportArguments& arguments);
 int doctor_command();
 int explain_command(const std::string& key);
 

@@ -24,22 +24,18 @@ template <class F>
 int guarded(F&& command) {
   try {
     return command();
-  } catch (const ConfigError& e) {
-    return fail(kExitConfig, e);
-  } catch (const CheckpointError& e) {
-    return fail(kExitData, e);
-  } catch (const DataError& e) {
-    return fail(kExitData, e);
-  } catch (const DivergedError& e) {
-    return fail(kExitDiverged, e);
-  } catch (const OutOfMemoryError& e) {
-    return fail(kExitOutOfMemory, e);
   } catch (const std::bad_alloc&) {
     return fail(kExitOutOfMemory,
                 OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
   } catch (const std::exception& e) {
-    return fail(kExitRuntime, e);
+    return fail(exit_code_of(e), e);
   }
+}
+
+void add_map_options(CLI::App* command, MapArguments& map) {
+  command->add_option("--map", map.rules, "FILE_NAME=LACUNA_NAME, '*' and '**' as globs, '^T' behind for a transpose")
+      ->allow_extra_args(false);
+  command->add_option("--map-file", map.files, "File with such a rule on each line")->allow_extra_args(false);
 }
 
 // OpenMP's teams spin between parallel regions, by default for milliseconds. With the cores to themselves that is fast; with
@@ -67,6 +63,15 @@ int main(int argc, char** argv) {
   train_app->add_option("config", train.config, "YAML file; may be left out with --resume");
   train_app->add_option("overrides", train.overrides, "key.sub=value");
   train_app->add_option("--resume", train.resume, "Run directory to continue from its newest valid checkpoint");
+
+  SweepArguments sweep;
+  sweep.command_line = train.command_line;
+  auto* sweep_app = app.add_subcommand(
+      "sweep", "Train every combination of a grid of settings: lacuna sweep SWEEP.yaml [a.b=c ...]");
+  sweep_app->add_option("sweep", sweep.file, "YAML file with base and grid; left out with --resume");
+  sweep_app->add_option("overrides", sweep.overrides, "key.sub=value, for every run");
+  sweep_app->add_option("--resume", sweep.resume, "Directory of a sweep to go on with: finished runs are skipped");
+  sweep_app->add_flag("--dry-run", sweep.dry_run, "Check everything and list the runs");
 
   auto* compare_app =
       app.add_subcommand("compare", "Train a config and its dense twin; print what sparsity cost and gave");
@@ -132,6 +137,29 @@ int main(int argc, char** argv) {
       app.add_subcommand("report", "Draw report.html of a run directory anew, also while the run goes on");
   report_app->add_option("run", run, "Run directory")->required();
 
+  ExportArguments exported;
+  auto* export_app =
+      app.add_subcommand("export", "Write a checkpoint's weights for PyTorch, ONNX or as .smtx patterns");
+  export_app->add_option("run", exported.run, "Run directory or .safetensors checkpoint")->required();
+  export_app->add_option("--format", exported.format, "torch-sparse, torch-prune, torch-dense, onnx or smtx")
+      ->required()
+      ->check(CLI::IsMember({"torch-sparse", "torch-prune", "torch-dense", "onnx", "smtx"}));
+  export_app->add_option("--out", exported.out, "What to write: a file; a directory for smtx. Must not exist")
+      ->required();
+  export_app->add_option("--config", exported.config, "YAML file; the one inside the checkpoint when left out");
+  export_app->add_flag("--last", exported.last, "The last weights, also where the run kept moving averages");
+  add_map_options(export_app, exported.map);
+
+  ImportArguments imported;
+  auto* import_app = app.add_subcommand("import", "Make a checkpoint from PyTorch weights or .smtx patterns");
+  import_app->add_option("file", imported.file, ".safetensors file, .smtx file, or directory of .smtx files")
+      ->required();
+  import_app->add_option("--config", imported.config, "YAML file of the network")->required();
+  import_app->add_option("--out", imported.out, "Checkpoint to write. Must not exist")->required();
+  import_app->add_flag("--zeros-absent", imported.zeros_are_absent,
+                       "Store dense weights that may be pruned without their exact zeros");
+  add_map_options(import_app, imported.map);
+
   auto* doctor_app = app.add_subcommand("doctor", "Check machine, devices, libraries and build");
   auto* explain_app = app.add_subcommand("explain", "Explain a config key, or list them all");
   explain_app->add_option("key", key, "Dotted key, such as pruning.sparsity");
@@ -143,12 +171,15 @@ int main(int argc, char** argv) {
   }
   return guarded([&] {
     if (*train_app) return train_command(train);
+    if (*sweep_app) return sweep_command(sweep);
     if (*compare_app) return compare_command(train);
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split);
     if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
     if (*kernels_app) return bench_kernels_command(kernels);
     if (*report_app) return report_command(run);
+    if (*export_app) return export_command(exported);
+    if (*import_app) return import_command(imported);
     if (*doctor_app) return doctor_command();
     if (*explain_app) return explain_command(key);
     return static_cast<int>(kExitRuntime);

@@ -5,17 +5,11 @@
 #include <algorithm>
 #include <string_view>
 
+#include "pruning/sparsity_schedule.h"
 #include "train/config/load.h"
 
 namespace lacuna {
 namespace {
-
-bool is_name(std::string_view text) {
-  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
-  return text.find_first_not_of(kCharacters) == std::string_view::npos && text.front() != '.' && text.front() != '-' &&
-         text.size() <= 100;
-}
 
 bool is_device(std::string_view text) {
   if (text == "auto" || text == "cpu" || text == "cuda") return true;
@@ -47,6 +41,18 @@ void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
   }
 }
 
+void validate_pruning_length(const PruningConfig& c, const std::string& section, std::int64_t steps,
+                             const ReportProblem& problem) {
+  if (c.begin_step >= steps) {
+    problem(section + "begin_step",
+            fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}", steps, c.begin_step));
+  } else if (has_end(c) && c.end_step > steps) {
+    problem(section + "end_step",
+            fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}", steps,
+                        c.end_step));
+  }
+}
+
 /// Only where the run's length is given in steps: epochs become steps when the data are open.
 void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
   const std::int64_t steps = c.training.steps;
@@ -57,20 +63,23 @@ void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
             fmt::format("must be below 'training.steps' ({}), got {}", steps, cosine->warmup_steps));
   }
   if (c.pruning.method == "none") return;
-  if (c.pruning.begin_step >= steps) {
-    problem("pruning.begin_step", fmt::format("must be below 'training.steps' ({}), or nothing is ever pruned, got {}",
-                                              steps, c.pruning.begin_step));
-  } else if (c.pruning.schedule == "cubic" && c.pruning.end_step > steps) {
-    problem("pruning.end_step",
-            fmt::format("must be at most 'training.steps' ({}), or the final sparsity is never reached, got {}", steps,
-                        c.pruning.end_step));
-  }
+  validate_pruning_length(c.pruning, "pruning.", steps, problem);
+  for (std::size_t i = 0; i < c.pruning.groups.size(); ++i)
+    validate_pruning_length(for_group(c.pruning, c.pruning.groups[i]), fmt::format("pruning.groups.{}.", i), steps,
+                            problem);
 }
 
 }  // namespace
 
+bool is_run_name(std::string_view text) {
+  constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' && text.front() != '-' &&
+         text.size() <= 100;
+}
+
 void validate(const RunConfig& c, const ReportProblem& problem) {
-  if (!is_name(c.name))
+  if (!is_run_name(c.name))
     problem("name",
             fmt::format(
                 "must be at most 100 letters, digits, '_', '.', '-', and begin with a letter, digit or '_', got '{}'",
@@ -81,12 +90,23 @@ void validate(const RunConfig& c, const ReportProblem& problem) {
 }
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return config::load_config<RunConfig>(path, overrides);
+  return parse_run_config(config::read_text(path), path, overrides);
 }
 
 RunConfig parse_run_config(const std::string& text, const std::string& name,
                            const std::vector<std::string>& overrides) {
-  return config::parse_config<RunConfig>(text, name, overrides);
+  RunConfig config = config::parse_config<RunConfig>(text, name, overrides);
+  config.source = {name, text, overrides};
+  return config;
+}
+
+std::string locate(const RunConfig& config, const std::string& key, const std::string& message) {
+  const std::string said = fmt::format("'{}' {}", key, message);
+  if (config.source.text.empty()) return said;
+  config::Node root = config::parse(config.source.text, config.source.name);
+  std::vector<config::Problem> problems;
+  config::apply_overrides(root, config.source.overrides, problems);
+  return config::to_string({config::place_of(root, key), said}, config.source.name);
 }
 
 std::string write_run_config(const RunConfig& config, bool comments) { return config::write_config(config, comments); }

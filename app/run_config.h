@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/field.h"
@@ -11,6 +12,7 @@
 #include "optim/optimizer_config.h"
 #include "optim/schedule_config.h"
 #include "pruning/pruning_config.h"
+#include "train/observe_config.h"
 #include "train/training_config.h"
 
 namespace lacuna {
@@ -28,6 +30,14 @@ struct RunConfig {
   ScheduleConfig schedule;
   PruningConfig pruning;
   TrainingConfig training;
+
+  /// Where it was read, for messages about keys that only the model can judge; no key of the config.
+  struct Source {
+    std::string name;
+    std::string text;
+    std::vector<std::string> overrides;
+  } source;
+  ObserveConfig observe;
 };
 
 template <class V>
@@ -45,7 +55,11 @@ void describe(RunConfig& c, V&& v) {
   v("schedule", c.schedule, "Factor on the learning rate, by step");
   v("pruning", c.pruning, "Which weights become sparse, when and how far");
   v("training", c.training, "The training loop");
+  v("observe", c.observe, "What is recorded of patterns and pruned weights");
 }
+
+/// Whether `text` can name a run and its directory: at most 100 letters, digits, '_', '.', '-', the first neither '.' nor '-'.
+bool is_run_name(std::string_view text);
 
 /// What spans sections: model against data, schedules against the length of the run.
 void validate(const RunConfig& config, const ReportProblem& problem);
@@ -58,6 +72,9 @@ RunConfig load_run_config(const std::string& path, const std::vector<std::string
 /// The same from text, which messages call `name`.
 RunConfig parse_run_config(const std::string& text, const std::string& name,
                            const std::vector<std::string>& overrides = {});
+
+/// "x.yaml:12:5: 'pruning.include.0' message", the place being that of the key or of the nearest section that is written.
+std::string locate(const RunConfig& config, const std::string& key, const std::string& message);
 
 /// Complete YAML: every key and its value; reading it gives the same config. With `comments`, each key's meaning beside
 /// it.

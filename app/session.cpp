@@ -55,7 +55,28 @@ Session open_session(const RunConfig& config) {
 }
 
 TrainerConfig trainer_config(const RunConfig& c) {
-  return {c.seed, c.optimizer, c.schedule, c.pruning, c.training, c.data.num_workers, c.data.prefetch};
+  return {c.seed, c.optimizer, c.schedule, c.pruning, c.training, c.data.num_workers, c.data.prefetch, c.observe};
+}
+
+ForwardFlops forward_flops(const Session& session) {
+  std::vector<LayerPlan> lines;
+  const std::int64_t batch = session.config.training.batch_size;
+  session.model->plan(session.shape.inputs(batch), "", lines);
+  ForwardFlops flops;
+  for (const LayerPlan& line : lines) {
+    flops.dense += line.dense_flops / static_cast<double>(batch);
+    flops.effective += line.flops / static_cast<double>(batch);
+    if (!line.weight.empty()) flops.by_weight[line.weight] += line.flops / static_cast<double>(batch);
+  }
+  return flops;
+}
+
+std::unique_ptr<Trainer> make_trainer(Session& session) {
+  try {
+    return std::make_unique<Trainer>(trainer_config(session.config), *session.model, session.data, session.device);
+  } catch (const ConfigKeyError& error) {
+    throw ConfigError(locate(session.config, error.key(), error.message()));
+  }
 }
 
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config) {

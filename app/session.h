@@ -9,6 +9,7 @@
 #include "data/data_config.h"
 #include "layers/module.h"
 #include "models/factory.h"
+#include "train/run.h"
 #include "train/trainer.h"
 
 namespace lacuna {
@@ -31,6 +32,11 @@ Session open_session(const RunConfig& config);
 
 DataShape shape_of(const Dataset& dataset);
 TrainerConfig trainer_config(const RunConfig& config);
+
+/// The session's trainer. What only model and data can refuse is refused with the place of its key. Throws as Trainer.
+std::unique_ptr<Trainer> make_trainer(Session& session);
+/// By the model's plan, with its patterns as they are.
+ForwardFlops forward_flops(const Session& session);
 
 /// Bytes of weights, gradients, optimizer state and patterns while training `parameters` as they are now.
 struct TrainingBytes {

@@ -50,6 +50,10 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
   report.facts.emplace_back("steps", format_count(result.steps));
   report.facts.emplace_back("training time", format_duration(result.training_s));
   report.facts.emplace_back("stored weights", format_count(result.stored));
+  report.facts.emplace_back("FLOPs of a forward pass, per example",
+                            fmt::format("{} of {} dense ({})", format_si(result.flops.effective),
+                                        format_si(result.flops.dense),
+                                        format_percent(result.flops.effective / result.flops.dense)));
   report.facts.emplace_back("weights + gradients + optimizer + patterns",
                             format_bytes(static_cast<double>(result.bytes.total())));
   report.facts.emplace_back("peak memory", format_bytes(static_cast<double>(result.peak_bytes)));
@@ -70,8 +74,8 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
                              const std::vector<std::string>& command_line) {
   const SignalScope signals;
   Session session = open_session(config);
-  Trainer trainer(trainer_config(config), *session.model, session.data,
-                  session.device);  // everything that can be refused is, before a file is made
+  const std::unique_ptr<Trainer> owned = make_trainer(session);  // all that can be refused is, before a file is made
+  Trainer& trainer = *owned;
   const RunDirectory directory =
       resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
   std::vector<std::string> notes;
@@ -100,15 +104,13 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(layer_table(layer_rows(trainer.parameters())));
 
   Progress progress(stdout, session.items());
-  RunContext context{
-      .trainer = trainer, .metrics = metrics, .progress = progress, .checkpoints = directory.checkpoints()};
-  context.valid = session.data.valid.get();
-  context.training = config.training;
+  RunContext context{trainer, metrics, progress, directory.checkpoints(), session.data.valid.get(), config.training};
   context.seed = config.seed;
   context.device = session.device;
   context.items_per_step = session.items_per_step();
   context.items = session.items();
   context.stop = &signal_received;
+  context.forward_flops = [&session] { return forward_flops(session); };
   context.config_text = write_run_config(config);
   reset_peak_memory(session.device);
 
@@ -122,6 +124,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   result.step_ms = summary.step_ms;
   result.steps = trainer.step();
   result.sparsity = trainer.sparsity();
+  result.flops = forward_flops(session);
   result.bytes = training_bytes(trainer.parameters(), config);
   result.peak_bytes = memory_stats(session.device).peak_bytes;
   for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();
@@ -140,7 +143,10 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
     result.split = "test";
     metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
   }
-  if (config.pruning.method != "none") say(layer_table(layer_rows(trainer.parameters())));
+  if (trainer.pruner()) {
+    say(layer_table(layer_rows(trainer.parameters())));
+    say(trainer.pruner()->summary());
+  }
   if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session.is_text())));
   write_report(directory.report(), make_report(session, result, directory, trainer.parameters()));
   say(fmt::format("report {}", directory.report().string()));

@@ -21,6 +21,7 @@ struct TrainingRunResult {
   std::int64_t steps = 0;
   double sparsity = 0;
   TrainingBytes bytes;  ///< at the end of training
+  ForwardFlops flops;   ///< at the end of training
   std::size_t peak_bytes = 0;
   std::int64_t stored = 0;  ///< numbers stored in weights
 };

@@ -41,6 +41,18 @@ class ConfigError : public Error {
  public:
   using Error::Error;
 };  ///< exit code 2
+/// A ConfigError about one key, so that whoever knows the file can say where it was written.
+class ConfigKeyError : public ConfigError {
+ public:
+  ConfigKeyError(const std::string& key, const std::string& message)
+      : ConfigError(key, message), key_(key), message_(message) {}
+  const std::string& key() const { return key_; }          ///< "pruning.include"
+  const std::string& message() const { return message_; }  ///< goes on from the key: "'x' matches no weight; ..."
+
+ private:
+  std::string key_;
+  std::string message_;
+};
 class DataError : public Error {
  public:
   using Error::Error;

@@ -11,6 +11,8 @@ namespace lacuna {
 Parameter::Parameter(std::string name, Tensor value)
     : name_(std::move(name)), shape_(value.shape()), var_(std::move(value), true) {}
 
+Tensor Parameter::dense_value() const { return topology_ ? densify(SparseTensor{value(), topology_}) : value(); }
+
 double Parameter::sparsity() const { return topology_ ? topology_->sparsity() : 0.0; }
 
 std::size_t Parameter::state_bytes() const {

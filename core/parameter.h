@@ -4,9 +4,20 @@
 #include <map>
 #include <string>
 
+#include "core/gradient_pairs.h"
 #include "core/topology.h"
 
 namespace lacuna {
+
+/// In which units a pattern's entries come and go: blocks of rows x cols (cols 0: whole rows), or, where m is not 0, n of
+/// each m consecutive columns.
+struct PatternUnits {
+  std::int64_t rows = 1;
+  std::int64_t cols = 1;
+  std::int64_t n = 0;
+  std::int64_t m = 0;
+  bool operator==(const PatternUnits&) const = default;
+};
 
 /// Values, gradient and every optimizer slot are flat over one pattern: shape() when dense, [nnz] when sparse.
 /// So optimizers are elementwise and never ask which it is; only retopologize() changes the pattern, for all at once.
@@ -43,10 +54,18 @@ class Parameter {
   double sparsity() const;                              ///< 0 when dense
   /// Bytes of values + gradient + slots, and of the pattern (0 when dense).
   std::size_t state_bytes() const;
+  /// The value with its absent entries as zeros, [rows, cols]; the value itself when dense. For export.
+  Tensor dense_value() const;
   std::size_t topology_bytes() const { return topology_ ? topology_->bytes() : 0; }
 
+  /// Set by a pruner on weights whose patterns it makes itself, so that kernels for such patterns can be chosen.
+  PatternUnits units;
   bool prunable = false;  ///< a weight matrix that sparsity may be applied to
+  int window = 1;         ///< rows and columns of a convolution's window: its inputs are channels * window^2
   bool decay = false;     ///< takes weight decay (weights do; biases, norms and embeddings do not)
+  /// Set by a pruner for steps at which connections grow by gradient: sparse products with this weight leave their
+  /// operands here during backward. Null otherwise.
+  std::shared_ptr<GradientPairs> gradient_pairs;
 
  private:
   std::string name_;

@@ -43,6 +43,7 @@ Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, MapSize inpu
   const double deviation = he_deviation(out_channels * window(spec_));
   weight_ = &add_parameter("weight", init.normal({out_channels, in_channels * window(spec_)}, deviation),
                            options.prunable, /*decay=*/true);
+  weight_->window = spec_.kernel;
   if (options.bias) bias_ = &add_parameter("bias", init.zeros({out_channels}));
 }
 

@@ -6,7 +6,7 @@
 namespace lacuna {
 
 Var multiply(const Parameter& w, const Var& x, const Var& bias, Activation activation, const ForwardContext& context) {
-  if (w.is_sparse()) return spmm(SparseVar{context.use(w), w.topology()}, x, bias, activation);
+  if (w.is_sparse()) return spmm(SparseVar{context.use(w), w.topology()}, x, bias, activation, w.gradient_pairs);
   return linear(context.use(w), x, bias, activation);
 }
 

@@ -22,18 +22,19 @@ constexpr std::array<std::int64_t, kNumBlocks> kChannels{64,  128, 128, 256, 256
 constexpr std::array<int, kNumBlocks> kImagenetStrides{1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1};
 constexpr std::array<int, kNumBlocks> kCifarStrides{1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1};
 
-std::array<int, kNumBlocks> block_strides(const MobilenetConfig& config) {
-  if (config.strides.empty()) return config.stem == MobilenetStem::cifar ? kCifarStrides : kImagenetStrides;
+}  // namespace
+
+std::vector<int> block_strides(const MobilenetConfig& config) {
+  if (config.strides.empty()) {
+    const auto& strides = config.stem == MobilenetStem::cifar ? kCifarStrides : kImagenetStrides;
+    return {strides.begin(), strides.end()};
+  }
   if (config.strides.size() != kNumBlocks) {
     throw ValueError("mobilenet_v1",
                      fmt::format("{} strides; must be {}, one per block", config.strides.size(), kNumBlocks));
   }
-  std::array<int, kNumBlocks> strides{};
-  std::copy(config.strides.begin(), config.strides.end(), strides.begin());
-  return strides;
+  return config.strides;
 }
-
-}  // namespace
 
 std::int64_t scaled_channels(std::int64_t channels, double width) {
   const double exact = static_cast<double>(channels) * width;
@@ -71,7 +72,7 @@ Mobilenet::Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init 
   if (!(config.width > 0 && std::isfinite(config.width))) {
     throw ValueError("mobilenet_v1", fmt::format("width is {}; must be positive", config.width));
   }
-  const std::array<int, kNumBlocks> strides = block_strides(config);
+  const std::vector<int> strides = block_strides(config);
   const ConvSpec stem{.kernel = 3, .stride = config.stem == MobilenetStem::cifar ? 1 : 2, .padding = 1};
   std::int64_t width = scaled_channels(kStemChannels, config.width);
   stem_ = &add_child<Conv2d>("stem", channels, width, MapSize{config.image_size, config.image_size},

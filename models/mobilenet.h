@@ -57,6 +57,9 @@ class Mobilenet : public Module {
   Linear* classifier_ = nullptr;
 };
 
+/// Strides of the 13 blocks: the config's own, or its stem's. Throws ValueError for another number of them.
+std::vector<int> block_strides(const MobilenetConfig& config);
+
 /// channels * width to the nearest multiple of 8, at least 8, never below 90 % of the exact product (as torchvision).
 std::int64_t scaled_channels(std::int64_t channels, double width);
 

@@ -11,7 +11,8 @@ std::vector<std::int64_t> erdos_renyi_kernel_counts(const std::vector<LayerShare
   std::vector<double> weight(n, 0.0);
   std::vector<std::int64_t> counts(n, 0);
   for (std::size_t i = 0; i < n; ++i)
-    for (std::int64_t dim : layers[i].shape) weight[i] += static_cast<double>(dim);
+    for (std::int64_t dim : layers[i].shape)
+      weight[i] += static_cast<double>(dim) / static_cast<double>(layers[i].unit);
 
   // Fill up whoever eps overfills, until nobody is: each round fills one layer at least.
   std::vector<bool> full(n, false);

@@ -1,50 +1,73 @@
-// Pruner: applies schedule, score, selection and distribution to a model's parameters.
+// Pruner: a method applied to a model's parameters, group by group, at the steps where it is due.
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <map>
+#include <memory>
+#include <string>
 #include <vector>
 
-#include "core/parameter.h"
-#include "core/random.h"
+#include "pruning/method.h"
 #include "pruning/pruning_config.h"
+#include "pruning/selection.h"
 
 namespace lacuna {
 
-/// Score of each stored entry of a parameter, laid out as its value; the largest are kept.
-using Score = std::function<Tensor(const Parameter&)>;
+/// One layer's sparsity: what was asked for in the end and what it has now.
+struct LayerSparsity {
+  std::string name;
+  std::int64_t size = 0;
+  std::int64_t requested =
+      0;  ///< entries at the final sparsity; under a global threshold the layer's share is not known
+          ///< before, and this is the uniform one
+  std::int64_t stored = 0;
+  bool own = false;  ///< from pruning.layers
+};
 
-/// |w|; Han et al. 2015, Zhu & Gupta 2017.
-Score magnitude_score();
-/// Uniform random; layer i of step t always scores the same.
-Score random_score(RandomStream& random);
-
-/// Entries that sparsity `s` leaves of `n`: round((1 - s) n), and all of them at s = 0.
-std::int64_t kept_entries(double sparsity, std::int64_t n);
-
-/// Keeps exactly `kept` entries of a parameter, the best by score, ties to the lower index (row-major), and moves value and
-/// optimizer state onto the smaller topology; a dense parameter becomes CSR. Entries absent already stay absent: `kept`
-/// past the stored count keeps all. The gradient is dropped.
-void prune_parameter(Parameter& parameter, const Tensor& scores, std::int64_t kept);
-
-/// One threshold over all parameters together; exactly `kept` entries remain in total.
-void prune_globally(const std::vector<Parameter*>& parameters, const Score& score, std::int64_t kept);
+/// The random numbers of a step's update: one key per target, in order (and per tile of a large one).
+RandomStream pruning_randomness(std::uint64_t seed, std::int64_t step);
 
 class Pruner {
  public:
-  /// Picks the prunable parameters that match include and not exclude. Throws ConfigError when an include or exclude glob
-  /// matches no prunable weight, or nothing is left to prune: pruning that is silently inactive is a user's wasted week.
-  Pruner(const PruningConfig& config, const std::vector<Parameter*>& parameters, std::uint64_t seed);
+  /// Picks the prunable parameters that match include and not exclude, and sorts them into groups. `given` are patterns by
+  /// parameter name (method static). Throws ConfigKeyError when a glob matches no prunable weight, everything would stay
+  /// dense, m does not divide a layer's columns, a weight is sparser than its target already (a warm start), or `given`
+  /// lacks a target: pruning that is silently inactive is a user's wasted week. Epochs must have become steps (in_steps).
+  Pruner(const PruningConfig& config, const std::vector<Parameter*>& parameters, std::uint64_t seed,
+         const std::map<std::string, TopologyPtr>& given = {});
 
-  /// Prunes if the schedule says so, before the forward pass of `step`. Returns whether it did.
+  /// Batches whose mean gradient the targets must hold when step(step) is called; 0 = none.
+  std::int64_t score_batches(std::int64_t step) const;
+  /// Before the forward pass of `step`: whatever the method does there. Returns whether an update was due.
   bool step(std::int64_t step);
+  /// Whether after_backward(step) has something to grow by gradient.
+  bool growth_due(std::int64_t step) const;
+  /// After the backward passes of `step`: growth by gradient, when that was due. True = patterns have changed, and this
+  /// step's optimizer update is to be left out.
+  bool after_backward(std::int64_t step);
+
+  /// The last step at which any group has an update.
+  std::int64_t last_step() const;
   const std::vector<Parameter*>& targets() const { return targets_; }
-  /// Fraction of zeros over the targets together.
+  const std::vector<PruningGroup>& groups() const { return groups_; }
+  /// Fraction of zeros over the targets together, and over all prunable weights, the excluded ones counted.
   double achieved_sparsity() const;
+  double overall_sparsity() const;
+  std::vector<LayerSparsity> layers() const;
+  /// "sparsity 0.9000 asked for, 0.9000 reached over 3 weights (12,288 of 122,880 stored); 0.8500 with the excluded ones".
+  std::string summary() const;
 
  private:
+  void choose_targets(const std::vector<Parameter*>& parameters);
+  void make_groups(const std::map<std::string, TopologyPtr>& given);
+  void check_targets() const;
+
   PruningConfig config_;
+  std::unique_ptr<Method> method_;
+  std::vector<Parameter*> all_;       // every parameter of the model, for rewinding
+  std::vector<Parameter*> prunable_;  // also the excluded ones
   std::vector<Parameter*> targets_;
+  std::vector<PruningGroup> groups_;
   std::uint64_t seed_;
 };
 

@@ -1,24 +1,29 @@
 #include "train/chart.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
 #include <iterator>
 
-#include <fmt/format.h>
+#include "train/svg.h"
 
 namespace lacuna {
 namespace {
 
 using Point = std::pair<double, double>;
+using svg::line;
+using svg::text;
 
 constexpr double kWidth = 680, kHeight = 300;  // of the picture, in its own units
 constexpr double kLeft = 62, kRight = 24, kTop = 46, kBottom = 46;
 constexpr std::size_t kMaxPoints = 1200;  // drawn per series
 constexpr std::size_t kMaxMarkers = 60;   // longer series are lines without markers
 constexpr std::size_t kSmoothFrom = 120;  // shorter series are not smoothed
-constexpr std::array<const char*, 6> kColors{"#2563b8", "#d9590f", "#2b8a3e", "#8a3fa0", "#b8860b", "#5c6670"};
+constexpr std::array<const char*, 10> kColors{"#2563b8", "#d9590f", "#2b8a3e", "#8a3fa0", "#b8860b",
+                                              "#5c6670", "#0e8a94", "#c2356e", "#7a5230", "#6f8f1f"};
 
 /// Finite, with room for arithmetic on it.
 bool drawable(const Point& p) { return std::abs(p.first) < 1e300 && std::abs(p.second) < 1e300; }
@@ -80,17 +85,30 @@ struct Axes {
   }
 };
 
+/// Half the length of a point's error bar; 0 where there is none.
+double error_at(const ChartSeries& series, std::size_t i) {
+  return i < series.errors.size() && std::isfinite(series.errors[i]) ? series.errors[i] : 0;
+}
+
 Axes fit_axes(const Chart& chart) {
   std::vector<double> xs, ys;
+  double largest = -INFINITY;  // without error bars
   for (const ChartSeries& series : chart.series) {
-    for (const Point& p : series.points) {
+    for (std::size_t i = 0; i < series.points.size(); ++i) {
+      const Point& p = series.points[i];
       if (!drawable(p)) continue;
       xs.push_back(p.first);
       ys.push_back(p.second);
+      largest = std::max(largest, p.second);
+      if (const double error = error_at(series, i); error > 0)
+        ys.insert(ys.end(), {p.second - error, p.second + error});
     }
   }
+  for (const ChartReference& reference : chart.references)
+    if (std::isfinite(reference.y)) ys.push_back(reference.y);
   Axes axes;
-  if (xs.empty()) xs = ys = {0, 1};
+  if (xs.empty()) xs = {0, 1};
+  if (ys.empty()) ys = {0, 1};
   std::sort(ys.begin(), ys.end());
   const auto [x_low, x_high] = std::minmax_element(xs.begin(), xs.end());
   double y_low = chart.from_zero ? std::min(0.0, ys.front()) : ys.front(), y_high = ys.back();
@@ -99,44 +117,45 @@ Axes fit_axes(const Chart& chart) {
     if (usual > 0 && y_high > 1.6 * usual) y_high = 1.15 * usual;
   }
   axes.y_ticks = nice_ticks(y_low, y_high, 5);
+  // A share ends at 100 %, whatever an error bar or a rounded axis would have.
+  if (chart.percent && largest <= 1)
+    while (axes.y_ticks.count > 2 && axes.y_ticks.last() > 1 + 1e-9) --axes.y_ticks.count;
   axes.y_low = axes.y_ticks.first;
   axes.y_high = axes.y_ticks.last();
-  axes.num_hidden =
-      static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
+  if (chart.hide_outliers)
+    axes.num_hidden =
+        static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
   axes.x_low = *x_low > 0 && *x_low < 0.1 * *x_high ? 0 : *x_low;  // a first record at step 10 of 1000 begins at 0
-  axes.x_high = *x_high > *x_low ? *x_high : *x_low + 1;           // the x axis ends with the data, ticks lie inside
+  axes.x_high = *x_high > *x_low
+                    ? *x_high
+                    : *x_low + (chart.x_percent ? 0.01 : 1);  // the x axis ends with the data, ticks lie inside
+  if (chart.x_percent) {                                      // room for error bars at the ends
+    const double room = 0.04 * (axes.x_high - axes.x_low);
+    axes.x_low -= room;
+    axes.x_high += room;
+  }
   axes.x_ticks = nice_ticks(axes.x_low, axes.x_high, 7);
   return axes;
-}
-
-std::string text(double x, double y, const char* anchor, const char* css, const std::string& content) {
-  return fmt::format(R"(<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>)", x, y, anchor, css,
-                     escape_html(content)) +
-         "\n";
 }
 
 std::string draw_axes(const Chart& chart, const Axes& axes) {
   const double bottom = kHeight - kBottom, right = kWidth - kRight;
   std::string svg;
-  const double scale = chart.percent ? 100 : 1;
+  const double scale = chart.percent ? 100 : 1, x_scale = chart.x_percent ? 100 : 1;
   for (int i = 0; i < axes.y_ticks.count; ++i) {
     const double value = axes.y_ticks.first + axes.y_ticks.step * i, y = axes.y(value);
-    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="grid"/>)", kLeft, y, right, y) +
-           "\n";
+    svg += line(kLeft, y, right, y, "grid");
     svg += text(kLeft - 8, y + 4, "end", "tick",
                 tick_label(value * scale, axes.y_ticks.step * scale, axes.y_ticks.last() * scale));
   }
   for (int i = 0; i < axes.x_ticks.count; ++i) {
     const double value = axes.x_ticks.first + axes.x_ticks.step * i, x = axes.x(value);
     if (value < axes.x_low || value > axes.x_high * (1 + 1e-12)) continue;
-    svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", x, bottom, x,
-                       bottom + 5) +
-           "\n";
-    svg += text(x, bottom + 18, "middle", "tick", tick_label(value, axes.x_ticks.step, axes.x_high));
+    svg += line(x, bottom, x, bottom + 5, "axis");
+    svg += text(x, bottom + 18, "middle", "tick",
+                tick_label(value * x_scale, axes.x_ticks.step * x_scale, axes.x_high * x_scale));
   }
-  svg += fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="axis"/>)", kLeft, bottom, right,
-                     bottom) +
-         "\n";
+  svg += line(kLeft, bottom, right, bottom, "axis");
   svg += text((kLeft + right) / 2, kHeight - 8, "middle", "label", chart.x_label);
   return svg;
 }
@@ -154,26 +173,49 @@ std::string path_of(const std::vector<Point>& points, const Axes& axes) {
   return path;
 }
 
+std::string draw_error_bar(double x, double low, double high, const char* color) {
+  return fmt::format(
+             R"(<path d="M{0:.1f} {1:.1f}V{2:.1f}M{3:.1f} {1:.1f}H{4:.1f}M{3:.1f} {2:.1f}H{4:.1f}" fill="none" )"
+             R"(stroke="{5}" stroke-width="1.3"/>)",
+             x, low, high, x - 4, x + 4, color) +
+         "\n";
+}
+
 std::string draw_series(const Chart& chart, const ChartSeries& series, const char* color, const Axes& axes) {
   const bool smoothed = chart.smooth && series.points.size() >= kSmoothFrom;
-  const auto line = [&](const std::vector<Point>& points, double width, double opacity) {
+  const auto stroke = [&](const std::vector<Point>& points, double width, double opacity) {
     return fmt::format(
                R"(<path d="{}" fill="none" stroke="{}" stroke-width="{}" stroke-opacity="{}" stroke-linejoin="round"/>)",
                path_of(thin(points), axes), color, width, opacity) +
            "\n";
   };
-  std::string svg = line(series.points, smoothed ? 1 : 1.8, smoothed ? 0.3 : 1);
-  if (smoothed) svg += line(running_median(series.points), 1.8, 1);
+  std::string svg = stroke(series.points, smoothed ? 1 : 1.8, smoothed ? 0.3 : 1);
+  if (smoothed) svg += stroke(running_median(series.points), 1.8, 1);
   if (series.points.size() > kMaxMarkers) return svg;
-  for (const Point& p : series.points) {
+  const double x_scale = chart.x_percent ? 100 : 1, scale = chart.percent ? 100 : 1;
+  for (std::size_t i = 0; i < series.points.size(); ++i) {
+    const Point& p = series.points[i];
     if (!drawable(p)) continue;
+    std::string value = fmt::format("{:.6g}", scale * p.second);
+    if (const double error = error_at(series, i); error > 0) {
+      svg += draw_error_bar(axes.x(p.first), axes.y(p.second - error), axes.y(p.second + error), color);
+      value += fmt::format(" ± {:.3g}", scale * error);
+    }
     svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="2.6" fill="{}"><title>{}</title></circle>)",
                        axes.x(p.first), axes.y(p.second), color,
-                       escape_html(fmt::format("{}, {} {}: {:.6g}{}", series.name, chart.x_label, p.first,
-                                               chart.percent ? 100 * p.second : p.second, chart.percent ? " %" : ""))) +
+                       escape_html(fmt::format("{}, {} {}: {}{}", series.name, chart.x_label, x_scale * p.first, value,
+                                               chart.percent ? " %" : ""))) +
            "\n";
   }
   return svg;
+}
+
+/// Dashed, across the whole plot, with its name at its right end: above it where there is room.
+std::string draw_reference(const ChartReference& reference, const Axes& axes) {
+  if (!std::isfinite(reference.y)) return "";
+  const double y = axes.y(reference.y);
+  return line(kLeft, y, kWidth - kRight, y, "reference") +
+         text(kWidth - kRight, y < kTop + 10 ? y + 14 : y - 5, "end", "tick", reference.name);
 }
 
 bool says_the_same(const std::string& a, const std::string& b) {
@@ -183,14 +225,16 @@ bool says_the_same(const std::string& a, const std::string& b) {
 
 /// At the right, above the plot: a coloured stroke and the name of each series, unless there is nothing to tell apart.
 std::string draw_legend(const Chart& chart) {
-  if (chart.series.empty() || (chart.series.size() == 1 && says_the_same(chart.series[0].name, chart.title))) return "";
+  if (!chart.legend || chart.series.empty() ||
+      (chart.series.size() == 1 && says_the_same(chart.series[0].name, chart.title)))
+    return "";
   std::string svg;
   double x = kWidth - kRight;
   for (std::size_t i = chart.series.size(); i-- > 0;) {
     x -= 6.6 * static_cast<double>(chart.series[i].name.size());  // about the width of the text
     svg += text(x, 21, "start", "label", chart.series[i].name);
     svg += fmt::format(R"(<line x1="{:.1f}" y1="17" x2="{:.1f}" y2="17" stroke="{}" stroke-width="3"/>)", x - 22, x - 6,
-                       kColors[i % kColors.size()]) +
+                       series_color(i)) +
            "\n";
     x -= 38;
   }
@@ -199,22 +243,19 @@ std::string draw_legend(const Chart& chart) {
 
 }  // namespace
 
+const char* series_color(std::size_t i) { return kColors[i % kColors.size()]; }
+
 std::string render_chart(const Chart& chart) {
   const Axes axes = fit_axes(chart);
-  std::string svg = fmt::format(R"(<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">)", kWidth,
-                                kHeight, escape_html(chart.title)) +
-                    "\n";
-  svg += fmt::format(
-             R"(<text x="18" y="21"><tspan class="title">{}</tspan><tspan dx="10" class="label">{}</tspan></text>)",
-             escape_html(chart.title), escape_html(chart.y_label)) +
-         "\n";
+  std::string svg = svg::open(kWidth, kHeight, chart.title) + svg::title(chart.title, chart.y_label);
   svg += draw_legend(chart) + draw_axes(chart, axes);
   // An inner <svg> clips what lies outside of it.
   svg += fmt::format(R"(<svg x="{0}" y="{1}" width="{2}" height="{3}" viewBox="{0} {1} {2} {3}">)", kLeft - 4, kTop - 4,
                      kWidth - kLeft - kRight + 8, kHeight - kTop - kBottom + 8) +
          "\n";
+  for (const ChartReference& reference : chart.references) svg += draw_reference(reference, axes);
   for (std::size_t i = 0; i < chart.series.size(); ++i)
-    svg += draw_series(chart, chart.series[i], kColors[i % kColors.size()], axes);
+    svg += draw_series(chart, chart.series[i], series_color(i), axes);
   svg += "</svg>\n";
   if (axes.num_hidden > 0) {
     svg += text(kWidth - kRight, kTop - 8, "end", "tick",
@@ -261,12 +302,23 @@ std::string escape_html(const std::string& text) {
   std::string escaped;
   for (char c : text) {
     switch (c) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      case '\'': escaped += "&#39;"; break;
-      default: escaped += c;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      case '\'':
+        escaped += "&#39;";
+        break;
+      default:
+        escaped += c;
     }
   }
   return escaped;

@@ -10,6 +10,13 @@ namespace lacuna {
 struct ChartSeries {
   std::string name;
   std::vector<std::pair<double, double>> points;  ///< (x, y), x ascending; a y that is not finite breaks the line
+  std::vector<double> errors = {};                ///< half lengths of error bars, by point; may be shorter than points
+};
+
+/// A value to compare with: a dashed line across the plot.
+struct ChartReference {
+  std::string name;
+  double y = 0;
 };
 
 struct Chart {
@@ -20,8 +27,14 @@ struct Chart {
   bool from_zero = false;        ///< the y axis begins at 0
   bool percent = false;          ///< y is a fraction, shown in percent
   bool hide_outliers = false;    ///< the y axis ends near the 98th percentile; what is above is cut and counted
+  bool x_percent = false;        ///< x is a fraction, shown in percent
+  bool legend = true;            ///< false where the page has one for several charts
+  std::vector<ChartReference> references = {};
   bool smooth = false;           ///< long noisy series get a running median on top of the faint measured line
 };
+
+/// The colour of a chart's series i.
+const char* series_color(std::size_t i);
 
 /// The whole <svg> element, with class "chart". Long series are thinned so that their extremes stay.
 std::string render_chart(const Chart& chart);

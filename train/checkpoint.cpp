@@ -141,6 +141,12 @@ class Decoder {
         const std::string name = entry.get<std::string>();
         stored.buffers.emplace(name, take(name, true));
       }
+      if (file_.metadata.count("state_tensors") > 0) {
+        for (const Json& entry : Json::parse(metadata("state_tensors"))) {
+          const std::string name = entry.get<std::string>();
+          stored.state.tensors.emplace(name, take("state." + name, true));
+        }
+      }
       const Json state = Json::parse(metadata("training_state"));
       stored.state.step = state.at("step").get<std::int64_t>();
       stored.state.seed = state.at("seed").get<std::uint64_t>();
@@ -151,7 +157,7 @@ class Decoder {
     if (!stored.state.extra.is_object()) throw fault(path_, "the training state's 'extra' is not a JSON object");
     if (stored.state.step < 0) throw fault(path_, fmt::format("step {} is negative", stored.state.step));
     if (!file_.tensors.empty()) {
-      throw fault(path_, fmt::format("tensor '{}' belongs to no parameter or buffer", file_.tensors.begin()->first));
+      throw fault(path_, fmt::format("tensor '{}' belongs to no parameter, buffer or state", file_.tensors.begin()->first));
     }
     return stored;
   }
@@ -281,6 +287,14 @@ void save_checkpoint(const std::filesystem::path& path, const std::vector<Parame
                               {"parameters", parameter_list.dump()},
                               {"buffers", buffer_list.dump()},
                               {"training_state", training_state.dump()}};
+    if (!state.tensors.empty()) {
+      Json names = Json::array();
+      for (const auto& [name, tensor] : state.tensors) {
+        contents.add("state." + name, tensor, true);
+        names.push_back(name);
+      }
+      contents.file.metadata.emplace("state_tensors", names.dump());
+    }
     write_safetensors(path, contents.file, calls);
   } catch (const NotFiniteError&) {
     throw;
@@ -305,6 +319,14 @@ TrainingState load_checkpoint(const std::filesystem::path& path, const std::vect
   }
   for (const NamedBuffer& buffer : buffers) buffer.tensor->copy_from(stored.buffers.at(buffer.name));
   return std::move(stored.state);
+}
+
+std::map<std::string, TopologyPtr> load_patterns(const std::filesystem::path& path) {
+  const OpScope scope("load_patterns");
+  std::map<std::string, TopologyPtr> patterns;
+  for (const auto& [name, parameter] : Decoder(path).decode().parameters)
+    if (parameter.topology) patterns.emplace(name, parameter.topology);
+  return patterns;
 }
 
 TrainingState verify_checkpoint(const std::filesystem::path& path) {

@@ -6,13 +6,16 @@
 //                     <name>.values        [nnz]
 //   optimizer slot    <name>.slot.<slot>                              as the values; the pattern is stored once
 //   buffer            <name>
+//   training state    state.<name>                                    what else a run needs to go on
 //
 // Metadata: "lacuna_checkpoint" (version), "parameters" (name, dense shape, layout, slots of each), "buffers",
-// "training_state". The checksum covers the whole file.
+// "training_state", and "state_tensors" (names) where there are any. The checksum covers the whole file.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -28,6 +31,7 @@ struct TrainingState {
   std::int64_t step = 0;   ///< steps done
   std::uint64_t seed = 0;  ///< random numbers and data order are pure functions of (seed, step)
   nlohmann::json extra = nlohmann::json::object();  ///< config text, pruner state, best metric, ...: finite numbers only
+  std::map<std::string, Tensor> tensors;            ///< on the host: what is too large for `extra`
 };
 
 /// What save_checkpoint throws for parameters or buffers that are not finite.
@@ -53,6 +57,9 @@ enum class LoadSlots : std::uint8_t {
 /// damage, tensors missing or left over, shapes, dtypes, patterns that are not valid CSR, values that are not finite.
 TrainingState load_checkpoint(const std::filesystem::path& path, const std::vector<Parameter*>& parameters,
                               const std::vector<NamedBuffer>& buffers, LoadSlots slots = LoadSlots::yes);
+
+/// The sparse patterns of a checkpoint by parameter name, on the host. Throws CheckpointError.
+std::map<std::string, TopologyPtr> load_patterns(const std::filesystem::path& path);
 
 /// All of the above that needs no model to compare with, and the state. Throws CheckpointError.
 TrainingState verify_checkpoint(const std::filesystem::path& path);

@@ -15,6 +15,24 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+std::optional<Histogram> parse_histogram(const std::string& name, const Json& json) {
+  const auto is_number = [&json](const char* key) { return json.contains(key) && json[key].is_number(); };
+  if (!is_number("low") || !is_number("high") || !json.contains("counts") || !json["counts"].is_array())
+    return std::nullopt;
+  Histogram histogram{name, json["low"].get<double>(), json["high"].get<double>(), {}};
+  for (const Json& count : json["counts"]) {
+    if (!count.is_number()) return std::nullopt;
+    histogram.counts.push_back(count.get<double>());
+  }
+  return histogram;
+}
+
+// Counts read better without ".0"; 2^53 is where doubles stop telling integers apart. JSON has no NaN: it becomes null.
+Json to_json(double value) {
+  if (value == std::floor(value) && std::abs(value) < 9007199254740992.0) return static_cast<std::int64_t>(value);
+  return value;
+}
+
 std::optional<MetricsRecord> parse_line(std::string_view line) {
   const Json json = Json::parse(line, nullptr, false);
   if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return std::nullopt;
@@ -26,6 +44,8 @@ std::optional<MetricsRecord> parse_line(std::string_view line) {
       record.values.emplace_back(key, value.get<double>());
     } else if (value.is_null()) {
       record.values.emplace_back(key, std::numeric_limits<double>::quiet_NaN());
+    } else if (auto histogram = value.is_object() ? parse_histogram(key, value) : std::nullopt) {
+      record.histograms.push_back(std::move(*histogram));
     } else {
       return std::nullopt;
     }
@@ -58,23 +78,21 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& jsonl, const std::file
   events_.emplace(event_directory);
 }
 
-void MetricsWriter::write(std::int64_t step, const Scalars& values) {
+void MetricsWriter::write(const MetricsRecord& record) {
   // A run that was killed after its last checkpoint evaluates again, with the same result.
   const auto is_there = [this](const auto& scalar) { return resumed_keys_.count(scalar.first) > 0; };
-  if (step == resume_step_ && std::all_of(values.begin(), values.end(), is_there)) return;
-  file_.append(to_json_line({step, values}));
-  if (events_) events_->write(step, values);
+  if (record.step == resume_step_ && std::all_of(record.values.begin(), record.values.end(), is_there)) return;
+  file_.append(to_json_line(record));
+  if (events_) events_->write(record.step, record.values, record.histograms);
 }
 
 std::string to_json_line(const MetricsRecord& record) {
   Json json{{"step", record.step}};
-  for (const auto& [key, value] : record.values) {
-    // Counts read better without ".0"; 2^53 is where doubles stop telling integers apart.
-    if (value == std::floor(value) && std::abs(value) < 9007199254740992.0) {
-      json[key] = static_cast<std::int64_t>(value);
-    } else {
-      json[key] = value;  // JSON has no NaN: it becomes null
-    }
+  for (const auto& [key, value] : record.values) json[key] = to_json(value);
+  for (const Histogram& h : record.histograms) {
+    Json counts = Json::array();
+    for (double count : h.counts) counts.push_back(to_json(count));
+    json[h.name] = {{"low", to_json(h.low)}, {"high", to_json(h.high)}, {"counts", std::move(counts)}};
   }
   return json.dump() + "\n";
 }

@@ -15,9 +15,12 @@ namespace lacuna {
 
 /// One line of metrics.jsonl: {"step": 20, "train_loss": 2.31, "step_time_ms": 14.2}. Keys end in their unit unless the
 /// number has none. A number that is not finite is null in the file and NaN here.
+///
+/// Histograms stand beside the numbers: {"step": 20, "kept_magnitudes/w": {"low": 0, "high": 0.5, "counts": [3, 1]}}.
 struct MetricsRecord {
   std::int64_t step = 0;
   Scalars values;
+  std::vector<Histogram> histograms = {};
 };
 
 class MetricsWriter {
@@ -29,8 +32,8 @@ class MetricsWriter {
                 std::optional<std::int64_t> resume_step = std::nullopt);
 
   /// Appends one record, whole or not at all. Throws Error when it cannot.
-  void write(std::int64_t step, const Scalars& values);
-  void write(const MetricsRecord& record) { write(record.step, record.values); }
+  void write(const MetricsRecord& record);
+  void write(std::int64_t step, const Scalars& values) { write(MetricsRecord{step, values}); }
 
  private:
   std::int64_t resume_step_ = -1;

@@ -37,9 +37,7 @@ struct Report {
   std::string config_text;                                   ///< the resolved configuration
 };
 
-/// A whole page in the reports' style: head, title, subtitle, then `body`, which is HTML. Self-contained.
-std::string html_page(const std::string& title, const std::string& subtitle, const std::string& body);
-/// Its parts: big numbers with labels, and a list of small ones; "" when there are none.
+/// Parts of a page (render_page of report_page.h): big numbers with labels, and a list of small ones; "" when there are none.
 std::string results_html(const std::vector<std::pair<std::string, std::string>>& results);
 std::string facts_html(const std::vector<std::pair<std::string, std::string>>& facts);
 

@@ -38,6 +38,7 @@ class Loop {
       if (c_.stop && c_.stop->load() != 0) return interrupted();
       trainer_.advance();
       check_host_side();
+      record_topology();
       const std::int64_t step = trainer_.step();
       const bool last = trainer_.finished();
       if (last || is_due(step, c_.training.log_every)) log();
@@ -113,6 +114,22 @@ class Loop {
     start_interval();
   }
 
+  // Only after an update, which has read the patterns already.
+  void record_topology() {
+    const std::optional<TopologyUpdate> update = trainer_.observer().take();
+    if (!update) return;
+    MetricsRecord record = update->record(trainer_.step());
+    if (c_.forward_flops) {
+      const ForwardFlops flops = c_.forward_flops();
+      record.values.emplace_back("forward_flops_per_example", flops.effective);
+      record.values.emplace_back("dense_forward_flops_per_example", flops.dense);
+      for (const LayerUpdate& layer : update->layers)
+        if (const auto weight = flops.by_weight.find(layer.name); weight != flops.by_weight.end())
+          record.values.emplace_back("forward_flops/" + layer.name, weight->second);
+    }
+    c_.metrics.write(record);
+  }
+
   // False when a signal came first. Only at the end may it: a resumed run evaluates there again, but not at a step before.
   bool evaluate(std::int64_t max_batches, const std::atomic<int>* stop) {
     const Clock::time_point start = Clock::now();
@@ -168,6 +185,8 @@ void save_run_checkpoint(RunContext& c) {
   state.extra["total_steps"] = c.trainer.total_steps();
   state.extra["interval_loss_sum"] = c.trainer.interval_loss_sum();
   state.extra["interval_steps"] = c.trainer.interval_steps();
+  state.extra["topology_drops"] = c.trainer.observer().num_drops();
+  state.tensors = c.trainer.observer().tensors();
   save_checkpoint(c.checkpoints / checkpoint_name(state.step), c.trainer.parameters(), c.trainer.buffers(), state);
   prune_checkpoints(c.checkpoints, static_cast<int>(c.training.keep_checkpoints));
 }
@@ -194,6 +213,8 @@ std::int64_t resume_run(Trainer& trainer, const std::filesystem::path& checkpoin
   try {
     trainer.resume_at(state.step, state.extra.value("interval_loss_sum", 0.0),
                       state.extra.value("interval_steps", std::int64_t{0}));
+    if (state.step > 0)  // nothing has been observed before the first step
+      trainer.observer().resume(state.extra.value("topology_drops", std::int64_t{0}), state.tensors);
   } catch (const nlohmann::json::exception& error) {
     throw CheckpointError("resume", fmt::format("'{}': the training state is malformed: {}", name, error.what()));
   }

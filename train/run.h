@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -12,6 +13,13 @@
 #include "train/trainer.h"
 
 namespace lacuna {
+
+/// Of a forward pass of one example; two per multiply-add.
+struct ForwardFlops {
+  double dense = 0;      ///< were every weight dense
+  double effective = 0;  ///< with the patterns as they are
+  std::map<std::string, double> by_weight;  ///< of the effective ones, those that multiply with a parameter, by its name
+};
 
 struct RunContext {
   Trainer& trainer;
@@ -25,6 +33,7 @@ struct RunContext {
   double items_per_step = 0;               ///< tokens or images of one optimizer step
   std::string items = "items";             ///< "tokens", "images"
   const std::atomic<int>* stop = nullptr;  ///< set to a signal's number by its handler
+  std::function<ForwardFlops()> forward_flops;  ///< may be empty; called at topology updates, reads no device
   std::string config_text;                 ///< the resolved config, kept in every checkpoint
 };
 

@@ -30,17 +30,25 @@ void RunDirectory::write_environment(const nlohmann::ordered_json& json) const {
   write_file_atomically(environment(), json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-RunDirectory create_run_directory(const std::filesystem::path& runs, const std::string& name) {
+std::filesystem::path create_fresh_directory(const std::filesystem::path& parent, const std::string& name) {
   check_name(name);
   std::error_code error;
-  std::filesystem::create_directories(runs / name, error);
+  std::filesystem::create_directories(parent / name, error);
   std::random_device entropy;  // only names the directory; nothing that is trained depends on it
   while (!error) {
-    RunDirectory run{runs / name / fmt::format("{}-{:06x}", utc_now(true), entropy() & 0xFFFFFF)};
-    if (!std::filesystem::create_directory(run.root, error)) continue;  // it existed: take another id
-    if (std::filesystem::create_directory(run.checkpoints(), error)) return run;
+    const auto root = parent / name / fmt::format("{}-{:06x}", utc_now(true), entropy() & 0xFFFFFF);
+    if (std::filesystem::create_directory(root, error)) return root;  // else it existed: take another id
   }
-  throw Error("run_directory", fmt::format("cannot create a run in '{}': {}", (runs / name).string(), error.message()));
+  throw Error("run_directory", fmt::format("cannot create a run in '{}': {}", (parent / name).string(), error.message()));
+}
+
+RunDirectory create_run_directory(const std::filesystem::path& runs, const std::string& name) {
+  const RunDirectory run{create_fresh_directory(runs, name)};
+  std::error_code error;
+  std::filesystem::create_directory(run.checkpoints(), error);
+  if (error)
+    throw Error("run_directory", fmt::format("cannot create '{}': {}", run.checkpoints().string(), error.message()));
+  return run;
 }
 
 RunDirectory open_run_directory(const std::filesystem::path& root) {

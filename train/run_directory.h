@@ -23,6 +23,9 @@ struct RunDirectory {
   void write_environment(const nlohmann::ordered_json& environment) const;
 };
 
+/// Makes and returns <parent>/<name>/<UTC timestamp>-<id>, which is new. Throws as create_run_directory.
+std::filesystem::path create_fresh_directory(const std::filesystem::path& parent, const std::string& name);
+
 /// Makes runs/<name>/<UTC timestamp>-<id>/ and checkpoints/ in it. The directory is new, even when two runs begin in the
 /// same second. Throws ValueError when name is not one plain file name, Error when it cannot be made.
 RunDirectory create_run_directory(const std::filesystem::path& runs, const std::string& name);

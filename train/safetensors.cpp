@@ -1,14 +1,16 @@
 #include "train/safetensors.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
-
-#include <fmt/format.h>
+#include <vector>
 
 #include "train/hash.h"
 #include "train/safetensors_header.h"
@@ -96,6 +98,23 @@ Hash64 hash_header(std::uint64_t header_bytes, std::string header_text) {
   return hash;
 }
 
+/// IEEE half precision to f32, exactly.
+float half_to_float(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 0x1F;
+  const int fraction = bits & 0x3FF;
+  const auto sign = static_cast<std::uint32_t>(bits >> 15) << 31;
+  if (exponent == 0) return std::copysign(std::ldexp(static_cast<float>(fraction), -24), sign ? -1.0f : 1.0f);
+  const std::uint32_t widened = exponent == 0x1F ? 0xFF : static_cast<std::uint32_t>(exponent) + 127 - 15;
+  return std::bit_cast<float>(sign | widened << 23 | static_cast<std::uint32_t>(fraction) << 13);
+}
+
+/// F16 as it was read, two bytes an element.
+Tensor widen_halves(const std::vector<std::uint16_t>& halves, const Shape& shape) {
+  Tensor tensor = Tensor::empty(shape, DType::f32);
+  std::transform(halves.begin(), halves.end(), tensor.data<float>(), half_to_float);
+  return tensor;
+}
+
 /// Wide dtypes first: with no padding allowed between tensors, that aligns each to its own size.
 Header table_of_contents(const SafetensorsFile& file, std::vector<Tensor>& data) {
   Header header;
@@ -104,7 +123,8 @@ Header table_of_contents(const SafetensorsFile& file, std::vector<Tensor>& data)
     for (const auto& [name, tensor] : file.tensors) {
       if (size_of(tensor.dtype()) != size) continue;
       const std::uint64_t begin = header.entries.empty() ? 0 : header.entries.back().end;
-      header.entries.push_back({name, tensor.dtype(), tensor.shape(), begin, begin + tensor.nbytes()});
+      header.entries.push_back(
+          {name, safetensors::stored_dtype(tensor.dtype()), tensor.shape(), begin, begin + tensor.nbytes()});
       data.push_back(tensor.to(kCpu));
     }
   }
@@ -138,7 +158,7 @@ void write_safetensors(const std::filesystem::path& path, const SafetensorsFile&
   }
 }
 
-SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum checksum) {
+SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum checksum, ForeignDtypes foreign) {
   Reader reader(path);
   std::uint64_t header_bytes = 0;
   const std::string text = read_header_text(reader, header_bytes);
@@ -146,14 +166,25 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum che
   if (!checked && checksum == Checksum::required) {
     throw fault(reader.name(), "the header does not begin with a checksum; Lacuna's own checkpoints do");
   }
-  Header header = safetensors::parse_header(reader.name(), text, reader.size() - 8 - header_bytes);
+  Header header = safetensors::parse_header(reader.name(), text, reader.size() - 8 - header_bytes,
+                                            foreign == ForeignDtypes::converted);
   Hash64 hash = checked ? hash_header(header_bytes, text) : Hash64();
 
   SafetensorsFile file;
   for (const Entry& entry : header.entries) {
-    Tensor tensor = Tensor::empty(entry.shape, entry.dtype);
-    reader.read(tensor.raw(), tensor.nbytes(), fmt::format("tensor '{}'", entry.name));
-    if (checked) hash.update(tensor.raw(), tensor.nbytes());
+    const std::string what = fmt::format("tensor '{}'", entry.name);
+    if (entry.stored->foreign) file.converted[entry.name] = entry.stored->name;
+    Tensor tensor;
+    if (entry.stored->bytes == size_of(entry.stored->dtype)) {
+      tensor = Tensor::empty(entry.shape, entry.stored->dtype);
+      reader.read(tensor.raw(), tensor.nbytes(), what);
+      if (checked) hash.update(tensor.raw(), tensor.nbytes());
+    } else {
+      std::vector<std::uint16_t> halves(static_cast<std::size_t>(entry.shape.numel()));
+      reader.read(halves.data(), 2 * halves.size(), what);
+      if (checked) hash.update(halves.data(), 2 * halves.size());
+      tensor = widen_halves(halves, entry.shape);
+    }
     file.tensors.emplace(entry.name, std::move(tensor));
   }
   if (checked) {

@@ -17,6 +17,8 @@ namespace lacuna {
 struct SafetensorsFile {
   std::map<std::string, std::string> metadata;  ///< without the checksum, which is a matter of the file
   std::map<std::string, Tensor> tensors;        ///< on the CPU
+  std::map<std::string, std::string>
+      converted;  ///< tensors read with ForeignDtypes::converted, and their dtype in the file
 };
 
 enum class Checksum : std::uint8_t {
@@ -24,12 +26,18 @@ enum class Checksum : std::uint8_t {
   required,
 };
 
+enum class ForeignDtypes : std::uint8_t {
+  refused,    ///< Lacuna's own files hold none
+  converted,  ///< F16 to f32, exactly; BOOL to u8. SafetensorsFile::converted names them
+};
+
 /// Writes atomically (see write_file_atomically). Data begins at a multiple of 8 bytes, wider dtypes come first, so
 /// every tensor is aligned to its dtype. Tensors on other devices are copied to the host. Throws CheckpointError.
 void write_safetensors(const std::filesystem::path& path, const SafetensorsFile& file, const FileCalls& calls = {});
 
-/// Reads F32, F64, BF16, I32, I64 and U8. Strict: tensors must tile the data exactly, in sizes that dtype and shape
+/// Reads F32, F64, BF16, I32, I64 and U8, and on request F16 and BOOL. Strict: tensors must tile the data exactly, in sizes that dtype and shape
 /// give; names are unique; nothing follows the data. Every fault is a CheckpointError that names file and tensor.
-SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum checksum = Checksum::if_present);
+SafetensorsFile read_safetensors(const std::filesystem::path& path, Checksum checksum = Checksum::if_present,
+                                 ForeignDtypes foreign = ForeignDtypes::refused);
 
 }  // namespace lacuna

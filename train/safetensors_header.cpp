@@ -13,21 +13,13 @@ namespace {
 using Json = nlohmann::json;
 using OrderedJson = nlohmann::ordered_json;
 
-constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16, DType::i32, DType::i64, DType::u8};
+constexpr StoredDtype kStoredDtypes[] = {
+    {"F32", 4, DType::f32, false}, {"F64", 8, DType::f64, false}, {"BF16", 2, DType::bf16, false},
+    {"I32", 4, DType::i32, false}, {"I64", 8, DType::i64, false}, {"U8", 1, DType::u8, false},
+    {"F16", 2, DType::f32, true},  {"BOOL", 1, DType::u8, true},
+};
 constexpr const char* kMetadata = "__metadata__";
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 60;  // so that bytes fit in 64 bits, 8 per element
-
-const char* format_name(DType dtype) {
-  switch (dtype) {
-    case DType::f32: return "F32";
-    case DType::f64: return "F64";
-    case DType::bf16: return "BF16";
-    case DType::i32: return "I32";
-    case DType::i64: return "I64";
-    case DType::u8: return "U8";
-  }
-  return "?";
-}
 
 /// Printable and short, whatever the file holds.
 std::string quoted(const std::string& text) {
@@ -66,15 +58,16 @@ std::map<std::string, std::string> parse_metadata(const std::string& file, const
   return metadata;
 }
 
-DType parse_dtype(const std::string& file, const std::string& name, const Json& json) {
-  if (json.is_string()) {
-    for (DType dtype : kDTypes) {
-      if (json.get<std::string>() == format_name(dtype)) return dtype;
-    }
+const StoredDtype* parse_dtype(const std::string& file, const std::string& name, const Json& json, bool foreign) {
+  std::string known;
+  for (const StoredDtype& stored : kStoredDtypes) {
+    if (stored.foreign && !foreign) continue;
+    if (json.is_string() && json.get<std::string>() == stored.name) return &stored;
+    known += (known.empty() ? "" : ", ") + std::string(stored.name);
   }
   throw tensor_fault(file, name,
-                     fmt::format("dtype {} is none of F32, F64, BF16, I32, I64, U8",
-                                 quoted(json.is_string() ? json.get<std::string>() : json.dump())));
+                     fmt::format("dtype {} is none of {}",
+                                 quoted(json.is_string() ? json.get<std::string>() : json.dump()), known));
 }
 
 Shape parse_shape(const std::string& file, const std::string& name, const Json& json) {
@@ -98,14 +91,15 @@ Shape parse_shape(const std::string& file, const std::string& name, const Json& 
   return shape;
 }
 
-Entry parse_entry(const std::string& file, const std::string& name, const Json& json, std::uint64_t data_bytes) {
+Entry parse_entry(const std::string& file, const std::string& name, const Json& json, std::uint64_t data_bytes,
+                  bool foreign) {
   if (!json.is_object()) throw tensor_fault(file, name, "its header entry is not a JSON object");
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
     if (!json.contains(key)) throw tensor_fault(file, name, fmt::format("its header entry lacks '{}'", key));
   }
   if (json.size() != 3)
     throw tensor_fault(file, name, "its header entry has keys beside dtype, shape and data_offsets");
-  Entry entry{name, parse_dtype(file, name, json["dtype"]), parse_shape(file, name, json["shape"])};
+  Entry entry{name, parse_dtype(file, name, json["dtype"], foreign), parse_shape(file, name, json["shape"])};
   const Json& offsets = json["data_offsets"];
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
       !offsets[1].is_number_unsigned()) {
@@ -119,10 +113,10 @@ Entry parse_entry(const std::string& file, const std::string& name, const Json& 
         fmt::format("data_offsets [{}, {}] are outside of the file's {} bytes of data (is it truncated?)", entry.begin,
                     entry.end, data_bytes));
   }
-  const std::uint64_t expected = static_cast<std::uint64_t>(entry.shape.numel()) * size_of(entry.dtype);
+  const std::uint64_t expected = static_cast<std::uint64_t>(entry.shape.numel()) * entry.stored->bytes;
   if (entry.end - entry.begin != expected) {
     throw tensor_fault(file, name,
-                       fmt::format("{}{} takes {} bytes, but data_offsets [{}, {}] hold {}", to_string(entry.dtype),
+                       fmt::format("{}{} takes {} bytes, but data_offsets [{}, {}] hold {}", entry.stored->name,
                                    to_string(entry.shape), expected, entry.begin, entry.end, entry.end - entry.begin));
   }
   return entry;
@@ -150,6 +144,13 @@ void check_tiling(const std::string& file, const std::vector<Entry>& entries, st
 
 }  // namespace
 
+const StoredDtype* stored_dtype(DType dtype) {
+  for (const StoredDtype& stored : kStoredDtypes) {
+    if (stored.dtype == dtype && !stored.foreign) return &stored;
+  }
+  throw DtypeError("safetensors", fmt::format("{}; must be a dtype that the format has", to_string(dtype)));
+}
+
 std::string format_header(const Header& header) {
   OrderedJson metadata = OrderedJson::object();
   metadata["checksum"] = "xxh64:" + std::string(kChecksumDigits, '0');
@@ -160,7 +161,7 @@ std::string format_header(const Header& header) {
     OrderedJson shape = OrderedJson::array();
     for (std::int64_t extent : entry.shape) shape.push_back(extent);
     json.push_back({entry.name,
-                    {{"dtype", format_name(entry.dtype)},
+                    {{"dtype", entry.stored->name},
                      {"shape", std::move(shape)},
                      {"data_offsets", {entry.begin, entry.end}}}});
   }
@@ -169,7 +170,7 @@ std::string format_header(const Header& header) {
   return text;
 }
 
-Header parse_header(const std::string& file, const std::string& text, std::uint64_t data_bytes) {
+Header parse_header(const std::string& file, const std::string& text, std::uint64_t data_bytes, bool foreign) {
   if (text.empty() || text.front() != '{')
     throw fault(file, "the header does not begin with '{'; this is not a safetensors file");
   const Json json = parse_json(file, text);
@@ -179,7 +180,7 @@ Header parse_header(const std::string& file, const std::string& text, std::uint6
     if (name == kMetadata) {
       header.metadata = parse_metadata(file, value);
     } else {
-      header.entries.push_back(parse_entry(file, name, value, data_bytes));
+      header.entries.push_back(parse_entry(file, name, value, data_bytes, foreign));
     }
   }
   std::sort(header.entries.begin(), header.entries.end(), [](const Entry& a, const Entry& b) {

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -24,6 +25,14 @@ constexpr std::uint64_t kEventSummary = 5;      // Summary
 constexpr std::uint64_t kSummaryValue = 1;      // repeated Value
 constexpr std::uint64_t kValueTag = 1;          // string
 constexpr std::uint64_t kValueSimple = 2;       // float
+constexpr std::uint64_t kValueHistogram = 5;    // HistogramProto
+constexpr std::uint64_t kHistogramMin = 1;      // double, as all that follow
+constexpr std::uint64_t kHistogramMax = 2;
+constexpr std::uint64_t kHistogramNum = 3;
+constexpr std::uint64_t kHistogramSum = 4;
+constexpr std::uint64_t kHistogramSumSquares = 5;
+constexpr std::uint64_t kHistogramLimit = 6;   // packed: the upper end of each bin
+constexpr std::uint64_t kHistogramBucket = 7;  // packed: its count
 
 template <class T>
 void append_raw(std::string& to, T value) {
@@ -45,9 +54,35 @@ void append_bytes(std::string& to, std::uint64_t field, std::string_view bytes) 
   to.append(bytes);
 }
 
-void append_wall_time(std::string& to, double seconds) {
-  append_tag(to, kEventWallTime, kFixed64);
-  append_raw(to, seconds);
+void append_double(std::string& to, std::uint64_t field, double value) {
+  append_tag(to, field, kFixed64);
+  append_raw(to, value);
+}
+
+void append_wall_time(std::string& to, double seconds) { append_double(to, kEventWallTime, seconds); }
+
+/// Sums are those of the bins' centres: the values themselves are gone.
+std::string histogram_message(const Histogram& h) {
+  const double width = (h.high - h.low) / static_cast<double>(std::max<std::size_t>(h.counts.size(), 1));
+  double num = 0, sum = 0, sum_squares = 0;
+  std::string limits, buckets;
+  for (std::size_t i = 0; i < h.counts.size(); ++i) {
+    const double centre = h.low + width * (static_cast<double>(i) + 0.5);
+    num += h.counts[i];
+    sum += h.counts[i] * centre;
+    sum_squares += h.counts[i] * centre * centre;
+    append_raw(limits, h.low + width * static_cast<double>(i + 1));
+    append_raw(buckets, h.counts[i]);
+  }
+  std::string message;
+  append_double(message, kHistogramMin, h.low);
+  append_double(message, kHistogramMax, h.high);
+  append_double(message, kHistogramNum, num);
+  append_double(message, kHistogramSum, sum);
+  append_double(message, kHistogramSumSquares, sum_squares);
+  append_bytes(message, kHistogramLimit, limits);
+  append_bytes(message, kHistogramBucket, buckets);
+  return message;
 }
 
 std::optional<std::uint64_t> take_varint(std::string_view& from) {
@@ -138,13 +173,20 @@ std::string file_version_event(double wall_time_s) {
   return event;
 }
 
-std::string scalars_event(double wall_time_s, std::int64_t step, const Scalars& scalars) {
+std::string summary_event(double wall_time_s, std::int64_t step, const Scalars& scalars,
+                          const std::vector<Histogram>& histograms) {
   std::string summary;
   for (const auto& [name, number] : scalars) {
     std::string value;
     append_bytes(value, kValueTag, name);
     append_tag(value, kValueSimple, kFixed32);
     append_raw(value, static_cast<float>(number));
+    append_bytes(summary, kSummaryValue, value);
+  }
+  for (const Histogram& histogram : histograms) {
+    std::string value;
+    append_bytes(value, kValueTag, histogram.name);
+    append_bytes(value, kValueHistogram, histogram_message(histogram));
     append_bytes(summary, kSummaryValue, value);
   }
   std::string event;
@@ -159,8 +201,8 @@ EventWriter::EventWriter(const std::filesystem::path& directory) : file_(new_eve
   file_.append(tfrecord(file_version_event(now_s())));
 }
 
-void EventWriter::write(std::int64_t step, const Scalars& scalars) {
-  file_.append(tfrecord(scalars_event(now_s(), step, scalars)));
+void EventWriter::write(std::int64_t step, const Scalars& scalars, const std::vector<Histogram>& histograms) {
+  file_.append(tfrecord(summary_event(now_s(), step, scalars, histograms)));
 }
 
 void drop_events_after(const std::filesystem::path& directory, std::int64_t step) {

@@ -1,4 +1,4 @@
-// TensorBoard event files: TFRecord framing around hand-encoded protocol buffers, scalars only.
+// TensorBoard event files: TFRecord framing around hand-encoded protocol buffers, scalars and histograms.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,14 @@ namespace lacuna {
 
 using Scalars = std::vector<std::pair<std::string, double>>;
 
+/// Counts in equal bins from low to high.
+struct Histogram {
+  std::string name;
+  double low = 0;
+  double high = 0;
+  std::vector<double> counts;
+};
+
 /// CRC-32C (Castagnoli), and the masked form that TFRecord stores.
 std::uint32_t crc32c(std::string_view bytes);
 std::uint32_t masked_crc32c(std::string_view bytes);
@@ -23,7 +31,8 @@ std::string tfrecord(std::string_view payload);
 
 /// Serialised tensorflow.Event messages.
 std::string file_version_event(double wall_time_s);
-std::string scalars_event(double wall_time_s, std::int64_t step, const Scalars& scalars);
+std::string summary_event(double wall_time_s, std::int64_t step, const Scalars& scalars,
+                          const std::vector<Histogram>& histograms = {});
 
 /// One event file of a run; TensorBoard merges all that lie in a directory. Each record is written by one call.
 class EventWriter {
@@ -31,7 +40,7 @@ class EventWriter {
   /// Opens a new events.out.tfevents.* in `directory`, which it creates. Throws Error.
   explicit EventWriter(const std::filesystem::path& directory);
   /// Values become f32, as the format has them.
-  void write(std::int64_t step, const Scalars& scalars);
+  void write(std::int64_t step, const Scalars& scalars, const std::vector<Histogram>& histograms = {});
   const std::filesystem::path& path() const { return file_.path(); }
 
  private:

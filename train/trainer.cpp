@@ -10,7 +10,7 @@
 #include "core/ops/cross_entropy.h"
 #include "core/ops/pointwise.h"
 #include "optim/lr_schedule.h"
-#include "pruning/sparsity_schedule.h"
+#include "train/checkpoint.h"
 
 namespace lacuna {
 namespace {
@@ -76,6 +76,7 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
       parameters_(model.parameters()),
       buffers_(model.buffers()),
       optimizer_(make_optimizer(config.optimizer)),
+      observer_(config.observe, parameters_),
       guard_(config.training.clip_norm, dtype_of_model(parameters_), device),
       uploader_(device),
       loss_sum_(Tensor::zeros({}, dtype_of_model(parameters_), device)) {
@@ -84,21 +85,29 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
     throw DataError("trainer", fmt::format("{} with batch_size {}; the training set must hold at least one batch",
                                            data_.train->description(), t.batch_size));
   total_steps_ = steps_in(t, data_.train->num_examples());
-  if (config_.pruning.method != "none") {
-    pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed);
-    const std::int64_t last = last_pruning_step(config_.pruning);
-    if (last >= total_steps_)
-      throw ConfigError("pruning.end_step",
-                        fmt::format("prunes last at step {}, training has {}; the target sparsity would "
-                                    "never be reached",
-                                    last, total_steps_));
-  }
+  if (!t.init_from.empty()) load_checkpoint(t.init_from, parameters_, buffers_, LoadSlots::no);
+  start_pruning();
   start_loader();
 }
 
 Trainer::~Trainer() = default;
 
-void Trainer::start_loader() {
+void Trainer::start_pruning() {
+  if (config_.pruning.method == "none") return;
+  const double batches = static_cast<double>(data_.train->num_examples() / config_.training.batch_size);
+  const char* end_key = config_.pruning.end_epoch ? "pruning.end_epoch" : "pruning.end_step";
+  config_.pruning = in_steps(config_.pruning, batches / static_cast<double>(config_.training.accumulate));
+  std::map<std::string, TopologyPtr> given;
+  if (!config_.pruning.topology_from.empty()) given = load_patterns(config_.pruning.topology_from);
+  pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed, given);
+  if (pruner_->last_step() >= total_steps_)
+    throw ConfigKeyError(
+        end_key, fmt::format("makes step {} the last that prunes, but training has {}; the target sparsity would "
+                             "never be reached",
+                             pruner_->last_step(), total_steps_));
+}
+
+LoaderOptions Trainer::loader_options() const {
   LoaderOptions options;
   options.batch_size = config_.training.batch_size;
   options.seed = config_.seed;
@@ -108,8 +117,12 @@ void Trainer::start_loader() {
   options.num_workers = config_.num_workers;
   options.queue_depth = config_.prefetch;
   options.start_step = step_ * config_.training.accumulate;
+  return options;
+}
+
+void Trainer::start_loader() {
   loader_.reset();
-  loader_ = std::make_unique<BatchLoader>(data_.train, options);
+  loader_ = std::make_unique<BatchLoader>(data_.train, loader_options());
 }
 
 void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_t interval_steps) {
@@ -125,21 +138,37 @@ double Trainer::lr(std::int64_t step) const {
 double Trainer::sparsity() const { return pruner_ ? pruner_->achieved_sparsity() : 0.0; }
 double Trainer::data_wait_seconds() const { return loader_->wait_seconds(); }
 
+Var Trainer::training_loss(const Batch& batch, RandomStream& random) {
+  const OpScope op("forward");
+  ForwardContext context{.training = true, .random = &random};
+  return cross_entropy(model_.forward(Var(batch.inputs), context), batch.targets, config_.training.label_smoothing);
+}
+
+void Trainer::collect_gradients(std::int64_t batches) {
+  std::vector<Tensor> saved;
+  for (const NamedBuffer& buffer : buffers_) saved.push_back(buffer.tensor->clone());
+  BatchLoader loader(data_.train, loader_options());
+  RandomStream random(config_.seed, static_cast<std::uint64_t>(step_) + 1);
+  for (std::int64_t i = 0; i < batches; ++i) {
+    const Batch batch = loader.next();
+    const Var loss = training_loss({uploader_.upload(batch.inputs), uploader_.upload(batch.targets)}, random);
+    backward(scale(loss, 1.0 / static_cast<double>(batches)));
+  }
+  for (std::size_t i = 0; i < saved.size(); ++i) buffers_[i].tensor->copy_from(saved[i]);
+}
+
 void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
-  Tensor inputs, targets;
+  Batch uploaded;
   {
     const PhaseScope scope(timer, Phase::data);
     const OpScope op("load_batch");
     const Batch batch = loader_->next();
-    inputs = uploader_.upload(batch.inputs);
-    targets = uploader_.upload(batch.targets);
+    uploaded = {uploader_.upload(batch.inputs), uploader_.upload(batch.targets)};
   }
   Var loss;
   {
     const PhaseScope scope(timer, Phase::forward);
-    const OpScope op("forward");
-    ForwardContext context{.training = true, .random = random_.get()};
-    loss = cross_entropy(model_.forward(Var(inputs), context), targets, config_.training.label_smoothing);
+    loss = training_loss(uploaded, *random_);
     if (config_.training.accumulate > 1) loss = scale(loss, 1.0 / static_cast<double>(config_.training.accumulate));
   }
   if (micro == 0)
@@ -151,18 +180,42 @@ void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
   backward(loss);
 }
 
+bool Trainer::grow_if_due(PhaseTimer* timer) {
+  if (!pruner_ || !pruner_->growth_due(step_)) return false;
+  const PhaseScope scope(timer, Phase::pruning);
+  if (guard_.diverged())
+    return false;  // growth waits for the device anyway; gradients that are not finite rank nothing
+  observer_.before();
+  const bool grown = pruner_->after_backward(step_);
+  observer_.after();
+  return grown;
+}
+
 void Trainer::advance(PhaseTimer* timer) {
   if (pruner_) {
     const PhaseScope scope(timer, Phase::pruning);
+    const std::int64_t batches = pruner_->score_batches(step_);
+    if (batches > 0) collect_gradients(batches);
+    observer_.before();
     pruner_->step(step_);
+    observer_.after();
+    if (batches > 0)
+      for (Parameter* p : parameters_) p->var().clear_grad();
   }
   random_ =
       std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
   for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) micro_step(micro, timer);
+  UpdateInputs inputs{lr(step_), step_, {}};
+  {
+    const PhaseScope scope(timer, Phase::optimizer);
+    const OpScope op("optimizer");
+    inputs.guard = guard_.inspect(parameters_, step_loss_);
+  }
+  const bool grown = grow_if_due(timer);
   const PhaseScope scope(timer, Phase::optimizer);
   const OpScope op("optimizer");
-  UpdateInputs inputs{lr(step_), step_, guard_.inspect(parameters_, step_loss_)};
-  for (Parameter* p : parameters_) optimizer_->update(*p, inputs);
+  if (!grown)
+    for (Parameter* p : parameters_) optimizer_->update(*p, inputs);
   if (config_.training.ema_decay > 0) update_ema(parameters_, config_.training.ema_decay, inputs.guard);
   for (Parameter* p : parameters_) p->var().clear_grad();
   accumulate(loss_sum_, step_loss_);

@@ -15,6 +15,7 @@
 #include "optim/schedule_config.h"
 #include "pruning/pruner.h"
 #include "train/phase_timer.h"
+#include "train/topology_observer.h"
 #include "train/training_config.h"
 
 namespace lacuna {
@@ -27,6 +28,7 @@ struct TrainerConfig {
   TrainingConfig training;
   int num_workers = 2;  ///< threads that build batches
   int prefetch = 4;     ///< batches kept ready
+  ObserveConfig observe;
 };
 
 /// Means over what was evaluated.
@@ -47,8 +49,9 @@ struct IntervalMetrics {
 
 class Trainer {
  public:
-  /// The model is on `device` already, the data sets on the CPU. Throws ConfigError (globs that match nothing, a schedule
-  /// that ends after the last step), DataError (a training set smaller than one batch).
+  /// The model is on `device` already, the data sets on the CPU; training.init_from is loaded into it. Throws ConfigError
+  /// (globs that match nothing, a schedule that ends after the last step), DataError (a training set smaller than one
+  /// batch), CheckpointError.
   Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device);
   ~Trainer();
 
@@ -57,8 +60,12 @@ class Trainer {
   bool finished() const { return step_ >= total_steps_; }
   double lr(std::int64_t step) const;
   double sparsity() const;
-  /// One optimizer step: prune if due, then `accumulate` forward and backward passes, the guard, the updates. `timer` may
-  /// be null.
+  /// Null when nothing is pruned.
+  const Pruner* pruner() const { return pruner_.get(); }
+  /// What training prunes by: the config with epochs as steps.
+  const PruningConfig& pruning() const { return config_.pruning; }
+  /// One optimizer step: prune if due, then `accumulate` forward and backward passes, the guard, the updates, or in their
+  /// place growth by gradient. `timer` may be null.
   void advance(PhaseTimer* timer = nullptr);
   IntervalMetrics read_metrics();
   bool diverged() const { return guard_.diverged(); }  ///< waits for the device
@@ -68,6 +75,9 @@ class Trainer {
   /// Over `dataset`, or its first `max_batches` batches when that is positive; with the moving average of the weights
   /// when one is kept. Changes nothing. Ends early, incomplete, once *stop is not 0.
   Evaluation evaluate(const Dataset& dataset, std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
+
+  /// Patterns as the pruner changes them.
+  TopologyObserver& observer() { return observer_; }
 
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
@@ -79,6 +89,14 @@ class Trainer {
 
  private:
   void micro_step(std::int64_t micro, PhaseTimer* timer);
+  Var training_loss(const Batch& batch, RandomStream& random);
+  void start_pruning();
+  /// Leaves in the parameters the mean gradient over the next `batches` batches, which training then sees again; buffers
+  /// are as before.
+  void collect_gradients(std::int64_t batches);
+  /// Whether patterns grew by this step's gradient, in place of the optimizer's update.
+  bool grow_if_due(PhaseTimer* timer);
+  LoaderOptions loader_options() const;
   void start_loader();
 
   TrainerConfig config_;
@@ -89,6 +107,7 @@ class Trainer {
   std::vector<NamedBuffer> buffers_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Pruner> pruner_;
+  TopologyObserver observer_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<RandomStream> random_;
   GradientGuard guard_;

@@ -11,6 +11,7 @@ namespace lacuna {
 struct TrainingConfig {
   std::int64_t steps = 0;
   double epochs = 0;
+  std::string init_from;
   std::int64_t batch_size = 32;
   std::int64_t accumulate = 1;
   double clip_norm = 0.0;
@@ -28,6 +29,8 @@ template <class V>
 void describe(TrainingConfig& c, V&& v) {
   v("steps", c.steps, "Optimizer steps; 0 = take epochs instead", non_negative());
   v("epochs", c.epochs, "Passes over the training set; 0 = take steps instead", non_negative());
+  v("init_from", c.init_from,
+    "A checkpoint whose weights, patterns and buffers training starts from, dense or sparse; empty = fresh weights");
   v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", positive());
   v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", positive());
   v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", non_negative());

@@ -7,6 +7,7 @@
 #include "app/bench/tables.h"
 #include "train/chart.h"
 #include "train/report.h"
+#include "train/report_page.h"
 
 namespace lacuna::bench {
 
@@ -161,7 +162,7 @@ std::string render_html(const ReportText& text, const Summary& summary, const st
   body +=
       section("Errors", "Largest error against f64, relative to the sum of absolute products (softmax: to the value).",
               error_grid(measurements));
-  return html_page(text.title, text.subtitle, body);
+  return render_page(text.title, text.subtitle, body);
 }
 
 }  // namespace lacuna::bench

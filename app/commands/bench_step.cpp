@@ -9,7 +9,6 @@
 #include "core/errors.h"
 #include "kernels/runtime/gpu_busy.h"
 #include "kernels/runtime/runtime.h"
-#include "pruning/sparsity_schedule.h"
 #include "train/table.h"
 
 namespace lacuna {
@@ -46,9 +45,8 @@ double busy_ms_per_step([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Devi
 RunConfig at_sparsity(RunConfig config, double sparsity, std::int64_t steps) {
   if (sparsity < 0) sparsity = config.pruning.method == "none" ? 0 : config.pruning.sparsity;
   if (sparsity == 0) config.pruning.method = "none";
-  if (config.pruning.method == "none" && sparsity > 0) config.pruning.method = "magnitude";
-  config.pruning.schedule = "one_shot";
-  config.pruning.begin_step = 0;
+  if (sparsity > 0) config.pruning = at_once(config.pruning);
+  if (sparsity != config.pruning.sparsity) config.pruning.groups.clear();  // one sparsity for all that is pruned
   config.pruning.sparsity = sparsity;
   config.training.steps = steps;
   config.training.epochs = 0;
@@ -62,7 +60,8 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   constexpr std::int64_t kWarmup = 5;
   const RunConfig config = at_sparsity(load_run_config(path, overrides), sparsity, 3 * steps + kWarmup);
   Session session = open_session(config);
-  Trainer trainer(trainer_config(config), *session.model, session.data, session.device);
+  const std::unique_ptr<Trainer> owned = make_trainer(session);
+  Trainer& trainer = *owned;
 
   wall_ms_per_step(trainer, session.device, kWarmup, nullptr);
   reset_peak_memory(session.device);

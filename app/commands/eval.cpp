@@ -3,29 +3,14 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "app/checkpoint_source.h"
 #include "app/commands.h"
 #include "app/session.h"
 #include "core/errors.h"
 #include "train/checkpoint.h"
-#include "train/checkpoint_directory.h"
 
 namespace lacuna {
 namespace {
-
-namespace fs = std::filesystem;
-
-// The file itself, or the newest checkpoint that verifies in a run directory.
-fs::path find_checkpoint(const std::string& text) {
-  const fs::path path(text);
-  if (fs::exists(fs::symlink_status(path)) && !fs::is_directory(path)) return path;
-  const fs::path directory = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
-  const LatestCheckpoint latest = find_latest(directory);
-  for (const std::string& problem : latest.problems) fmt::print(stderr, "passed over: {}\n", problem);
-  if (!latest.file)
-    throw CheckpointError(
-        "eval", fmt::format("'{}': no checkpoint that verifies; must be a .safetensors file or a run directory", text));
-  return latest.file->path;
-}
 
 // Evaluates with the averaged weights where the run kept them, as training does.
 void use_averages(const std::vector<Parameter*>& parameters) {
@@ -38,17 +23,8 @@ void use_averages(const std::vector<Parameter*>& parameters) {
 }  // namespace
 
 int eval_command(const std::string& run, const std::string& config_path, const std::string& split) {
-  const fs::path checkpoint = find_checkpoint(run);
-  RunConfig config;
-  if (!config_path.empty()) {
-    config = load_run_config(config_path, {});
-  } else {
-    const TrainingState state = verify_checkpoint(checkpoint);
-    const auto text = state.extra.find("config");
-    if (text == state.extra.end() || !text->is_string())
-      throw CheckpointError("eval", fmt::format("'{}': holds no config; name one with --config", checkpoint.string()));
-    config = parse_run_config(text->get<std::string>(), checkpoint.string() + " (its config)", {});
-  }
+  const std::filesystem::path checkpoint = find_checkpoint("eval", run);
+  const RunConfig config = config_for("eval", checkpoint, config_path);
   Session session = open_session(config);
   const std::vector<Parameter*> parameters = session.model->parameters();
   const TrainingState state = load_checkpoint(checkpoint, parameters, session.model->buffers());

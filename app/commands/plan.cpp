@@ -8,6 +8,7 @@
 #include "core/errors.h"
 #include "optim/lr_schedule.h"
 #include "pruning/sparsity_schedule.h"
+#include "train/checkpoint.h"
 #include "train/report.h"
 #include "train/table.h"
 
@@ -43,15 +44,32 @@ void print_bytes(const std::vector<Parameter*>& parameters, const RunConfig& con
              text(b.gradients), text(b.optimizer), text(b.topology), text(b.total()));
 }
 
-void print_schedule(const RunConfig& config, std::int64_t total_steps) {
+void print_schedule(const RunConfig& config, const PruningConfig& pruning, std::int64_t total_steps) {
   Table table({{"step", Align::right}, {"learning rate", Align::right}, {"sparsity", Align::right}});
   const double peak = make_optimizer(config.optimizer)->peak_lr();
   for (int i = 0; i <= 8; ++i) {
     const std::int64_t step = std::min(total_steps - 1, total_steps * i / 8);
     table.add_row({format_count(step), fmt::format("{:.3g}", peak * lr_factor(config.schedule, step, total_steps)),
-                   config.pruning.method == "none" ? "dense" : format_percent(target_sparsity(config.pruning, step))});
+                   pruning.method == "none" ? "dense" : format_percent(target_sparsity(pruning, step))});
   }
   fmt::print("Schedule of {} steps:\n{}\n", format_count(total_steps), table.text());
+}
+
+// What each layer is asked for, and what it gets in whole units.
+void print_sparsity(const Pruner& pruner) {
+  Table table({{"pruned weight", Align::left},
+               {"entries", Align::right},
+               {"requested", Align::right},
+               {"achieved", Align::right},
+               {"by", Align::left}});
+  const PruningConfig& c = pruner.groups().front().config;
+  const auto percent = [](std::int64_t stored, std::int64_t size) {
+    return size == 0 ? "" : format_percent(1 - static_cast<double>(stored) / static_cast<double>(size), 2);
+  };
+  for (const LayerSparsity& layer : pruner.layers())
+    table.add_row({layer.name, format_count(layer.size), percent(layer.requested, layer.size),
+                   percent(layer.stored, layer.size), layer.own ? "its own" : c.distribution});
+  fmt::print("\n{}{}\n", table.text(), pruner.summary());
 }
 
 }  // namespace
@@ -61,21 +79,23 @@ int plan_command(const std::string& path, const std::vector<std::string>& overri
   Session session = open_session(config);
   fmt::print("{} on {} ({})\ndata: {}\n\n", config.name, to_string(session.device), device_name(session.device),
              session.data.train->description());
-  Trainer trainer(trainer_config(config), *session.model, session.data, session.device);  // refuses what training would
-  print_schedule(config, trainer.total_steps());
+  const std::unique_ptr<Trainer> owned = make_trainer(session);  // refuses what training would
+  Trainer& trainer = *owned;
+  print_schedule(config, trainer.pruning(), trainer.total_steps());
   print_bytes(trainer.parameters(), config, "Before pruning:");
   if (config.pruning.method != "none") {
     // The final pattern of these initial weights: the same counts, so the same bytes and FLOPs, as training will end with.
-    PruningConfig at_once = config.pruning;
-    at_once.schedule = "one_shot";
-    at_once.begin_step = 0;
-    Pruner(at_once, trainer.parameters(), config.seed).step(0);
+    std::map<std::string, TopologyPtr> given;
+    if (!config.pruning.topology_from.empty()) given = load_patterns(config.pruning.topology_from);
+    Pruner pruner(at_once(trainer.pruning()), trainer.parameters(), config.seed, given);
+    pruner.step(0);
     for (Parameter* p : trainer.parameters())
       if (p->is_sparse()) {
         p->topology()->transposed();  // training will build it: it belongs to the bill
         p->topology()->row_order();
       }
     print_bytes(trainer.parameters(), config, "At the final sparsity:");
+    print_sparsity(pruner);
   }
   fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "",
              layer_table(layer_rows(trainer.parameters())));

@@ -119,11 +119,13 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   return out;
 }
 
-Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind) {
+Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
+         const std::shared_ptr<GradientPairs>& pairs) {
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
              grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
-  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) return gelu(spmm(a, b, bias, Activation::none));
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) 
+    return gelu(spmm(a, b, bias, Activation::none, pairs));
 
   const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
   // Each operand is kept only for the gradient of the other.
@@ -131,8 +133,10 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind) {
   const Tensor kept_b = grad_a ? b.data() : Tensor{};
   const Tensor kept_c = kind == Activation::relu ? c : Tensor{};
   const bool shared = a.values.shape().rank() == 1;
-  return record("spmm", c, {a.values, b, bias}, [kept_a, kept_b, kept_c, kind, shared](const Tensor& dc, Grads& grads) {
+  return record("spmm", c, {a.values, b, bias},
+                [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) {
     const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+    if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
     grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
       const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
       return shared && da.rank() == 2 ? sum_batch(da) : da;

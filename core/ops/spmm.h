@@ -2,6 +2,9 @@
 //   m, k, n: rows of A, columns of A (rows of B), columns of B
 #pragma once
 
+#include <memory>
+
+#include "core/gradient_pairs.h"
 #include "core/ops/kernel_choice.h"
 #include "core/topology.h"
 
@@ -16,9 +19,11 @@ namespace lacuna {
 /// be faster. A NaN or infinity in b reaches the rows of C that use it, and on the dense route its whole column of C.
 /// Throws ShapeError, DtypeError, DeviceError.
 /// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias
-/// [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept.
+/// [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept. Where `pairs` is given and a takes a
+/// gradient, backward also leaves the operands of da, (dc, b), in it.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);
-Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none);
+Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none,
+         const std::shared_ptr<GradientPairs>& pairs = nullptr);
 
 /// The same, overwriting `out` (which may be a slice), by the route given. Not on the tape. The dense route takes a
 /// batch only without bias and activation.

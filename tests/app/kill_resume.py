@@ -19,7 +19,8 @@ import time
 from lacuna_process import checkpoints, environment, lacuna, read_metrics, read_tensors, run_directories, write_config
 
 DETERMINISTIC = ("step", "train_loss_nats", "gradient_norm", "learning_rate", "sparsity", "valid_loss_nats", "valid_accuracy",
-                 "valid_bits_per_byte", "test_loss_nats", "test_accuracy", "test_bits_per_byte")
+                 "valid_bits_per_byte", "test_loss_nats", "test_accuracy", "test_bits_per_byte", "prunable_nnz", "topology_dropped",
+                 "topology_grown", "empty_rows", "empty_columns", "itop", "forward_flops_per_example")
 
 VARIANTS = {
     # Sparse attention, dropout, EMA, Adam, accumulation, pruning across kills; the log intervals are one step.
@@ -34,6 +35,8 @@ VARIANTS = {
         "optimizer": "{type: sgd, lr: 0.05, momentum: 0.9, nesterov: true, weight_decay: 0.001}",
         "pruning": "{method: magnitude, distribution: global, sparsity: 0.8, begin_step: 2, end_step: 18, frequency: 3}",
         "training": "{steps: 25, batch_size: 6, accumulate: 2, ema_decay: 0.9, log_every: 2, eval_every: 5, checkpoint_every: 3}",
+        # What was ever active is state of its own; histograms come at every second update.
+        "observe": "{itop: true, histogram_every: 2}",
     },
 }
 
@@ -41,7 +44,7 @@ VARIANTS = {
 def outcome(run):
     """What must not depend on kills: the last checkpoint's file, and what the metrics say that is not time or memory."""
     last = checkpoints(run)[-1]
-    records = [{k: v for k, v in record.items() if k in DETERMINISTIC} for record in read_metrics(run)]
+    records = [{k: v for k, v in record.items() if k in DETERMINISTIC or "/" in k} for record in read_metrics(run)]
     return last.name, last.read_bytes(), records
 
 

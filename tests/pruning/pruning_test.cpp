@@ -156,6 +156,7 @@ TEST(Pruner, GradualReachesTheTargetAndStaysThere) {
 TEST(Pruner, RandomIsAFunctionOfTheSeed) {
   PruningConfig c;
   c.method = "random";
+  c.schedule = "one_shot";
   c.sparsity = 0.5;
   Parameter a = make_weight("w", 16, 16, 1), b = make_weight("w", 16, 16, 1), d = make_weight("w", 16, 16, 1);
   Pruner(c, {&a}, 7).step(0);

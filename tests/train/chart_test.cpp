@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "train/heat_map.h"
+#include "train/histogram_chart.h"
+
 namespace lacuna {
 namespace {
 
@@ -95,6 +98,54 @@ TEST(Chart, CutsOutliersAndSaysSo) {
   for (int i = 0; i < 200; ++i) series.points.emplace_back(i, i == 0 ? 5000.0 : 10.0 + i % 3);
   chart.series = {series};
   EXPECT_NE(render_chart(chart).find("1 point above the axis"), std::string::npos);
+}
+
+TEST(Chart, ErrorBarsReferencesAndShares) {
+  Chart chart{.title = "Accuracy", .percent = true, .x_percent = true};
+  chart.series = {{"a", {{0.8, 0.99}, {0.9, 0.95}}, {0.02, std::nan("")}}};
+  chart.references = {{"dense <1>", 1.0}};
+  const std::string svg = render_chart(chart);
+  EXPECT_EQ(count(svg, "stroke-width=\"1.3\""), 1u);  // the point without a deviation has no bar
+  EXPECT_NE(svg.find("± 2 %"), std::string::npos) << svg;
+  EXPECT_NE(svg.find("class=\"reference\""), std::string::npos);
+  EXPECT_NE(svg.find("dense &lt;1&gt;"), std::string::npos);
+  EXPECT_NE(svg.find(">100</text>"), std::string::npos);
+  EXPECT_EQ(svg.find(">101</text>"), std::string::npos);  // a share ends at 100 %
+  EXPECT_EQ(svg.find(">102</text>"), std::string::npos);
+  EXPECT_NE(svg.find(">80</text>"), std::string::npos);  // x in percent
+  EXPECT_EQ(svg.find("above the axis"), std::string::npos);
+}
+
+TEST(HeatMap, ValuesHoldUntilTheNext) {
+  HeatMap map{.title = "Sparsity by layer", .value_label = "%", .x_last = 100};
+  map.rows = {{"a<b", {{0, 0.0}, {50, 0.5}, {60, 0.5}, {75, 1.0}}}, {"empty", {}}, {"gap", {{0, std::nan("")}, {50, 0.25}}}};
+  const std::string svg = render_heat_map(map);
+  EXPECT_EQ(count(svg, "<title>a&lt;b, from step"), 3u);  // equal neighbours are one cell
+  EXPECT_NE(svg.find("from step 50: 50.0 %"), std::string::npos) << svg;
+  EXPECT_EQ(count(svg, "<title>gap, from step"), 1u);
+  EXPECT_NE(svg.find(">100.0 %</text>"), std::string::npos);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+}
+
+TEST(HeatMap, LongRowsAreThinned) {
+  HeatMap map{.title = "x", .x_last = 100000};
+  HeatRow row{"a_name_that_is_longer_than_there_is_room_for.weight", {}};
+  for (int i = 0; i < 100000; ++i) row.points.emplace_back(i, (i % 7) / 7.0);
+  map.rows = {row};
+  const std::string svg = render_heat_map(map);
+  EXPECT_LE(count(svg, "<title>"), 260u);
+  EXPECT_NE(svg.find("\u2026"), std::string::npos);
+  EXPECT_NE(svg.find("room_for.weight</text>"), std::string::npos);
+  EXPECT_NE(render_heat_map({.title = "none"}).find("</svg>"), std::string::npos);
+}
+
+TEST(HistogramChart, BarsStandOnEachOther) {
+  const std::string svg = render_histogram({"w", "step 7", 1.0, {0, 2, 4}, {3, 1, 0}, 0.4});
+  EXPECT_EQ(count(svg, "fill=\"#2563b8\"/>"), 3u);  // two bars and the legend's square
+  EXPECT_EQ(count(svg, "fill=\"#d9590f\"/>"), 3u);
+  EXPECT_EQ(count(svg, "class=\"threshold\""), 2u);
+  EXPECT_NE(svg.find("threshold 0.4"), std::string::npos);
+  EXPECT_EQ(count(render_histogram({"w", "", 0, {}, {}, {}}), "class=\"threshold\""), 0u);
 }
 
 TEST(EscapeHtml, AllFive) { EXPECT_EQ(escape_html("<a href=\"x\">'&'</a>"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;"); }

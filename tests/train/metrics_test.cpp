@@ -74,9 +74,24 @@ TEST(Metrics, WhatIsThereOfTheResumedStepIsNotWrittenAgain) {
   EXPECT_EQ(steps_of(read_metrics(path)), (Steps{20, 20, 20, 21}));
 }
 
+TEST(Metrics, HistogramsComeBack) {
+  TemporaryDirectory directory;
+  const auto path = directory / "metrics.jsonl";
+  MetricsWriter(path, directory / "events").write(MetricsRecord{3, {{"a", 1.5}}, {{"h/w", 0, 0.5, {3, 0, 1}}}});
+  EXPECT_EQ(slurp(path), "{\"step\":3,\"a\":1.5,\"h/w\":{\"low\":0,\"high\":0.5,\"counts\":[3,0,1]}}\n");
+  const std::vector<MetricsRecord> records = read_metrics(path);
+  ASSERT_EQ(records.size(), 1u);
+  ASSERT_EQ(records[0].histograms.size(), 1u);
+  EXPECT_EQ(records[0].histograms[0].name, "h/w");
+  EXPECT_EQ(records[0].histograms[0].high, 0.5);
+  EXPECT_EQ(records[0].histograms[0].counts, (std::vector<double>{3, 0, 1}));
+}
+
 TEST(Metrics, RefusesOtherLines) {
   TemporaryDirectory directory;
-  for (const char* line : {"x", "[]", "{}", "{\"step\":\"1\"}", "{\"step\":1.5}", "{\"step\":1,\"a\":\"b\"}", ""}) {
+  for (const char* line : {"x", "[]", "{}", "{\"step\":\"1\"}", "{\"step\":1.5}", "{\"step\":1,\"a\":\"b\"}", "",
+                           "{\"step\":1,\"a\":{}}", "{\"step\":1,\"a\":{\"low\":0,\"high\":1,\"counts\":[\"x\"]}}",
+                           "{\"step\":1,\"a\":{\"low\":0,\"counts\":[1]}}"}) {
     spill(directory / "m", std::string("{\"step\":1}\n") + line + "\n");
     try {
       read_metrics(directory / "m");

@@ -56,6 +56,36 @@ TEST(Report, IsSelfContainedAndEscaped) {
   EXPECT_LT(html.size(), 600000u);
 }
 
+// Two layers over three updates, as TopologyUpdate::record names them.
+std::vector<MetricsRecord> topology_records() {
+  std::vector<MetricsRecord> records;
+  for (int i = 0; i < 3; ++i) {
+    MetricsRecord r{100 * i + 1,
+                    {{"prunable_nnz", 200 - 50 * i}, {"topology_dropped", 50.0 * (i > 0)}, {"topology_grown", 0}, {"empty_rows", i},
+                     {"empty_columns", 0}, {"itop", 1}, {"forward_flops_per_example", 400 - 100 * i}, {"dense_forward_flops_per_example", 400}}};
+    for (const char* layer : {"first<0>.weight", "second.weight"}) {
+      const std::string name = layer;
+      r.values.insert(r.values.end(), {{"nnz/" + name, 100 - 25 * i}, {"sparsity/" + name, 0.25 * i}, {"dropped/" + name, 25.0 * (i > 0)},
+                                       {"grown/" + name, 0}, {"forward_flops/" + name, 200 - 50 * i}, {"itop/" + name, 1}, {"threshold/" + name, 0.01 * i}});
+      r.histograms.push_back({"kept_magnitudes/" + name, 0, 0.5, {0, 3, 2}});
+      r.histograms.push_back({"dropped_magnitudes/" + name, 0, 0.5, {1, 0, 0}});
+    }
+    records.push_back(r);
+  }
+  return records;
+}
+
+TEST(Report, ShowsHowPatternsCameAbout) {
+  const std::string html = render_report({.title = "x", .metrics = topology_records()});
+  for (const char* title : {"Sparsity by layer", "Dropped by layer", "FLOPs by layer", "Ever active by layer", "Churn", "Ever active", "Effective FLOPs", "Dead neurons"})
+    EXPECT_NE(html.find(std::string("class=\"title\">") + title + "<"), std::string::npos) << title;
+  EXPECT_NE(html.find("first&lt;0&gt;.weight, from step 101: 25.0 %"), std::string::npos);
+  EXPECT_NE(html.find("threshold 0.02"), std::string::npos);  // of the newest update
+  EXPECT_EQ(html.find("threshold 0.01"), std::string::npos);
+  EXPECT_EQ(html.find("first<0>"), std::string::npos);
+  EXPECT_EQ(render_report({.title = "x"}).find("<h2>Sparsity</h2>"), std::string::npos);
+}
+
 TEST(Report, OfARunWithoutMetrics) {
   const std::string html = render_report({.title = "x"});
   EXPECT_NE(html.find("No metrics were recorded"), std::string::npos);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "core/errors.h"
@@ -165,6 +166,29 @@ std::vector<Broken> broken_files() {
       {"bytes without tensors", file_bytes("{}", data), "follow"},
       {"data cut", file_bytes(good, "xxxxxxx"), "truncated"},
   };
+}
+
+TEST(Safetensors, ReadsHalvesAndTruthsOnRequest) {
+  TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "half.safetensors";
+  // 1, -2, the least subnormal, the largest, infinity, -0; NaN is looked at apart.
+  const std::vector<std::uint16_t> halves{0x3C00, 0xC000, 0x0001, 0x7BFF, 0x7C00, 0x8000, 0x7E00, 0x3555};
+  const std::string header =
+      "{" + entry("h", "F16", "[8]", "[0,16]") + "," + entry("t", "BOOL", "[2]", "[16,18]") + "}";
+  spill(path, file_bytes(header, std::string(reinterpret_cast<const char*>(halves.data()), 16) + std::string("\1\0", 2)));
+  EXPECT_THROW(read_safetensors(path), CheckpointError);
+  const SafetensorsFile file = read_safetensors(path, Checksum::if_present, ForeignDtypes::converted);
+  const std::vector<float> h = file.tensors.at("h").to_vector<float>();
+  EXPECT_EQ(h[0], 1.0f);
+  EXPECT_EQ(h[1], -2.0f);
+  EXPECT_EQ(h[2], std::ldexp(1.0f, -24));
+  EXPECT_EQ(h[3], 65504.0f);
+  EXPECT_TRUE(std::isinf(h[4]));
+  EXPECT_TRUE(h[5] == 0 && std::signbit(h[5]));
+  EXPECT_TRUE(std::isnan(h[6]));
+  EXPECT_EQ(h[7], 0.333251953125f);
+  EXPECT_EQ(file.tensors.at("t").to_vector<std::uint8_t>(), (std::vector<std::uint8_t>{1, 0}));
+  EXPECT_EQ(file.converted, (std::map<std::string, std::string>{{"h", "F16"}, {"t", "BOOL"}}));
 }
 
 TEST(Safetensors, RefusesBrokenFilesByName) {

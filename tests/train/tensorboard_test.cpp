@@ -122,6 +122,32 @@ TEST(Tensorboard, FileDecodes) {
   EXPECT_TRUE(std::isnan(second.scalars.at("train_loss")));
 }
 
+// Summary.value[0] of the event: tag (1) and histogram (5), whose doubles have the numbers of summary.proto.
+TEST(Tensorboard, HistogramsDecode) {
+  const std::string event = summary_event(1.0, 7, {}, {{"h/w", 0, 2, {3, 1}}});
+  std::string value;
+  for (const Field& field : decode(event))
+    if (field.number == 5) value = decode(field.bytes).at(0).bytes;
+  std::map<int, double> numbers;
+  std::map<int, std::vector<double>> lists;
+  for (const Field& field : decode(value)) {
+    if (field.number == 1) {
+      EXPECT_EQ(field.bytes, "h/w");
+      continue;
+    }
+    ASSERT_EQ(field.number, 5);
+    for (const Field& part : decode(field.bytes)) {
+      if (part.type == 1) std::memcpy(&numbers[part.number], &part.integer, 8);
+      if (part.type != 2) continue;
+      lists[part.number].resize(part.bytes.size() / 8);
+      std::memcpy(lists[part.number].data(), part.bytes.data(), part.bytes.size());
+    }
+  }
+  EXPECT_EQ(numbers, (std::map<int, double>{{1, 0}, {2, 2}, {3, 4}, {4, 3}, {5, 3 * 0.25 + 2.25}}));
+  EXPECT_EQ(lists.at(6), (std::vector<double>{1, 2}));
+  EXPECT_EQ(lists.at(7), (std::vector<double>{3, 1}));
+}
+
 TEST(Tensorboard, TwoWritersHaveTwoFiles) {
   TemporaryDirectory directory;
   EventWriter a(directory.path()), b(directory.path());

@@ -231,6 +231,18 @@ bool try_parse(const std::string& text, Node& root, Problem& problem) {
   return false;
 }
 
+Place place_of(const Node& root, const std::string& key, Place above) {
+  const Node* at = &root;
+  for (const std::string& part : split_path(key)) {
+    const Entry* entry = at->kind == Node::Kind::section ? at->find(part) : nullptr;
+    const std::size_t index = at->kind == Node::Kind::list ? static_cast<std::size_t>(std::atoll(part.c_str())) : 0;
+    at = entry != nullptr ? &entry->node : index < at->items.size() ? &at->items[index] : nullptr;
+    if (at == nullptr) break;
+    above = at->place;
+  }
+  return above;
+}
+
 std::string given(const Node& node) {
   switch (node.kind) {
     case Node::Kind::null: return "nothing";

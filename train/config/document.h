@@ -56,6 +56,10 @@ bool try_parse(const std::string& text, Node& root, Problem& problem);
 /// Lays `a.b=c`, `a.list.0.x=c`, `a."glob.with.dots"=c` over the tree; the value is YAML. A later one wins.
 void apply_overrides(Node& root, const std::vector<std::string>& overrides, std::vector<Problem>& problems);
 
+/// Where the value of a dotted key below `root` was written, or the nearest section or list above it that was; `above` when
+/// none was.
+Place place_of(const Node& root, const std::string& key, Place above = {});
+
 /// What a node is, for messages: "nothing", "a list", "a section", "'3'".
 std::string given(const Node& node);
 

@@ -260,18 +260,12 @@ void Reader::read_record(const Record& record, const Node* node, const Place& pl
 void Reader::run_validate(const Record& record, const Node* node, const Place& place, const std::string& path) {
   if (!record.validate) return;
   record.validate([&](const std::string& key, const std::string& message) {
-    const Node* at = node;
-    Place where = place;
     std::string full = path;
-    for (const std::string& part : key.empty() ? std::vector<std::string>{} : split_path(key)) {
+    for (const std::string& part : key.empty() ? std::vector<std::string>{} : split_path(key))
       full = join_path(full, part);
-      const Entry* entry = at != nullptr && at->kind == Kind::section ? at->find(part) : nullptr;
-      const std::size_t index =
-          at != nullptr && at->kind == Kind::list ? static_cast<std::size_t>(std::atoll(part.c_str())) : 0;
-      at = entry != nullptr ? &entry->node : at != nullptr && index < at->items.size() ? &at->items[index] : nullptr;
-      if (at != nullptr) where = at->place;
-    }
-    problem(where, full.empty() ? message : fmt::format("'{}' {}", full, message));
+    const bool below = node != nullptr && !key.empty();
+    problem(below ? place_of(*node, key, place) : place,
+            full.empty() ? message : fmt::format("'{}' {}", full, message));
   });
 }
 
