@@ -9,6 +9,7 @@
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/kernel_set.h"
 
 namespace lacuna {
 
@@ -29,6 +30,7 @@ struct ProductShape {
   std::int64_t other = 0;  ///< n of spmm (columns of B), k of sddmm (the sum's length)
   std::int64_t batch = 1;
   bool shared_values = false;  ///< spmm: one set of values for the whole batch
+  KernelSet kernels = {};      ///< of the device
 };
 
 struct Choice {

@@ -65,7 +65,8 @@ ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& 
           .cols = pattern->cols(),
           .nnz = pattern->nnz(),
           .other = a.dim(-1),
-          .batch = a.rank() == 3 ? a.dim(0) : 1};
+          .batch = a.rank() == 3 ? a.dim(0) : 1,
+          .kernels = allowed_kernels(a.device())};
 }
 
 void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,

@@ -51,9 +51,11 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
     const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, b.device());
     const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
 #if LACUNA_HAS_CUDA
-    if constexpr (std::is_same_v<decltype(stream), CudaStream>) {
+    if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
       const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
-      return kernels::spmm_with(kernels::plan_spmm(shape), stream, a_view, b_view, dense_view<T>(out), epilogue);
+      const bool panels = allowed_kernels(b.device()).spmm_panel;
+      const kernels::SpmmPlan plan = panels ? kernels::plan_spmm(shape) : kernels::SpmmPlan{};
+      return kernels::spmm_with(plan, stream, a_view, b_view, dense_view<T>(out), epilogue);
     }
 #endif
     kernels::spmm<T>(stream, a_view, b_view, dense_view<T>(out), epilogue, scratch.raw());
@@ -87,7 +89,8 @@ ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
           .nnz = topology.nnz(),
           .other = b.dim(-1),
           .batch = b.rank() == 3 ? b.dim(0) : 1,
-          .shared_values = a.values.rank() == 1};
+          .shared_values = a.values.rank() == 1,
+          .kernels = allowed_kernels(b.device())};
 }
 
 void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias,
@@ -124,7 +127,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
              grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
-  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) 
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias))
     return gelu(spmm(a, b, bias, Activation::none, pairs));
 
   const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
@@ -135,19 +138,19 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool shared = a.values.shape().rank() == 1;
   return record("spmm", c, {a.values, b, bias},
                 [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) {
-    const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
-    if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
-    grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
-      const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
-      return shared && da.rank() == 2 ? sum_batch(da) : da;
-    });
-    grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
-    grads.add(2, [&] {
-      if (dp.rank() == 2) return sum_columns(dp);
-      const std::int64_t batch = dp.dim(0), m = dp.dim(1);
-      return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
-    });
-  });
+                  const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+                  if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
+                  grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
+                    const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
+                    return shared && da.rank() == 2 ? sum_batch(da) : da;
+                  });
+                  grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
+                  grads.add(2, [&] {
+                    if (dp.rank() == 2) return sum_columns(dp);
+                    const std::int64_t batch = dp.dim(0), m = dp.dim(1);
+                    return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
+                  });
+                });
 }
 
 }  // namespace lacuna
