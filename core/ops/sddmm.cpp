@@ -9,6 +9,7 @@
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
 #include "core/ops/spmm.h"
+#include "core/ops/tensor_core.h"
 #include "core/visit.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sddmm/sddmm.h"
@@ -65,7 +66,8 @@ ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& 
           .cols = pattern->cols(),
           .nnz = pattern->nnz(),
           .other = a.dim(-1),
-          .batch = a.rank() == 3 ? a.dim(0) : 1};
+          .batch = a.rank() == 3 ? a.dim(0) : 1,
+          .kernels = allowed_kernels(a.device())};
 }
 
 void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
@@ -78,14 +80,15 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
     throw ShapeError("sddmm",
                      fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
+  if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
   if (values.dtype() == DType::bf16) {
     const Tensor wide = Tensor::empty(values.shape(), DType::f32, values.device());
-    sddmm_into(wide, a, b, pattern, factor, route);
+    sddmm_into(wide, a, b, pattern, factor, route == Route::dense ? route : Route::sparse);
     return cast_into(values, wide);
   }
-  if (a.dtype() == DType::bf16 && route != Route::dense)  // by the f32 kernels, from conversions that die here
-    return sddmm_into(values, cast(a, DType::f32), cast(b, DType::f32), pattern, factor, route);
   if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
+  if (a.dtype() == DType::bf16)  // by the f32 kernel, from conversions that die here
+    return sddmm_into(values, cast(a, DType::f32), cast(b, DType::f32), pattern, factor, Route::sparse);
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
