@@ -14,11 +14,13 @@ void cast_into(const Tensor& out, const Tensor& x) {
   if (out.numel() != x.numel())
     throw ShapeError("cast", describe_pair("out", out, "x", x) + "; their counts must agree");
   visit_activation("cast", x, [&](auto stream, auto from) {
+    using Stream = decltype(stream);
+    using From = decltype(from);
     visit_activation("cast", out, [&](auto same_stream, auto to) {
-      using From = decltype(from);
       using To = decltype(to);
-      if constexpr (std::is_same_v<decltype(stream), decltype(same_stream)>)
-        kernels::cast<From, To>(stream, x.data<From>(), out.data<To>(), x.numel());
+      // One device, so one kind of stream: the other pairings are instantiated but never reached.
+      if constexpr (std::is_same_v<decltype(same_stream), Stream>)
+        kernels::cast<From, To>(same_stream, x.data<From>(), out.data<To>(), x.numel());
     });
   });
 }
@@ -34,9 +36,10 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 Var cast(const Var& x, DType dtype) {
   if (x.data().dtype() == dtype) return x;
-  return record("cast", cast(x.data(), dtype), {x}, [from = x.data().dtype()](const Tensor& dc, Grads& grads) {
+  const auto vjp = [from = x.data().dtype()](const Tensor& dc, Grads& grads) {
     grads.add(0, [&] { return cast(dc, from); });
-  });
+  };
+  return record("cast", cast(x.data(), dtype), {x}, vjp, GradientDtype::any);
 }
 
 }  // namespace lacuna

@@ -63,8 +63,8 @@ class Layout {
 class Product {
  public:
   Product(bool tf32, bool transpose_first, bool transpose_second) {
-    LACUNA_LT_CHECK(cublasLtMatmulDescCreate(&description_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                             CUDA_R_32F));
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescCreate(&description_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
     set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
   }
@@ -97,6 +97,38 @@ class Preference {
   cublasLtMatmulPreference_t preference_ = nullptr;
 };
 
+constexpr int kPlainThreads = 256;
+
+/// One thread an element, summed in f32 in the order of k.
+template <class T, class Out>
+__global__ void __launch_bounds__(kPlainThreads)
+    plain_kernel(Dense<const T> a, Dense<const T> b, Dense<Out> c, std::int64_t batch, std::int64_t k, bool transpose_a,
+                 bool transpose_b, bool accumulate) {
+  const std::int64_t matrix = c.rows * c.cols, stride = std::int64_t{gridDim.x} * kPlainThreads;
+  const std::int64_t step_a = transpose_a ? a.ld : 1, step_b = transpose_b ? 1 : b.ld;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kPlainThreads + threadIdx.x; i < matrix * batch; i += stride) {
+    const std::int64_t s = i / matrix, row = i % matrix / c.cols, col = i % c.cols;
+    const T* x = a.data + s * a.batch_stride + (transpose_a ? row : row * a.ld);
+    const T* y = b.data + s * b.batch_stride + (transpose_b ? col * b.ld : col);
+    Out* out = c.data + s * c.batch_stride + row * c.ld + col;
+    float sum = accumulate ? static_cast<float>(*out) : 0.0f;
+    for (std::int64_t p = 0; p < k; ++p) sum += static_cast<float>(x[p * step_a]) * static_cast<float>(y[p * step_b]);
+    *out = static_cast<Out>(sum);
+  }
+}
+
+/// Where cuBLASLt has no algorithm: bf16 at addresses or in rows that are no multiple of what its kernels load.
+template <class T, class Out>
+void multiply_plainly(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+                      std::int64_t batch, const GemmOptions<float>& options) {
+  const std::int64_t wanted = (c.rows * c.cols * batch + kPlainThreads - 1) / kPlainThreads;
+  const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(wanted, 1 << 20));
+  plain_kernel<<<blocks, kPlainThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+      a, b, c, batch, options.transpose_a ? a.rows : a.cols, options.transpose_a, options.transpose_b,
+      options.accumulate);
+  LACUNA_CUDA_LAUNCHED("gemm");
+}
+
 /// op(A) op(B) into C, or added to it; one cuBLASLt call.
 template <class T, class Out>
 void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
@@ -112,8 +144,9 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
                              16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
   const std::array<std::int64_t, 12> key = {
-      c.rows, c.cols, k, a.ld, b.ld, c.ld, batch, a.batch_stride, b.batch_stride, c.batch_stride, flags,
-      align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+      c.rows,         c.cols,         k,     a.ld,
+      b.ld,           c.ld,           batch, a.batch_stride,
+      b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
   auto found = libraries.matmul_algorithms.find(key);
   if (found == libraries.matmul_algorithms.end()) {
     Preference preference;
@@ -131,6 +164,7 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
       exact.allow_tf32 = false;
       return multiply(exact, a, b, c, batch, options);
     }
+    if (answers == 0 && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
     check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
     found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
   }
@@ -155,7 +189,8 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; k > 0 && i < c.batch; i += kMostBatches) {
-    multiply(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), std::min(kMostBatches, c.batch - i), options);
+    multiply(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), std::min(kMostBatches, c.batch - i),
+             options);
   }
   const bool has_epilogue = options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none;
   for (std::int64_t i = 0; i < c.batch && (k == 0 || has_epilogue); ++i) {
