@@ -8,10 +8,11 @@
 
 namespace lacuna {
 
-/// Of activations and the operands of products; parameters, their gradients and the optimizer's state are f32 in both.
-enum class TrainingPrecision : std::uint8_t { f32, bf16 };
+/// Of activations and the operands of products; parameters, their gradients and the optimizer's state are f32 in all.
+/// tf32: f32 activations, products in TF32 on CUDA (what matmul_precision: tf32 says alone).
+enum class TrainingPrecision : std::uint8_t { f32, tf32, bf16 };
 inline EnumNames<TrainingPrecision> enum_names(TrainingPrecision) {
-  return {{"f32", TrainingPrecision::f32}, {"bf16", TrainingPrecision::bf16}};
+  return {{"f32", TrainingPrecision::f32}, {"tf32", TrainingPrecision::tf32}, {"bf16", TrainingPrecision::bf16}};
 }
 
 struct TrainingConfig {
@@ -41,7 +42,9 @@ void describe(TrainingConfig& c, V&& v) {
   v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", positive());
   v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", positive());
   v("precision", c.precision,
-    "Activations and operands of products, in training and evaluation: f32, or bf16 beside f32 weights and optimizer state");
+    "Activations and products, in training and evaluation: f32, tf32 (f32 with TF32 products on CUDA) or bf16 beside "
+    "f32 "
+    "weights");
   v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", non_negative());
   v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", fraction());
   v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", fraction());
