@@ -1,7 +1,9 @@
 // Every CUDA SpMM kernel, forced, against a sum in f64: hard shapes, misaligned views, batches, epilogues, equal bits.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -61,14 +63,16 @@ std::vector<SpmmPlan> all_plans() {
   return plans;
 }
 
-/// Device memory with a guard of 64 floats on either side, `skew` floats off its alignment.
+/// Device memory `skew` bytes off its alignment, between guards of ones: NaN to whoever reads them as floats, and an index
+/// that no array has. So what a kernel reads beside its operands shows in the result.
 class Buffer {
  public:
-  Buffer(CudaStream stream, const std::vector<char>& bytes, std::size_t skew) : stream_(stream), bytes_(bytes.size()) {
-    base_ = static_cast<char*>(runtime::allocate(stream, 0, bytes_ + 1024));
-    data_ = base_ + 256 + skew;
-    runtime::clear(stream, 0, base_, bytes_ + 1024);
-    if (bytes_ > 0) runtime::copy(stream, 0, data_, bytes.data(), bytes_);
+  Buffer(CudaStream stream, const std::vector<char>& bytes, std::size_t skew)
+      : stream_(stream), begin_(kGuard + skew), bytes_(bytes.size()) {
+    std::vector<char> all = guards();
+    std::copy(bytes.begin(), bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(begin_));
+    base_ = static_cast<char*>(runtime::allocate(stream, 0, all.size()));
+    runtime::copy(stream, 0, base_, all.data(), all.size());
     runtime::synchronize(stream, 0);
   }
   Buffer(const Buffer&) = delete;
@@ -76,24 +80,32 @@ class Buffer {
   ~Buffer() { runtime::release(stream_, 0, base_); }
   template <class T>
   T* as() const {
-    return reinterpret_cast<T*>(data_);
+    return reinterpret_cast<T*>(base_ + begin_);
   }
+  /// The contents; a guard that has changed is a failure.
   std::vector<float> read() const {
-    std::vector<float> out(bytes_ / sizeof(float));
-    runtime::copy(stream_, 0, out.data(), data_, bytes_);
+    std::vector<char> all(bytes_ + 2 * kGuard + kMostSkew);
+    runtime::copy(stream_, 0, all.data(), base_, all.size());
     runtime::synchronize(stream_, 0);
+    std::vector<float> out(bytes_ / sizeof(float));
+    if (bytes_ > 0) std::memcpy(out.data(), all.data() + begin_, bytes_);
+    std::fill_n(all.begin() + static_cast<std::ptrdiff_t>(begin_), bytes_, kOnes);
+    EXPECT_EQ(all, guards()) << "written beside the array";
     return out;
   }
   void write(const std::vector<float>& x) const {
-    runtime::copy(stream_, 0, data_, x.data(), bytes_);
+    runtime::copy(stream_, 0, base_ + begin_, x.data(), bytes_);
     runtime::synchronize(stream_, 0);
   }
 
  private:
+  static constexpr std::size_t kGuard = 256, kMostSkew = 256;
+  static constexpr char kOnes = -1;
+  std::vector<char> guards() const { return std::vector<char>(bytes_ + 2 * kGuard + kMostSkew, kOnes); }
+
   CudaStream stream_;
-  std::size_t bytes_;
+  std::size_t begin_, bytes_;
   char* base_ = nullptr;
-  char* data_ = nullptr;
 };
 
 template <class T>
