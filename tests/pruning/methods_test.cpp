@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 
 #include "core/errors.h"
@@ -141,7 +142,9 @@ TEST_P(EveryMethod, CountsAreExactOnCuda) {
       {"uniform", "unstructured"}, {"global", "unstructured"}, {"erk", "unstructured"},
       {"uniform", "block"},        {"er", "vector"},           {"global", "channel"},
       {"uniform", "n_m"}};
+  const bool is_short = std::getenv("LACUNA_SHORT_TESTS") != nullptr;  // under compute-sanitizer
   for (const auto& [distribution, granularity] : kinds) {
+    if (is_short && std::string(distribution) == "uniform" && std::string(granularity) == "unstructured") continue;
     const PruningConfig c = config_of(GetParam(), distribution, granularity);
     const auto there = expect_exact_counts(c, devices()[1]), here = expect_exact_counts(c, kCpu);
     for (const std::size_t i : {0, 2}) {
