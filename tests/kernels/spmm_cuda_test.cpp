@@ -13,6 +13,7 @@
 #if LACUNA_HAS_CUDA
 #include "kernels/runtime/runtime.h"
 #include "kernels/spmm/spmm_cuda.h"
+#include "kernels/spmm_tensor/spmm_tensor.h"
 #endif
 
 namespace lacuna::kernels {
@@ -50,8 +51,10 @@ TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
 
 #if LACUNA_HAS_CUDA
 
-std::vector<SpmmPlan> all_plans() {
+/// Every kernel and tiling, as far as this build and GPU have them.
+std::vector<SpmmPlan> all_plans(CudaStream stream) {
   std::vector<SpmmPlan> plans{{.kernel = SpmmKernel::row}};
+  if (!spmm_panel_supports(stream)) return plans;
   for (const int row_blocks : {1, 3}) {
     for (const int split : {1, 2, 4, 8}) {
       for (const int tile : {32, 64}) {
@@ -202,8 +205,8 @@ void run_case(CudaStream stream, const Case& c) {
   }
 
   const SpmmShape shape = spmm_shape(stream, a_view, b_view, c_view);
-  std::vector<SpmmPlan> plans = all_plans();
-  plans.push_back(plan_spmm(shape));
+  std::vector<SpmmPlan> plans = all_plans(stream);
+  if (plans.size() > 1) plans.push_back(plan_spmm(shape));
   for (const SpmmPlan& plan : plans) {
     if (!can_run(plan, shape)) continue;
     SCOPED_TRACE(testing::Message() << "m " << c.m << " k " << c.k << " n " << c.n << " batch " << c.batch << " skew "
@@ -236,10 +239,17 @@ class SpmmCuda : public testing::Test {
     if (runtime::cuda_devices(&why).empty()) GTEST_SKIP() << why;
     static const CudaStream opened = runtime::open_cuda_device(0);
     stream_ = opened;
-    if (runtime::cuda_devices(&why)[0].compute_capability < 90) GTEST_SKIP() << "the panel kernel needs clusters";
   }
   CudaStream stream_;
 };
+
+/// Else the tests below would try the row kernel alone and say nothing.
+TEST_F(SpmmCuda, PanelsAreThereWhereTensorCoreKernelsAre) {
+  const SpmmTensorPlan plan = spmm_tensor_plan_sizes(1, 1, 1);
+  if (!spmm_tensor_supports(stream_, plan, {nullptr, 1, 4, 4}, {nullptr, 1, 4, 4}))
+    GTEST_SKIP() << "not of compute capability 9.0, or not built for sm_90a";
+  EXPECT_TRUE(spmm_panel_supports(stream_));
+}
 
 TEST_F(SpmmCuda, EveryKernelTakesHardShapes) {
   run_case(stream_, {1, 1, 1, 0});
