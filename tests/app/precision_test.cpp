@@ -37,7 +37,6 @@ ModelConfig small_mobilenet() {
   MobilenetConfig c;
   c.width = 0.25;
   c.stem = MobilenetStem::cifar;
-  c.dropout = 0.1;
   return c;
 }
 
@@ -45,9 +44,9 @@ std::shared_ptr<Dataset> text(std::int64_t sequences) {
   return std::make_shared<ByteText>(Bytes::from(markov_bytes(sequences * kLength + 1, 16, 3)), kLength, Windows::fixed,
                                     "markov");
 }
-std::shared_ptr<Dataset> images(std::int64_t count) {
+std::shared_ptr<Dataset> images(std::int64_t count, double noise = 1) {
   return std::make_shared<SyntheticImages>(
-      SyntheticImagesOptions{.num_examples = count, .num_classes = 5, .extent = {3, 16, 16}});
+      SyntheticImagesOptions{.num_examples = count, .num_classes = 5, .extent = {3, 16, 16}, .noise = noise});
 }
 
 TrainerConfig config_of(TrainingPrecision precision, std::int64_t steps, const std::string& method) {
@@ -96,40 +95,49 @@ double mean_of(const std::vector<double>& numbers, std::size_t begin, std::size_
   return sum / static_cast<double>(end - begin);
 }
 
-/// One rounding of the logits moves a loss by at most 2^-8 of the largest logit, here about 1: so the first losses agree
-/// to 2^-8, whatever the depth adds. Later the two runs part as two f32 runs with one bit changed would, only sooner; then
-/// their means must agree to `tolerance`, which is less than what two seeds differ by, and both must have learnt.
-void expect_losses_follow(const ModelConfig& model, const std::shared_ptr<Dataset>& data, std::int64_t steps,
+/// The first losses agree to about a rounding of the logits. Later the two runs part as two f32 runs do that differ in one
+/// bit, only sooner: then the means of each quarter must agree to `tolerance` of the first loss, and both must have learnt.
+void expect_losses_follow(const ModelConfig& model, const std::shared_ptr<Dataset>& data, TrainerConfig config,
                           double tolerance) {
   for (const Device device : devices()) {
     const auto run = [&](TrainingPrecision precision) {
-      return Training(model, data, config_of(precision, steps, "magnitude"), device).losses();
+      config.training.precision = precision;
+      return Training(model, data, config, device).losses();
     };
     const std::vector<double> wide = run(TrainingPrecision::f32), narrow = run(TrainingPrecision::bf16);
-    ASSERT_EQ(wide.size(), static_cast<std::size_t>(steps));
+    ASSERT_EQ(wide.size(), static_cast<std::size_t>(config.training.steps));
     ASSERT_EQ(narrow.size(), wide.size());
     EXPECT_NE(narrow[0], wide[0]) << "this was no bf16";
-    EXPECT_NEAR(narrow[0], wide[0], wide[0] / 256);
+    EXPECT_NEAR(narrow[0], wide[0], wide[0] / 128);
     const std::size_t quarter = wide.size() / 4;
     for (std::size_t begin = 0; begin + quarter <= wide.size(); begin += quarter) {
-      const double a = mean_of(wide, begin, begin + quarter), b = mean_of(narrow, begin, begin + quarter);
-      EXPECT_NEAR(b, a, tolerance * a) << "steps from " << begin << " on " << to_string(device);
+      EXPECT_NEAR(mean_of(narrow, begin, begin + quarter), mean_of(wide, begin, begin + quarter), tolerance * wide[0])
+          << "steps from " << begin << " on " << to_string(device);
     }
     EXPECT_LT(mean_of(wide, 3 * quarter, wide.size()), 0.8 * wide[0]) << "nothing was learnt, so nothing compared";
   }
 }
 
 TEST(Bf16Training, TransformerFollowsF32) {
-  expect_losses_follow(small_transformer(kSparseAttention), text(64), 60, 0.02);
+  const TrainerConfig config = config_of(TrainingPrecision::f32, 60, "magnitude");
+  expect_losses_follow(small_transformer(kSparseAttention), text(64), config, 0.004);
+  expect_losses_follow(small_transformer(DenseAttentionConfig{}), text(64), config, 0.004);
 }
-TEST(Bf16Training, TransformerWithDenseAttentionFollowsF32) {
-  expect_losses_follow(small_transformer(DenseAttentionConfig{}), text(64), 60, 0.02);
-}
-TEST(Bf16Training, MobilenetFollowsF32) { expect_losses_follow(small_mobilenet(), images(64), 40, 0.05); }
+
 TEST(Bf16Training, MlpFollowsF32) {
   MlpConfig c;
   c.hidden = {48, 32};
-  expect_losses_follow(c, images(64), 40, 0.02);
+  TrainerConfig config = config_of(TrainingPrecision::f32, 60, "magnitude");
+  config.optimizer = AdamWConfig{.lr = 1e-3};
+  expect_losses_follow(c, images(512, 4), config, 0.02);
+}
+
+// Thirteen blocks with batch norm over few numbers, fresh: two seeds end a quarter of the first loss apart.
+TEST(Bf16Training, MobilenetFollowsF32) {
+  TrainerConfig config = config_of(TrainingPrecision::f32, 48, "magnitude");
+  config.training.batch_size = 16;
+  config.pruning.sparsity = 0.5;
+  expect_losses_follow(small_mobilenet(), images(128), config, 0.12);
 }
 
 void expect_f32_masters(const std::vector<Parameter*>& parameters) {
@@ -191,7 +199,7 @@ TEST(Bf16Training, EvaluationUsesThePrecision) {
   const Evaluation narrow = run.trainer->evaluate(*data);
   const Evaluation wide = evaluate(*run.model, *data, 8, kCpu);
   EXPECT_NE(narrow.loss, wide.loss);
-  EXPECT_NEAR(narrow.loss, wide.loss, wide.loss / 256);
+  EXPECT_NEAR(narrow.loss, wide.loss, wide.loss / 128);
   EXPECT_EQ(narrow.loss, evaluate(*run.model, *data, 8, kCpu, 0, nullptr, TrainingPrecision::bf16).loss);
 }
 

@@ -120,7 +120,8 @@ TEST(Bf16, ChoiceOfKernels) {
   p.device = {DeviceType::cuda, 0};
   EXPECT_EQ(choose_spmm(p).route, Route::dense);
   EXPECT_LT(choose_sddmm(p).tensor_seconds, 1) << "there is a bf16 kernel";
-  p.nnz = 4096 * 8;  // nearly nothing
+  p.rows = p.cols = 8192;
+  p.nnz = 8192 * 8;  // nearly nothing
   EXPECT_NE(choose_spmm(p).route, Route::dense);
   p.kernels = without({}, "spmm_tensor,sddmm_tensor");
   EXPECT_NE(choose_spmm(p).route, Route::tensor);
