@@ -47,6 +47,14 @@ std::int64_t SelfAttention::batch(const Shape& shape) const {
 }
 
 Var SelfAttention::forward(const Var& x, ForwardContext& context) {
+  return output_.forward(mix(x, context), context);
+}
+
+Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& context) {
+  return pending_output(output_, mix(x, context), dropout, context);
+}
+
+Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
   const auto project = [&](Linear& projection) {
     return split_heads(projection.forward(x, context), num_sequences, options_.heads);  // [heads * batch, t, d / heads]
@@ -62,7 +70,7 @@ Var SelfAttention::forward(const Var& x, ForwardContext& context) {
   } else {
     mixed = dense_attention(q, k, v, context);
   }
-  return output_.forward(merge_heads(mixed, num_sequences, options_.heads), context);
+  return merge_heads(mixed, num_sequences, options_.heads);
 }
 
 Var SelfAttention::dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {

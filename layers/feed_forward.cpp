@@ -15,7 +15,15 @@ FeedForward::FeedForward(const FeedForwardOptions& options, Init init)
 }
 
 Var FeedForward::forward(const Var& x, ForwardContext& context) {
-  return contract_.forward(dropout(expand_.forward(x, context), dropout_, context), context);
+  return contract_.forward(expand(x, context), context);
+}
+
+Pending FeedForward::pending(const Var& x, double dropout, ForwardContext& context) {
+  return pending_output(contract_, expand(x, context), dropout, context);
+}
+
+Var FeedForward::expand(const Var& x, ForwardContext& context) {
+  return dropout(expand_.forward(x, context), dropout_, context);
 }
 
 Shape FeedForward::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -30,6 +30,12 @@ Var LayerNorm::forward(const Var& x, ForwardContext& context) {
   return layer_norm(x, context.use(gain_), context.use(bias_), eps_);
 }
 
+ResidualNormVars LayerNorm::forward(Residual x, ForwardContext& context) {
+  const Pending& added = x.pending;
+  if (!added.h.defined()) return {x.stream, forward(x.stream, context)};
+  return residual_norm(x.stream, added.h, added.bias, context.use(gain_), context.use(bias_), added.p, added.key, eps_);
+}
+
 Shape LayerNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   require_matrix("layer_norm", shape, gain_.shape()[0]);
   lines.push_back(plan_norm(prefix, "layer_norm", shape));
