@@ -1,8 +1,8 @@
 #include "layers/norm.h"
 
 #include "core/ops/batch_norm.h"
+#include "core/ops/batch_norm_relu.h"
 #include "core/ops/layer_norm.h"
-#include "core/ops/pointwise.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
 
@@ -52,9 +52,12 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Ini
 }
 
 Var BatchNorm::forward(const Var& x, ForwardContext& context) {
-  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
+  if (options_.relu) {
+    return batch_norm_relu(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
                            options_.momentum, options_.eps);
-  return options_.relu ? relu(y) : y;
+  }
+  return batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
+                    options_.momentum, options_.eps);
 }
 
 Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

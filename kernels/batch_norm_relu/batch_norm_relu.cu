@@ -50,8 +50,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
     auto pack = load_pack<kVector>(x + piece.begin + j);
 #pragma unroll
-    for (int v = 0; v < kVector; ++v)
-      pack.v[v] = static_cast<T>(relu(channel.before_relu(static_cast<A>(pack.v[v]))));
+    for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(relu(channel.before_relu(static_cast<A>(pack.v[v]))));
     store_pack<kVector>(y + piece.begin + j, pack);
   }
 }
@@ -125,8 +124,8 @@ void batch_norm_relu(CudaStream stream, std::int64_t c, std::int64_t n, const T*
   const Chunks chunks = map_chunks(n);
   with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(y), [&](auto vector) {
     batch_norm_relu_kernel<T, decltype(vector)::value>
-        <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(n, x, norm, y,
-                                                                                                             chunks);
+        <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(n, x, norm,
+                                                                                                             y, chunks);
   });
   LACUNA_CUDA_LAUNCHED("batch_norm_relu");
 }
@@ -167,13 +166,13 @@ void batch_norm_relu_dx(CudaStream stream, std::int64_t c, std::int64_t n, const
   LACUNA_CUDA_LAUNCHED("batch_norm_relu_dx");
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                             \
-  template void batch_norm_relu<T>(CudaStream, std::int64_t, std::int64_t, const T*, const ChannelNorm<T>&, T*);          \
-  template std::size_t batch_norm_relu_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t);                          \
-  template void batch_norm_relu_dparams<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,                    \
-                                           const ChannelNorm<T>&, wide_t<T>*, wide_t<T>*, void*);                         \
-  template void batch_norm_relu_dx<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*, const ChannelNorm<T>&,  \
-                                      const wide_t<T>*, const wide_t<T>*, T*);
+#define LACUNA_INSTANTIATE(T)                                                                                    \
+  template void batch_norm_relu<T>(CudaStream, std::int64_t, std::int64_t, const T*, const ChannelNorm<T>&, T*); \
+  template std::size_t batch_norm_relu_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t);                 \
+  template void batch_norm_relu_dparams<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,           \
+                                           const ChannelNorm<T>&, wide_t<T>*, wide_t<T>*, void*);                \
+  template void batch_norm_relu_dx<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,                \
+                                      const ChannelNorm<T>&, const wide_t<T>*, const wide_t<T>*, T*);
 LACUNA_INSTANTIATE(float)
 #undef LACUNA_INSTANTIATE
 

@@ -1,7 +1,6 @@
 // On the CPU: one thread per channel, sums in double and in the order of kernels/batch_norm, so that the results are those of
 // the separate ops, bit for bit.
 #include "kernels/batch_norm_relu/batch_norm_relu.h"
-
 #include "kernels/common/parallel.h"
 #include "kernels/pointwise/activation.h"
 
@@ -80,13 +79,13 @@ void batch_norm_relu_dx(CpuStream, std::int64_t c, std::int64_t n, const T* x, c
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                            \
-  template void batch_norm_relu<T>(CpuStream, std::int64_t, std::int64_t, const T*, const ChannelNorm<T>&, T*);          \
-  template std::size_t batch_norm_relu_scratch_bytes<T>(CpuStream, std::int64_t, std::int64_t);                          \
-  template void batch_norm_relu_dparams<T>(CpuStream, std::int64_t, std::int64_t, const T*, const T*,                    \
-                                           const ChannelNorm<T>&, wide_t<T>*, wide_t<T>*, void*);                        \
-  template void batch_norm_relu_dx<T>(CpuStream, std::int64_t, std::int64_t, const T*, const T*, const ChannelNorm<T>&,  \
-                                      const wide_t<T>*, const wide_t<T>*, T*);
+#define LACUNA_INSTANTIATE(T)                                                                                   \
+  template void batch_norm_relu<T>(CpuStream, std::int64_t, std::int64_t, const T*, const ChannelNorm<T>&, T*); \
+  template std::size_t batch_norm_relu_scratch_bytes<T>(CpuStream, std::int64_t, std::int64_t);                 \
+  template void batch_norm_relu_dparams<T>(CpuStream, std::int64_t, std::int64_t, const T*, const T*,           \
+                                           const ChannelNorm<T>&, wide_t<T>*, wide_t<T>*, void*);               \
+  template void batch_norm_relu_dx<T>(CpuStream, std::int64_t, std::int64_t, const T*, const T*,                \
+                                      const ChannelNorm<T>&, const wide_t<T>*, const wide_t<T>*, T*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
 #undef LACUNA_INSTANTIATE
