@@ -1,8 +1,8 @@
 #include "core/ops/matmul.h"
 
+#include "core/ops/activation_dropout.h"
 #include "core/ops/checks.h"
 #include "core/ops/pointwise.h"
-#include "core/ops/reduce.h"
 #include "core/visit.h"
 #include "kernels/gemm/gemm.h"
 
@@ -84,10 +84,10 @@ Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
   if (activation == Activation::none) saved = Tensor();  // nothing of the output is needed then
   return record("linear", out, {w, x, bias},
                 [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) {
-    const Tensor dp = activation == Activation::none ? dc : activation_gradient(saved, dc, activation);
-    grads.add(0, [&] { return matmul(dp, x, false, true); });
-    grads.add(1, [&] { return matmul(w, dp, true, false); });
-    grads.add(2, [&] { return sum_columns(dp); });
+    const BiasedGradient dp = activation_bias_gradient(saved, dc, activation, grads.wants(2));
+    grads.add(0, [&] { return matmul(dp.dx, x, false, true); });
+    grads.add(1, [&] { return matmul(w, dp.dx, true, false); });
+    grads.add(2, dp.dbias);
   });
 }
 

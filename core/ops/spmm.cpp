@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ops/activation_dropout.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -122,7 +123,9 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool shared = a.values.shape().rank() == 1;
   return record("spmm", c, {a.values, b, bias},
                 [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) {
-    const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+    const bool matrix = dc.rank() == 2;
+    const BiasedGradient biased = activation_bias_gradient(kept_c, dc, kind, matrix && grads.wants(2));
+    const Tensor& dp = biased.dx;
     if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
     grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
       const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
@@ -130,7 +133,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
     });
     grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
     grads.add(2, [&] {
-      if (dp.rank() == 2) return sum_columns(dp);
+      if (matrix) return biased.dbias;
       const std::int64_t batch = dp.dim(0), m = dp.dim(1);
       return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
     });

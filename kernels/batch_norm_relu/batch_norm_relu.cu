@@ -3,9 +3,9 @@
 #include <type_traits>
 
 #include "kernels/batch_norm_relu/batch_norm_relu.h"
-#include "kernels/common/chunks.h"
 #include "kernels/common/pack.cuh"
 #include "kernels/common/reduce.cuh"
+#include "kernels/common/row_piece.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -28,24 +28,12 @@ struct Channel {
   __device__ A gradient(A x, A dy) const { return before_relu(x) <= A(0) ? A(0) : dy; }
 };
 
-// A block's channel and columns, from a flat grid; `begin` counts from the array's first element.
-struct Piece {
-  std::int64_t channel, begin;
-  int length;
-};
-
-__device__ __forceinline__ Piece piece_of(std::int64_t n, const Chunks& chunks) {
-  const std::int64_t channel = blockIdx.x / chunks.count;
-  const std::int64_t first = blockIdx.x % chunks.count * chunks.size;
-  return {channel, channel * n + first, static_cast<int>(min(chunks.size, n - first))};
-}
-
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     batch_norm_relu_kernel(std::int64_t n, const T* x, ChannelNorm<T> norm, T* y, Chunks chunks) {
   using A = wide_t<T>;
-  const Piece piece = piece_of(n, chunks);
-  const Channel<A> channel(norm, piece.channel);
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
 #pragma unroll 4
   for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
     auto pack = load_pack<kVector>(x + piece.begin + j);
@@ -62,8 +50,8 @@ __global__ void __launch_bounds__(kThreads)
                                    ChannelNorm<T> norm, Chunks chunks, wide_t<T>* __restrict__ partials) {
   using A = wide_t<T>;
   __shared__ A shared[2 * kWarp];
-  const Piece piece = piece_of(n, chunks);
-  const Channel<A> channel(norm, piece.channel);
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
   A sums[2] = {};
 #pragma unroll 4
   for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
@@ -88,12 +76,12 @@ __global__ void __launch_bounds__(kThreads)
     batch_norm_relu_dx_kernel(std::int64_t n, const T* x, const T* dy, ChannelNorm<T> norm, const wide_t<T>* dgain,
                               const wide_t<T>* dbias, T* dx, Chunks chunks) {
   using A = wide_t<T>;
-  const Piece piece = piece_of(n, chunks);
-  const Channel<A> channel(norm, piece.channel);
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
   const A share = A(1) / static_cast<A>(n);
   const bool frozen = dgain == nullptr;
-  const A mean_dz = frozen ? A(0) : dbias[piece.channel] * share;
-  const A slope = frozen ? A(0) : dgain[piece.channel] * share * channel.invstd;
+  const A mean_dz = frozen ? A(0) : dbias[piece.row] * share;
+  const A slope = frozen ? A(0) : dgain[piece.row] * share * channel.invstd;
 #pragma unroll 4
   for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
     const auto values = load_pack<kVector>(x + piece.begin + j);
