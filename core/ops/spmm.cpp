@@ -128,8 +128,11 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
              grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
-  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias))
-    return gelu(spmm(a, b, bias, Activation::none, pairs));
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) {
+    if (b.shape().rank() != 2) return gelu(spmm(a, b, bias, Activation::none, pairs));
+    require_bias("spmm", bias.defined() ? bias.data() : Tensor(), b.data(), a.topology->rows());
+    return activation_dropout(spmm(a, b, {}, Activation::none, pairs), bias, kind, 0, {});
+  }
 
   const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
   // Each operand is kept only for the gradient of the other.
