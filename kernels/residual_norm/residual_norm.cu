@@ -78,10 +78,9 @@ __global__ void __launch_bounds__(kForwardThreads, 2) residual_norm_kernel(const
   Pack<T, kVector> held[kSlots];
   A sums[1][kVector] = {};
 
-  const auto add_row = [&](std::int64_t row) {  // r of one row: made, written, summed
+  // r of one row: made, written, summed.
+  const auto add_row = [&](std::int64_t row, const Pack<T, kVector>& x, const Pack<T, kVector>& h) {
     const std::int64_t at = row * c.n + column;
-    const auto x = load_pack<kVector>(c.x + at);
-    const auto h = load_pack<kVector>(c.h + at);
     const A shift = c.h_bias == nullptr ? A(0) : c.h_bias[row];
     A values[kVector];
 #pragma unroll
@@ -113,13 +112,29 @@ __global__ void __launch_bounds__(kForwardThreads, 2) residual_norm_kernel(const
 
   if (inside) {
     if constexpr (kHeld > 0) {
+      // A load behind a store waits for it, the arrays might be one. So x first, all of it under way at once, into the
+      // registers that will hold r; then h, some rows at a time.
+      constexpr int kAhead = 4;
+      static_assert(kHeld % kAhead == 0);
+      const auto row_of = [&](int slot) { return slot * Layout::kRows + first_row; };
 #pragma unroll
-      for (int slot = 0; slot < kHeld; ++slot) {
-        const int row = slot * Layout::kRows + first_row;
-        if (row < c.f) held[slot] = add_row(row);
+      for (int slot = 0; slot < kHeld; ++slot)
+        if (row_of(slot) < c.f) held[slot] = load_pack<kVector>(c.x + std::int64_t{row_of(slot)} * c.n + column);
+#pragma unroll
+      for (int first = 0; first < kHeld; first += kAhead) {
+        Pack<T, kVector> h[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i)
+          if (row_of(first + i) < c.f) h[i] = load_pack<kVector>(c.h + std::int64_t{row_of(first + i)} * c.n + column);
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i)
+          if (row_of(first + i) < c.f) held[first + i] = add_row(row_of(first + i), held[first + i], h[i]);
       }
     } else {
-      for (std::int64_t row = first_row; row < c.f; row += Layout::kRows) add_row(row);
+      for (std::int64_t row = first_row; row < c.f; row += Layout::kRows) {
+        const std::int64_t at = row * c.n + column;
+        add_row(row, load_pack<kVector>(c.x + at), load_pack<kVector>(c.h + at));
+      }
     }
   }
   const A scale = A(1) / static_cast<A>(c.f);

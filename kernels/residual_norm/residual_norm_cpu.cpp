@@ -120,6 +120,7 @@ void residual_norm_gradient(CpuStream, const ResidualNormGradient<T>& c, void*) 
     }
     for (std::int64_t i = 0; i < c.f; ++i) {
       const std::int64_t at = i * c.n + first;
+#pragma omp simd  // also where dx is dr
       for (std::int64_t j = 0; j < width; ++j) {
         const A xhat = (static_cast<A>(c.r[at + j]) - mean[j]) * rstd[j];
         A dx = static_cast<A>(rstd[j] * (c.gain[i] * static_cast<A>(c.dy[at + j]) - sum_g[j] - xhat * sum_gx[j]));
