@@ -57,7 +57,8 @@ Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& con
 Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
   const auto project = [&](Linear& projection) {
-    return split_heads(projection.forward(x, context), num_sequences, options_.heads);  // [heads * batch, t, d / heads]
+    // [heads * batch, t, d / heads]; the bias is added where each number is moved anyway.
+    return split_heads(projection.product(x, context), projection.bias(context), num_sequences, options_.heads);
   };
   const Var q = project(query_);
   const Var k = project(key_);
