@@ -35,8 +35,8 @@ struct CpuModel {
 };
 
 /// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time kernels, which this project's follow;
-/// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98. The panel kernel on one H200: within 20 %
-/// of 9 of the 10 problems looked at (docs/kernels/spmm.md).
+/// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98. The panel kernel on one H200:
+/// within 20 % of 9 of the 10 problems looked at (docs/kernels/spmm.md).
 struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel
@@ -57,9 +57,9 @@ struct CudaModel {
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr int kMultiprocessors = 132;
 
-/// kernels/spmm_tensor on one H200 (132 multiprocessors), packing included: the ten shapes of docs/kernels/spmm_tensor.md at
-/// sparsities from 0.5 to 0.95 within 4 %. A block of 128 x 128 walks k in slabs of 64; a slab takes its products' time, or its
-/// entries' when they are many.
+/// kernels/spmm_tensor on one H200 (132 multiprocessors), packing included: the ten shapes of
+/// docs/kernels/spmm_tensor.md at sparsities from 0.5 to 0.95 within 4 %. A block of 128 x 128 walks k in slabs of 64;
+/// a slab takes its products' time, or its entries' when they are many.
 double spmm_tensor_seconds(double m, double k, double n, double nnz) {
   const double tiles = std::ceil(m / 128) * std::ceil(n / 128), slabs = std::ceil(k / 64);
   const double entries = nnz / (m * k) * 128 * 64;
