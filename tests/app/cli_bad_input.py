@@ -185,6 +185,9 @@ def mistyped_commands(check):
         done = lacuna(check.binary, *command, cwd=home)
         check.that(" ".join(command), done.returncode == 0 and done.stdout and not done.stderr, f"exit code {done.returncode}: {done.stderr}")
     check.that("commands", snapshot(home) == {}, "something was written")
+    sweep = home / "s.yaml"
+    sweep.write_text("name: s\nbase: x.yaml\ngrid: {seed: [1, 2]}\n")
+    check.refused("train of a sweep", lacuna(check.binary, "train", sweep, cwd=home), CONFIG, ["unknown key 'grid'", "lacuna sweep"], lines=None)
     return len(cases)
 
 
