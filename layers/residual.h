@@ -1,5 +1,5 @@
-// The residual stream of a pre-norm model, and a sublayer's output on its way into it. The addition waits for the norm that
-// follows, which does both in one op (core/ops/residual_norm.h).
+// The residual stream of a pre-norm model, and a sublayer's output on its way into it. The addition waits for the norm
+// that follows, which does both in one op (core/ops/residual_norm.h).
 #pragma once
 
 #include "layers/linear.h"
@@ -20,8 +20,8 @@ struct Residual {
   Pending pending = {};  ///< h undefined: nothing to add
 };
 
-/// The output of `layer` on x as something to be added, its bias and dropout left to the addition. The layer must have no
-/// activation: throws ValueError. Draws a key when training with p > 0.
+/// The output of `layer` on x as something to be added, its bias and dropout left to the addition. The layer must have
+/// no activation: throws ValueError. Draws a key when training with p > 0.
 Pending pending_output(Linear& layer, const Var& x, double p, ForwardContext& context);
 
 /// The sum itself, by separate ops: where no norm follows.

@@ -7,11 +7,12 @@
 namespace lacuna {
 
 /// dropout(activation(x + bias[row])):  x [m, n],  bias [m] or undefined  ->  [m, n]; one dtype, one device.
-/// The mask is that of dropout(., p, key); with p = 0 the key is not read. On the CPU the same bits as the separate ops give.
-/// The Var form takes x over: where nobody else holds it and the gradient needs no x (none, relu), it is overwritten.
+/// The mask is that of dropout(., p, key); with p = 0 the key is not read. On the CPU the same bits as the separate ops
+/// give. The Var form takes x over: where nobody else holds it and the gradient needs no x (none, relu), it is
+/// overwritten.
 /// Throws ShapeError, DtypeError, DeviceError, ValueError unless 0 <= p < 1.
-/// Gradients: dx = dropout(dy) * activation'(x + bias), dbias = sum_columns(dx), in one pass. Keeps the output for relu, x
-/// for gelu, nothing otherwise; no mask. docs/kernels/fusion.md counts the bytes.
+/// Gradients: dx = dropout(dy) * activation'(x + bias), dbias = sum_columns(dx), in one pass. Keeps the output for
+/// relu, x for gelu, nothing otherwise; no mask. docs/kernels/fusion.md counts the bytes.
 Tensor activation_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, RandomKey key);
 Var activation_dropout(Var x, const Var& bias, Activation activation, double p, RandomKey key);
 

@@ -1,7 +1,7 @@
 // Fused ops beside the separate ops that they replace, forward and backward, on the CPU or the first CUDA device.
 //   build-bench/benchmarks --benchmark_filter=fusion
-// Arguments: rows, columns. bytes_per_second counts what docs/kernels/fusion.md predicts that an op must move at least, so
-// on a GPU it is to be held against the memory's bandwidth; of a pair, compare the times.
+// Arguments: rows, columns. bytes_per_second counts what docs/kernels/fusion.md predicts that an op must move at least,
+// so on a GPU it is to be held against the memory's bandwidth; of a pair, compare the times.
 #include <benchmark/benchmark.h>
 
 #include <functional>

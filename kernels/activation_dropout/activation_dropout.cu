@@ -1,5 +1,5 @@
-// Bias + activation + dropout on CUDA: a block per (row, piece of its columns), so that the bias is read once a block and
-// its gradient is the sum of what the block wrote.
+// Bias + activation + dropout on CUDA: a block per (row, piece of its columns), so that the bias is read once a block
+// and its gradient is the sum of what the block wrote.
 #include <type_traits>
 
 #include "kernels/activation_dropout/activation_dropout.h"

@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t kPiece = 512;  // elements whose random words lie on the stack at a time
 
-// Calls f(begin, end, words) for pieces of row i; `words` are the mask's, from element `begin` on, when something is dropped.
+// Calls f(begin, end, words) for pieces of row i; `words` are the mask's, from element `begin` on, when something is
+// dropped.
 template <class F>
 void for_pieces(const DropoutRule& dropout, std::int64_t i, std::int64_t n, F&& f) {
   std::uint32_t words[kPiece];

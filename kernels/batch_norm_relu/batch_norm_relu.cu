@@ -1,5 +1,5 @@
-// Batch norm + ReLU on CUDA: a block per (channel, piece of its columns), packs of four numbers. The parameters' gradients
-// are summed in two stages, in a fixed order: no atomics.
+// Batch norm + ReLU on CUDA: a block per (channel, piece of its columns), packs of four numbers. The parameters'
+// gradients are summed in two stages, in a fixed order: no atomics.
 #include <type_traits>
 
 #include "kernels/batch_norm_relu/batch_norm_relu.h"
@@ -15,8 +15,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kSpan = kThreads * 4 * 4;  // columns per block where nothing is summed: four packs a thread
 
-// One channel's numbers. Before the ReLU the output is a fused multiply-add, spelled out: forward and backward must agree
-// on its sign, whatever the compiler makes of the code around it.
+// One channel's numbers. Before the ReLU the output is a fused multiply-add, spelled out: forward and backward must
+// agree on its sign, whatever the compiler makes of the code around it.
 template <class A>
 struct Channel {
   A mean, invstd, scale, shift;

@@ -1,5 +1,5 @@
-// Batch norm and ReLU in one: y = relu(gain * (x - mean) * invstd + bias) over the rows of a CNHW activation. Statistics are
-// those of kernels/batch_norm.
+// Batch norm and ReLU in one: y = relu(gain * (x - mean) * invstd + bias) over the rows of a CNHW activation.
+// Statistics are those of kernels/batch_norm.
 //   c: channels (rows)   n: columns (batch, height, width)   [c, n] arrays are contiguous
 //   T: stored type of activations   A = wide_t<T>: of everything else, all [c]
 #pragma once
@@ -28,8 +28,8 @@ void batch_norm_relu(CpuStream, std::int64_t c, std::int64_t n, const T* x, cons
 template <class T>
 void batch_norm_relu(CudaStream, std::int64_t c, std::int64_t n, const T* x, const ChannelNorm<T>& norm, T* y);
 
-/// With dz = dy where the output is positive, else 0 (the sign is computed again from x, as the forward pass did: it costs
-/// two operations and spares a read of y), and xhat = (x - mean) * invstd:
+/// With dz = dy where the output is positive, else 0 (the sign is computed again from x, as the forward pass did: it
+/// costs two operations and spares a read of y), and xhat = (x - mean) * invstd:
 ///   dgain = sum_j dz * xhat,  dbias = sum_j dz.   One pass over x and dy.
 template <class T>
 std::size_t batch_norm_relu_scratch_bytes(CpuStream, std::int64_t c, std::int64_t n);

@@ -1,5 +1,5 @@
-// On the CPU: one thread per channel, sums in double and in the order of kernels/batch_norm, so that the results are those of
-// the separate ops, bit for bit.
+// On the CPU: one thread per channel, sums in double and in the order of kernels/batch_norm, so that the results are
+// those of the separate ops, bit for bit.
 #include <bit>
 #include <cstdint>
 

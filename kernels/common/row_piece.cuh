@@ -1,4 +1,5 @@
-// A block's row and columns where a flat grid runs over (row, chunk of columns) of a contiguous matrix. Device code only.
+// A block's row and columns where a flat grid runs over (row, chunk of columns) of a contiguous matrix. Device code
+// only.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Three launches: how many targets count (n integers); loss and gradient of each column; the losses' mean. In the second a
-// block owns kColumns adjacent columns, so that a warp moves 32 neighbours of one row; its kSlices warps each hold every
-// kSlices-th class in registers.
+// Three launches: how many targets count (n integers); loss and gradient of each column; the losses' mean. In the
+// second a block owns kColumns adjacent columns, so that a warp moves 32 neighbours of one row; its kSlices warps each
+// hold every kSlices-th class in registers.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -35,8 +35,8 @@ __global__ void __launch_bounds__(kCountThreads)
   if (threadIdx.x == 0) counts[blockIdx.x] = count;
 }
 
-/// kKept * kSlices >= classes. losses[column], 0 where ignored, and the column of dlogits. No early return: every thread
-/// meets both barriers.
+/// kKept * kSlices >= classes. losses[column], 0 where ignored, and the column of dlogits. No early return: every
+/// thread meets both barriers.
 template <class T, int kKept>
 __global__ void __launch_bounds__(kColumns* kSlices)
     loss_gradient_kernel(Dense<const T> logits, const std::int32_t* targets, float label_smoothing,

@@ -5,8 +5,8 @@
 
 namespace lacuna::kernels {
 
-/// Drops elements first .. first + kVector - 1 of an array. With kVector 4 (the other choice is 1) first must be a multiple
-/// of 4: one draw serves all.
+/// Drops elements first .. first + kVector - 1 of an array. With kVector 4 (the other choice is 1) first must be a
+/// multiple of 4: one draw serves all.
 template <int kVector, class A>
 __device__ __forceinline__ void drop(A (&values)[kVector], std::int64_t first, const DropoutRule& rule) {
   if (!rule.active()) return;

@@ -24,8 +24,8 @@ struct BlockGrid {
   std::int64_t cols = 0;
 };
 
-/// y(o, i)[c, r] = x(o, i)[r, c], plus row_bias[o * rows + r] where there is one [outer * rows]; y is overwritten, x and y do
-/// not overlap.
+/// y(o, i)[c, r] = x(o, i)[r, c], plus row_bias[o * rows + r] where there is one [outer * rows]; y is overwritten, x
+/// and y do not overlap.
 template <class T>
 void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
                       const BlockLayout& y_layout, const wide_t<T>* row_bias = nullptr);

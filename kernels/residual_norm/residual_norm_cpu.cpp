@@ -1,5 +1,6 @@
-// On the CPU threads take blocks of adjacent columns; what a block touches is still in cache when it is normalised. Sums
-// are kept in double and in the order of kernels/layer_norm, so the results are those of the separate ops, bit for bit.
+// On the CPU threads take blocks of adjacent columns; what a block touches is still in cache when it is normalised.
+// Sums are kept in double and in the order of kernels/layer_norm, so the results are those of the separate ops, bit for
+// bit.
 #include <algorithm>
 #include <cmath>
 

@@ -47,7 +47,8 @@ OpCase make_case(const Shape& shape, Activation kind, double p, bool bias) {
 }
 
 TEST(ActivationDropout, Shapes) {
-  // Columns: packs of four and single ones; on CUDA one piece of a row and several, one sum of the bias's gradient and two.
+  // Columns: packs of four and single ones; on CUDA one piece of a row and several, one sum of the bias's gradient and
+  // two.
   for (const Shape& shape : std::vector<Shape>{{1, 9}, {3, 8}, {5, 33}, {2, 4104}, {3, 4099}, {200, 12}, {3, 0}}) {
     for (const Activation kind : {Activation::none, Activation::relu, Activation::gelu})
       for (const double p : {0.0, 0.25}) check(make_case(shape, kind, p, true));

@@ -96,7 +96,8 @@ TEST(BatchNormRelu, SameBitsAsTheSeparateOps) {
   }
 }
 
-// The sign is computed twice, in forward and in backward: where the output is 0, so must the gradient be, on each backend.
+// The sign is computed twice, in forward and in backward: where the output is 0, so must the gradient be, on each
+// backend.
 TEST(BatchNormRelu, TheGradientFollowsTheOutputsSign) {
   for (const Device device : devices()) {
     const auto on_device = [&](const Tensor& t) { return Var(t.to(DType::f32).to(device), true); };

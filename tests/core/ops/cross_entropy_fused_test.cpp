@@ -63,7 +63,8 @@ TEST(CrossEntropyFused, IsTheTwoPasses) {
           backward(loss, Tensor::full({}, dloss, DType::f32, device));
           SCOPED_TRACE(to_string(shape) + " on " + to_string(device) + " smoothing " + std::to_string(smoothing));
           EXPECT_TRUE(equal_bits(x.data(), logits));  // x is held here: not overwritten
-          // The device's lse is summed in another order: some ulp of numbers up to 11, which few columns do not average.
+          // The device's lse is summed in another order: some ulp of numbers up to 11, which few columns do not
+          // average.
           if (device.is_cpu()) {
             EXPECT_TRUE(equal_bits(loss.data(), expected.loss));
           } else {

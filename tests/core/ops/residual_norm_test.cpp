@@ -66,8 +66,8 @@ OpCase make_case(std::int64_t f, std::int64_t n, double p, bool h_bias, Seen see
 }
 
 TEST(ResidualNorm, Shapes) {
-  // Rows: each number that the CUDA kernels hold, and more than any holds. Columns: packs of four and single ones; below,
-  // at and past a block, and more blocks than the gradient has.
+  // Rows: each number that the CUDA kernels hold, and more than any holds. Columns: packs of four and single ones;
+  // below, at and past a block, and more blocks than the gradient has.
   for (const auto& [f, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{9, 1},
                                                                                {3, 4},
                                                                                {5, 7},
