@@ -17,7 +17,8 @@ Tensor matmul_wide(const Tensor& a, const Tensor& b, bool transpose_a = false, b
 
 /// activation(w x + bias[row]):  w [m, k],  x [k, n],  bias [m] (f32 beside bf16) or undefined  ->  [m, n].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: with dp = dc * activation'(p),
-/// dw = dp x^T, in f32 for bf16 (matmul_wide);  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps its input, so it is not fused then.
+/// dw = dp x^T, in f32 for bf16 (matmul_wide);  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps the product,
+/// and bias and gelu are one op after it.
 Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias = {}, Activation activation = Activation::none);
 Var linear(const Var& w, const Var& x, const Var& bias = {}, Activation activation = Activation::none);
 

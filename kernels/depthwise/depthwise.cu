@@ -6,6 +6,8 @@
 #include "kernels/common/chunks.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/pointwise/activation.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
@@ -54,11 +56,17 @@ __device__ __forceinline__ Triple load_triple(const T* image, const Window& wind
   return triple;
 }
 
+// What is stored of a sum.
+template <bool kRelu>
+__device__ __forceinline__ float finished(float sum, float shift) {
+  return kRelu ? relu(sum + shift) : sum + shift;
+}
+
 // kFlip: with the filter turned by half a turn, which makes the forward pass its own input gradient at stride 1.
-template <int kStride, int kRows, bool kFlip, class T>
+template <int kStride, int kRows, bool kFlip, bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
     depthwise3x3_kernel(Window window, unsigned strips, unsigned blocks_per_channel, const float* __restrict__ w,
-                        const T* __restrict__ x, T* __restrict__ y) {
+                        const T* __restrict__ x, T* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= strips) return;
@@ -82,15 +90,17 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   T* out = y + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
+  const float shift = bias == nullptr ? 0.0f : __ldg(bias + channel);
 #pragma unroll
   for (int o = 0; o < kRows; ++o)
-    if (strip.y + o < window.out_height) out[std::int64_t{strip.y + o} * window.out_width] = static_cast<T>(sums[o]);
+    if (strip.y + o < window.out_height)
+      out[std::int64_t{strip.y + o} * window.out_width] = static_cast<T>(finished<kRelu>(sums[o], shift));
 }
 
-template <class T>
+template <bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
     depthwise_kernel(Window window, unsigned blocks_per_channel, const float* __restrict__ w, const T* __restrict__ x,
-                     T* __restrict__ y) {
+                     T* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= window.out_size()) return;
@@ -106,7 +116,8 @@ __global__ void __launch_bounds__(kThreads)
       if (ix >= 0 && ix < window.width) sum += filter[ky * window.kernel + kx] * image[iy * window.width + ix];
     }
   }
-  y[channel * window.out_size() + index] = static_cast<T>(sum);
+  const float shift = bias == nullptr ? 0.0f : __ldg(bias + channel);
+  y[channel * window.out_size() + index] = static_cast<T>(finished<kRelu>(sum, shift));
 }
 
 // A thread per input pixel gathers from the outputs that read it. kKernel = 0: the window's sizes.
@@ -217,15 +228,16 @@ auto with_strips(const Window& window, F&& launch) {
   return window.stride == 1 ? with_rows(integral_constant<int, 1>{}) : with_rows(integral_constant<int, 2>{});
 }
 
-template <bool kFlip, class T>
-void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y) {
+template <bool kFlip, bool kRelu, class T>
+void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
+                 const float* bias) {
   with_strips(window, [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
     const std::int64_t strips = num_strips<kRows>(window);
     const unsigned blocks = blocks_for(strips);
-    depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip>
+    depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip, kRelu>
         <<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
-            window, static_cast<unsigned>(strips), blocks, w, x, y);
+            window, static_cast<unsigned>(strips), blocks, w, x, y, bias);
   });
   LACUNA_CUDA_LAUNCHED("depthwise3x3");
 }
@@ -237,16 +249,28 @@ Chunks dw_chunks(CudaStream stream, std::int64_t channels, const Window& window)
   });
 }
 
+template <bool kRelu, class T>
+void launch_depthwise(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
+                      const float* bias) {
+  if (is_fast(window)) return launch_fast<false, kRelu>(stream, channels, window, w, x, y, bias);
+  const unsigned blocks = blocks_for(window.out_size());
+  depthwise_kernel<kRelu><<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
+      window, blocks, w, x, y, bias);
+  LACUNA_CUDA_LAUNCHED("depthwise");
+}
+
 }  // namespace
 
 template <class T>
-void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y) {
+void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue) {
   if (channels == 0 || window.out_size() == 0) return;
-  if (is_fast(window)) return launch_fast<false>(stream, channels, window, w, x, y);
-  const unsigned blocks = blocks_for(window.out_size());
-  depthwise_kernel<<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(window, blocks,
-                                                                                                        w, x, y);
-  LACUNA_CUDA_LAUNCHED("depthwise");
+  if (epilogue.activation == Activation::relu)
+    return launch_depthwise<true>(stream, channels, window, w, x, y, epilogue.bias);
+  launch_depthwise<false>(stream, channels, window, w, x, y, epilogue.bias);
+  if (epilogue.activation == Activation::none) return;
+  const Dense<T> out{y, channels, window.out_size(), window.out_size()};  // gelu: no model has it here
+  apply_epilogue<T>(stream, {y, out.rows, out.cols, out.ld}, {nullptr, epilogue.activation}, out);
 }
 
 template <class T>
@@ -257,7 +281,7 @@ void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window
     // At stride 1 the adjoint is a convolution of dy with the turned filter and padding k - 1 - padding.
     const Window adjoint{window.batch, window.out_height, window.out_width, window.height, window.width, 3, 1,
                          2 - window.padding};
-    return launch_fast<true>(stream, channels, adjoint, w, dy, dx);
+    return launch_fast<true, false>(stream, channels, adjoint, w, dy, dx, nullptr);
   }
   const unsigned blocks = blocks_for(window.size());
   const auto grid = static_cast<unsigned>(channels * blocks);
@@ -299,7 +323,8 @@ void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window
 }
 
 #define LACUNA_INSTANTIATE(T)                                                                         \
-  template void depthwise<T>(CudaStream, std::int64_t, const Window&, const float*, const T*, T*);    \
+  template void depthwise<T>(CudaStream, std::int64_t, const Window&, const float*, const T*, T*,     \
+                             const Epilogue<const float>&);                                           \
   template void depthwise_dx<T>(CudaStream, std::int64_t, const Window&, const float*, const T*, T*); \
   template std::size_t depthwise_dw_scratch_bytes<T>(CudaStream, std::int64_t, const Window&);        \
   template void depthwise_dw<T>(CudaStream, std::int64_t, const Window&, const T*, const T*, float*, void*);

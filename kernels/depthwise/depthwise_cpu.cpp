@@ -5,6 +5,7 @@
 #include "kernels/common/add_into.h"
 #include "kernels/common/parallel.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/pointwise/activation.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -32,7 +33,8 @@ void for_row_pairs(const Window& window, F&& f) {
 }  // namespace
 
 template <class T>
-void depthwise(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y) {
+void depthwise(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue) {
   const std::int64_t stride = window.stride;
 #pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
@@ -48,6 +50,13 @@ void depthwise(CpuStream, std::int64_t channels, const Window& window, const acc
           for (std::int64_t ox = begin; ox < end; ++ox) sums[yi + ox] += weight * in[xi + ox * stride];
         }
       });
+      // While the channel is in cache.
+      const acc_t<T> shift = epilogue.bias == nullptr ? acc_t<T>(0) : epilogue.bias[channel];
+      if (epilogue.activation == Activation::relu) {
+        for (std::int64_t i = 0; i < window.out_size(); ++i) sums[i] = relu(sums[i] + shift);
+      } else if (epilogue.activation != Activation::none || epilogue.bias != nullptr) {
+        for (std::int64_t i = 0; i < window.out_size(); ++i) sums[i] = activate(epilogue.activation, sums[i] + shift);
+      }
     });
   }
 }
@@ -106,7 +115,8 @@ void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const 
 }
 
 #define LACUNA_INSTANTIATE(T)                                                                           \
-  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const acc_t<T>*, const T*, T*);    \
+  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const acc_t<T>*, const T*, T*,     \
+                             const Epilogue<const acc_t<T>>&);                                          \
   template void depthwise_dx<T>(CpuStream, std::int64_t, const Window&, const acc_t<T>*, const T*, T*); \
   template std::size_t depthwise_dw_scratch_bytes<T>(CpuStream, std::int64_t, const Window&);           \
   template void depthwise_dw<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, acc_t<T>*, void*);

@@ -11,7 +11,8 @@ constexpr int kTileRows = 8;  // rows of a tile that the block moves at a time
 template <class T>
 __global__ void __launch_bounds__(kTile* kTileRows)
     transpose_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const T* __restrict__ x,
-                     BlockLayout x_layout, T* __restrict__ y, BlockLayout y_layout) {
+                     BlockLayout x_layout, T* __restrict__ y, BlockLayout y_layout,
+                     const float* __restrict__ row_bias) {
   __shared__ T tile[kTile][kTile + 1];  // the extra column spreads a column over all banks
   const unsigned block = blockIdx.x / (row_tiles * col_tiles);
   const unsigned position = blockIdx.x % (row_tiles * col_tiles);
@@ -21,11 +22,15 @@ __global__ void __launch_bounds__(kTile* kTileRows)
   const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
   x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
   y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
+  if (row_bias != nullptr) row_bias += outer * grid.rows;
 #pragma unroll
   for (int i = threadIdx.y; i < kTile; i += kTileRows) {
     const std::int64_t r = first_row + i;
     const std::int64_t c = first_col + threadIdx.x;
-    if (r < grid.rows && c < grid.cols) tile[i][threadIdx.x] = x[r * x_layout.ld + c];
+    if (r < grid.rows && c < grid.cols) {
+      const T value = x[r * x_layout.ld + c];
+      tile[i][threadIdx.x] = row_bias == nullptr ? value : static_cast<T>(static_cast<float>(value) + row_bias[r]);
+    }
   }
   __syncthreads();
 #pragma unroll
@@ -52,13 +57,13 @@ __global__ void __launch_bounds__(kCopyThreads) copy_matrix_kernel(Dense<const T
 
 template <class T>
 void transpose_blocks(CudaStream stream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
-                      const BlockLayout& y_layout) {
+                      const BlockLayout& y_layout, const wide_t<T>* row_bias) {
   const std::int64_t row_tiles = (grid.rows + kTile - 1) / kTile;
   const std::int64_t col_tiles = (grid.cols + kTile - 1) / kTile;
   const std::int64_t blocks = grid.outer * grid.inner * row_tiles * col_tiles;
   if (blocks == 0) return;
   transpose_kernel<<<static_cast<unsigned>(blocks), dim3(kTile, kTileRows), 0, (cudaStream_t)stream.handle>>>(
-      grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout);
+      grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout, row_bias);
   LACUNA_CUDA_LAUNCHED("transpose_blocks");
 }
 
@@ -73,7 +78,7 @@ void copy_matrix(CudaStream stream, const Dense<const T>& x, const Dense<T>& y) 
 
 #define LACUNA_INSTANTIATE(T)                                                                       \
   template void transpose_blocks<T>(CudaStream, const BlockGrid&, const T*, const BlockLayout&, T*, \
-                                    const BlockLayout&);                                            \
+                                    const BlockLayout&, const float*);                              \
   template void copy_matrix<T>(CudaStream, const Dense<const T>&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(Bf16)
