@@ -61,7 +61,7 @@ Forward forward(const Tensor& logits, const Tensor& targets, double label_smooth
 Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Forward& saved,
                 const Tensor& dloss) {
   const OpScope scope("cross_entropy_gradient");
-  const Tensor dlogits = Tensor::empty_like(logits);
+  const Tensor dlogits = reuse_or_empty(logits);  // over the logits, where the tape alone holds them
   visit_float("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::cross_entropy_gradient<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
@@ -82,8 +82,9 @@ Var cross_entropy(const Var& logits, const Tensor& targets, double label_smoothi
   const Tensor loss = saved.loss;
   saved.loss = Tensor();
   return record("cross_entropy", loss, {logits},
-                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) {
+                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) mutable {
     grads.add(0, [&] { return gradient(logits, targets, label_smoothing, saved, dloss); });
+    logits = Tensor();
   });
 }
 

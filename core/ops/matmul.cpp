@@ -46,11 +46,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 
 Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
   return record("matmul", matmul(a.data(), b.data(), transpose_a, transpose_b), {a, b},
-                [a = a.data(), b = b.data(), transpose_a, transpose_b](const Tensor& dc, Grads& grads) {
+                [a = a.data(), b = b.data(), transpose_a, transpose_b](const Tensor& dc, Grads& grads) mutable {
     // c = op(a) op(b):  d op(a) = dc op(b)^T,  d op(b) = op(a)^T dc; transposed once more where the operand was.
     grads.add(0, [&] {
       return transpose_a ? matmul(b, dc, transpose_b, true) : matmul(dc, b, false, !transpose_b);
     });
+    b = Tensor();  // used up: gone before db needs its memory
     grads.add(1, [&] {
       return transpose_b ? matmul(dc, a, true, transpose_a) : matmul(a, dc, !transpose_a, false);
     });
@@ -83,9 +84,11 @@ Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
   const Tensor out = keep_input ? gelu(saved) : saved;
   if (activation == Activation::none) saved = Tensor();  // nothing of the output is needed then
   return record("linear", out, {w, x, bias},
-                [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) {
-    const Tensor dp = activation == Activation::none ? dc : activation_gradient(saved, dc, activation);
+                [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) mutable {
+    const Tensor dp = activation_gradient_over(saved, dc, activation);
+    saved = Tensor();
     grads.add(0, [&] { return matmul(dp, x, false, true); });
+    x = Tensor();  // used up: gone before dx needs its memory
     grads.add(1, [&] { return matmul(w, dp, true, false); });
     grads.add(2, [&] { return sum_columns(dp); });
   });
