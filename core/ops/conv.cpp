@@ -212,9 +212,9 @@ Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image,
   const Convolution conv = plan(w.data(), x.data(), bias_data, image, spec, unfolded_bytes);
   if (is_pointwise(spec)) return linear(w, x, bias);
   return record("conv2d", conv2d(w.data(), x.data(), bias_data, image, spec, unfolded_bytes), {w, x, bias},
-                [w = w.data(), x = x.data(), conv](const Tensor& dy, Grads& grads) mutable {
+                [w = w.data(), x = w.requires_grad() ? x.data() : Tensor(), shape = x.shape(), conv](const Tensor& dy,
+                                                                                                     Grads& grads) mutable {
     grads.add(0, [&] { return conv2d_dw(conv, w, x, dy); });
-    const Shape shape = x.shape();
     x = Tensor();  // used up: gone before dx needs its memory
     grads.add(1, [&] { return conv2d_dx(conv, w, shape, dy); });
     grads.add(2, [&] { return sum_columns(dy); });
@@ -234,9 +234,10 @@ Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& imag
 
 Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const ConvSpec& spec) {
   return record("depthwise_conv2d", depthwise_conv2d(w.data(), x.data(), image, spec), {w, x},
-                [w = w.data(), x = x.data(), window = window_of(image, spec)](const Tensor& dy, Grads& grads) mutable {
+                [w = w.data(), x = w.requires_grad() ? x.data() : Tensor(), shape = x.shape(),
+                 window = window_of(image, spec)](const Tensor& dy, Grads& grads) mutable {
     const OpScope scope("depthwise_conv2d gradient");
-    const std::int64_t channels = x.dim(0);
+    const std::int64_t channels = shape[0];
     grads.add(0, [&] {
       const Tensor dw = Tensor::empty_like(w);
       const Tensor scratch = scratch_for("depthwise_conv2d", x, [&](auto stream, auto zero) {
@@ -248,7 +249,6 @@ Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const 
       });
       return dw;
     });
-    const Shape shape = x.shape();
     x = Tensor();  // used up: gone before dx needs its memory
     grads.add(1, [&] {
       const Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());

@@ -29,6 +29,9 @@ void check_matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool trans
 
 bool records(const Var& v) { return v.defined() && v.requires_grad(); }
 
+/// Only `other`'s gradient reads `operand`.
+Tensor kept_for(const Var& other, const Var& operand) { return records(other) ? operand.data() : Tensor(); }
+
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
@@ -46,7 +49,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 
 Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
   return record("matmul", matmul(a.data(), b.data(), transpose_a, transpose_b), {a, b},
-                [a = a.data(), b = b.data(), transpose_a, transpose_b](const Tensor& dc, Grads& grads) mutable {
+                [a = kept_for(b, a), b = kept_for(a, b), transpose_a, transpose_b](const Tensor& dc, Grads& grads) mutable {
     // c = op(a) op(b):  d op(a) = dc op(b)^T,  d op(b) = op(a)^T dc; transposed once more where the operand was.
     grads.add(0, [&] {
       return transpose_a ? matmul(b, dc, transpose_b, true) : matmul(dc, b, false, !transpose_b);
@@ -84,7 +87,7 @@ Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
   const Tensor out = keep_input ? gelu(saved) : saved;
   if (activation == Activation::none) saved = Tensor();  // nothing of the output is needed then
   return record("linear", out, {w, x, bias},
-                [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) mutable {
+                [w = kept_for(x, w), x = kept_for(w, x), saved, activation](const Tensor& dc, Grads& grads) mutable {
     const Tensor dp = activation_gradient_over(saved, dc, activation);
     saved = Tensor();
     grads.add(0, [&] { return matmul(dp, x, false, true); });

@@ -85,7 +85,8 @@ struct Saved {
   std::vector<Tensor> probabilities;
 };
 
-void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
+/// Lets go of each pattern's probabilities once they are used.
+void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   OpScope scope("sparse_attention_backward");
   const Attention& attention = saved.attention;
   const bool wants_q = grads.wants(0), wants_k = grads.wants(1), wants_v = grads.wants(2);
@@ -94,7 +95,7 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{saved.probabilities[g], pattern};
+    const SparseTensor p{std::move(saved.probabilities[g]), pattern};
     const Tensor d = attention.group(dout, g);
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
@@ -126,7 +127,7 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
   const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();
   const Tensor out = forward(saved.q, saved.k, saved.v, saved.attention, recording ? &saved.probabilities : nullptr);
   return record("sparse_attention", out, {q, k, v},
-                [saved = std::move(saved)](const Tensor& dout, Grads& grads) { backward(saved, dout, grads); });
+                [saved = std::move(saved)](const Tensor& dout, Grads& grads) mutable { backward(saved, dout, grads); });
 }
 
 }  // namespace lacuna
