@@ -46,8 +46,11 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Ini
 }
 
 Var BatchNorm::forward(const Var& x, ForwardContext& context) {
-  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
-                           options_.momentum, options_.eps);
+  // The op moves the running statistics of a training pass along; a second run of that pass moves copies.
+  const Tensor mean = context.recomputing ? running_mean_.clone() : running_mean_;
+  const Tensor var = context.recomputing ? running_var_.clone() : running_var_;
+  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), mean, var, context.training, options_.momentum,
+                           options_.eps);
   return options_.relu ? relu(y) : y;
 }
 

@@ -6,6 +6,7 @@
 #include "core/ops/pointwise.h"
 #include "layers/dropout.h"
 #include "layers/multiply.h"
+#include "layers/recompute.h"
 #include "layers/shapes.h"
 
 namespace lacuna {
@@ -44,10 +45,11 @@ TransformerBlock::TransformerBlock(const TransformerConfig& config, AttentionPat
       feed_forward_(add_child<FeedForward>("feed_forward", feed_forward_options(config), init)) {}
 
 Var TransformerBlock::forward(const Var& x, ForwardContext& context) {
-  const Var attended = attention_.forward(attention_norm_.forward(x, context), context);
-  const Var middle = add(x, dropout(attended, dropout_, context));
-  const Var fed = feed_forward_.forward(feed_forward_norm_.forward(middle, context), context);
-  return add(middle, dropout(fed, dropout_, context));
+  // Nested, so that no sublayer's output outlives its sum.
+  const Var middle =
+      add(x, dropout(attention_.forward(attention_norm_.forward(x, context), context), dropout_, context));
+  return add(middle, dropout(feed_forward_.forward(feed_forward_norm_.forward(middle, context), context), dropout_,
+                             context));
 }
 
 Shape TransformerBlock::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -83,14 +85,14 @@ Transformer::Transformer(const TransformerConfig& config, Init init) : config_(c
 
 Var Transformer::forward(const Var& x, ForwardContext& context) {
   Var y = dropout(embedding_->forward(x, context), config_.dropout.residual, context);
-  y = blocks_->forward(y, context);
+  y = forward_blocks(*blocks_, config_.recompute, y, context);
   y = norm_->forward(y, context);
   return output_ ? output_->forward(y, context) : multiply(embedding_->tokens(), y, {}, Activation::none, context);
 }
 
 Shape Transformer::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   Shape y = embedding_->plan(shape, join_path(prefix, "embedding"), lines);
-  y = blocks_->plan(y, join_path(prefix, "blocks"), lines);
+  y = plan_blocks(*blocks_, config_.recompute, y, join_path(prefix, "blocks"), lines);
   y = norm_->plan(y, join_path(prefix, "norm"), lines);
   if (output_) return output_->plan(y, join_path(prefix, "output"), lines);
   lines.push_back(plan_multiply(embedding_->tokens(), join_path(prefix, "output"), "linear",
