@@ -79,6 +79,10 @@ std::unique_ptr<Trainer> make_trainer(Session& session) {
   }
 }
 
+int num_slots(const RunConfig& config) {
+  return make_optimizer(config.optimizer)->num_slots() + (config.training.ema_decay > 0 ? 1 : 0);
+}
+
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config) {
   const std::unique_ptr<Optimizer> optimizer = make_optimizer(config.optimizer);
   TrainingBytes bytes;

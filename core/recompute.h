@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "core/record_pair.h"
 #include "core/var.h"
 
 namespace lacuna {
@@ -20,5 +21,9 @@ using RecomputedFunction = std::function<Var(const std::vector<Var>& inputs, boo
 /// Gradients: of the inputs and of all leaves, bit for bit those of fn on the tape where each input is read by nothing else.
 /// Throws what fn throws; a throw in backward leaves the gradients of leaves as far as they came.
 Var recompute(const std::vector<Var>& inputs, RecomputedFunction fn);
+
+/// The same for a function with two results.
+using RecomputedPair = std::function<VarPair(const std::vector<Var>& inputs, bool again)>;
+VarPair recompute_pair(const std::vector<Var>& inputs, RecomputedPair fn);
 
 }  // namespace lacuna

@@ -1,13 +1,20 @@
 // Blocks whose activations are computed again in backward instead of being kept.
 #pragma once
 
+#include <functional>
+
 #include "layers/module_list.h"
+#include "layers/residual.h"
 
 namespace lacuna {
 
 /// block.forward(x, context); when training, only x is kept, and backward runs the block again with the same random numbers
 /// (core/recompute.h). Buffers change in the first run alone. The block must outlive the tape.
 Var forward_recomputed(Module& block, const Var& x, ForwardContext& context);
+
+/// The same for a block on a residual stream, which must leave something pending: the stream and what is pending are kept.
+using ResidualFunction = std::function<Residual(Residual x, ForwardContext& context)>;
+Residual forward_recomputed(const ResidualFunction& block, Residual x, ForwardContext& context);
 
 /// Blocks one after another, recomputed or not.
 template <class M>

@@ -29,6 +29,10 @@ std::int64_t Adafactor::state_numel(const Parameter& p) const {
   return second + (config_.beta1 > 0 ? p.nnz() : 0);
 }
 
+int Adafactor::num_slots() const {
+  return (config_.factored == Factored::none ? 1 : 0) + (config_.beta1 > 0 ? 1 : 0);
+}
+
 void Adafactor::update(Parameter& p, const UpdateInputs& in) const {
   if (!p.grad().defined()) return;
   const double t = static_cast<double>(in.step + 1);

@@ -20,6 +20,7 @@ class Adafactor : public Optimizer {
   void update(Parameter& parameter, const UpdateInputs& inputs) const override;
   double peak_lr() const override { return config_.lr; }
   std::int64_t state_numel(const Parameter& parameter) const override;
+  int num_slots() const override;
 
  private:
   bool factors(const Parameter& parameter) const;

@@ -27,7 +27,8 @@ class Sgd : public Optimizer {
     sgd_update(p.value(), p.grad(), momentum, step, in.guard);
   }
   double peak_lr() const override { return config_.lr; }
-  std::int64_t state_numel(const Parameter& p) const override { return config_.momentum != 0 ? p.nnz() : 0; }
+  std::int64_t state_numel(const Parameter& p) const override { return num_slots() * p.nnz(); }
+  int num_slots() const override { return config_.momentum != 0 ? 1 : 0; }
 
  private:
   SgdConfig config_;
@@ -45,7 +46,8 @@ class AdamLike : public Optimizer {
     adam_update(p.value(), p.grad(), slot(p, "adam_m"), slot(p, "adam_v"), step, in.guard);
   }
   double peak_lr() const override { return config_.lr; }
-  std::int64_t state_numel(const Parameter& p) const override { return 2 * p.nnz(); }
+  std::int64_t state_numel(const Parameter& p) const override { return num_slots() * p.nnz(); }
+  int num_slots() const override { return 2; }
 
  private:
   Config config_;

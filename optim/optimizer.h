@@ -25,6 +25,8 @@ class Optimizer {
   virtual double peak_lr() const = 0;
   /// Numbers kept beside this parameter's value and gradient: 0 SGD, one per weight with momentum, two Adam.
   virtual std::int64_t state_numel(const Parameter& parameter) const = 0;
+  /// Of these, whole arrays laid out as a matrix's value; Adafactor's means of rows and columns are not among them.
+  virtual int num_slots() const = 0;
 };
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerConfig& config);
