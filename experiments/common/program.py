@@ -95,7 +95,8 @@ class Pool:
         code = process.wait()
         with self.lock:
             self.processes.discard(process)
-        return code
+        # Stopped before it had come so far as to catch the signal: nothing to save, nothing lost.
+        return INTERRUPTED if self.stopped.is_set() and code == -signal.SIGTERM else code
 
     def run(self, jobs, work):
         """work(job, environment) for every job, in order of the list; from worker threads."""
