@@ -59,7 +59,7 @@ def width_runs(options, seeds, device):
                                  "training.batch_size": 4, "data.valid_fraction": 0.2, "data.num_workers": 1, "threads": 1,
                                  "training.checkpoint_every": 0})
             if run.tags["method"] != "dense":
-                run.settings["pruning"] = {**run.settings["pruning"], "begin_step": 0, "end_step": 2, "frequency": 1}
+                run.settings["pruning"] = {**run.settings["pruning"], "begin_step": 0, "end_step": 1, "frequency": 1}
         yield run
 
 
