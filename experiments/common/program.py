@@ -49,6 +49,12 @@ def machine(lacuna):
     return [line for line in done.stdout.splitlines() if line and line != "all good"]
 
 
+def data_directory(given):
+    """As the program is told it, which runs in the repository: relative where it lies below, so that results name no machine's paths."""
+    path = os.path.abspath(given)
+    return pathlib.Path(os.path.relpath(path, ROOT) if path.startswith(f"{ROOT}{os.sep}") else path)
+
+
 def processor():
     """The processor's name, '' where the system does not say."""
     try:

@@ -117,7 +117,8 @@ def methods_section(page, e, records):
                 methods)
 
 
-def widths_section(page, records):
+def widths_section(page, records, note):
+    """Wider and sparser beside narrower and dense: accuracy, FLOPs, bytes."""
     key, scale, lower, decimals, name = quality_of(records)
     rows, points = [], {}
     for (method, sparsity, width), group in groups_of(records).items():
@@ -126,8 +127,7 @@ def widths_section(page, records):
                      plus_minus([r[key] for r in group], scale, decimals), f"{flops / 1e6:.0f} M", f"{state / 2**20:.1f} MiB"])
         mean, deviation = mean_and_deviation([r[key] for r in group])
         points.setdefault("dense" if not sparsity else method, []).append((flops / 1e6, scale * mean, scale * (deviation or 0)))
-    page.text("1.8 wide at 90 % sparsity holds as many numbers (1.16 M) as 0.6 wide does dense; 1.4 wide, dense (6.3 M), is the partner that "
-              "the paper found equal in accuracy (section VII).")
+    page.text(note)
     page.table(["network", "runs", name, "FLOPs forward, one image", "state"], rows)
     page.charts([lines("Accuracy against cost", "MFLOPs of a forward pass, one image", name, list(points.items()), log_x=True)], points)
 
@@ -168,8 +168,8 @@ def write(out, listed, runs, command):
         page.heading(e.title)
         length = f"{e.steps / e.steps_per_epoch:g} epochs ({e.steps} steps)" if e.steps_per_epoch else f"{e.steps} steps"
         page.text(f"`{e.base}`, {length}, distribution `{e.distribution}`; {sum(r['finished'] for r in of_it)} of {len(of_it)} runs.")
-        if e.kind == "widths":
-            widths_section(page, of_it)
+        if e.widths:
+            widths_section(page, of_it, e.note)
             continue
         methods_section(page, e, of_it)
         _, scale, lower, decimals, _ = quality_of(of_it)

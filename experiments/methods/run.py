@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sparse training methods compared: trains every method at every sparsity over several seeds, and writes one page of results.
 
-    python3 experiments/methods/run.py --preset budget --gpus 0,1 --data datasets
-    python3 experiments/methods/run.py --preset cpu --jobs 2 --data datasets
+    python3 experiments/methods/run.py --preset budget --data datasets   # 25 minutes of one GPU
+    python3 experiments/methods/run.py --preset cpu --data datasets      # minutes of two CPU cores
 
 The same command again skips what is finished and goes on with what was stopped. See README.md beside this file.
 """
@@ -16,33 +16,33 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from common.program import INTERRUPTED, ROOT, Pool, find_lacuna  # noqa: E402
+from common.program import INTERRUPTED, ROOT, Pool, data_directory, find_lacuna  # noqa: E402
 from common.single_runs import check  # noqa: E402
 from methods import results  # noqa: E402
 from methods.runs import experiments, runs_of  # noqa: E402
 
 PRESETS = {  # seeds, seconds
     "full": ((1, 2, 3), None),
-    "budget": ((1,), 500),
+    "budget": ((1,), 1500),
     "cpu": ((1, 2, 3), None),
-    "test": ((1, 2), None),
+    "smoke": ((1, 2), None),
 }
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="full, budget (500 s on two GPUs), cpu; test: seconds")
+    parser.add_argument("--preset", choices=PRESETS, default="full", help="full: hours; budget: 25 minutes of one GPU; cpu: minutes of two cores; smoke: seconds, no results")
     parser.add_argument("--budget", action="store_const", const="budget", dest="preset", help="the same as --preset budget")
     parser.add_argument("--gpus", help="numbers of the GPUs, such as 0,1; one run on each at a time (default: 0; none for cpu)")
     parser.add_argument("--per-gpu", type=int, default=1, help="runs side by side on each GPU; times then mean nothing")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side on CPUs, one thread each")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="runs side by side on CPUs, one thread each (default: 2)")
     parser.add_argument("--seeds", help="such as 1,2,3")
     parser.add_argument("--epochs", type=float, help="passes of the image runs")
     parser.add_argument("--steps", type=int, help="steps of the text runs")
     parser.add_argument("--only", action="append", default=[], help="glob over run names, such as 'cifar10_rigl_*'; may repeat")
     parser.add_argument("--data", default=os.environ.get("LACUNA_DATA_DIR", "datasets"), help="directory of the data sets")
     parser.add_argument("--out", help="directory of runs and results (default: runs/methods-<preset>)")
-    parser.add_argument("--time-limit", type=float, help="seconds after which runs are stopped, to go on later (budget: 500)")
+    parser.add_argument("--time-limit", type=float, help="seconds after which runs are stopped, to go on later (budget: 1500)")
     parser.add_argument("--lacuna", help="path of the program")
     parser.add_argument("--dry-run", action="store_true", help="check every run's config, list the runs, train nothing")
     options = parser.parse_args(arguments)
@@ -53,7 +53,7 @@ def parse(arguments):
         parser.error(f"--seeds {options.seeds}: must be whole numbers with commas between")
     options.time_limit = options.time_limit or limit
     options.out = pathlib.Path(options.out or ROOT / "runs" / f"methods-{options.preset}").resolve()
-    options.data = pathlib.Path(options.data).resolve()
+    options.data = data_directory(options.data)
     if min(options.per_gpu, options.jobs) < 1:
         parser.error("--per-gpu and --jobs must be at least 1")
     return options
@@ -62,7 +62,7 @@ def parse(arguments):
 def main(arguments=None):
     options = parse(arguments)
     lacuna = find_lacuna(options.lacuna)
-    on_cpu = options.preset in ("cpu", "test") and not options.gpus
+    on_cpu = options.preset in ("cpu", "smoke") and not options.gpus
     slots = [{"OMP_NUM_THREADS": "1"}] * options.jobs if on_cpu else \
         [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in (options.gpus or "0").split(",")] * options.per_gpu
     listed = experiments(options.preset, options.data, options.epochs, options.steps)

@@ -1,4 +1,4 @@
-"""What is trained: experiments x methods x sparsities x seeds, at three sizes ("presets")."""
+"""What is trained: experiments x methods x sparsities x seeds, at four sizes ("presets")."""
 
 import dataclasses
 
@@ -22,7 +22,13 @@ class Experiment:
     warmup_share: float = 0.04
     distribution: str = "erk"
     methods: tuple = METHODS
-    kind: str = "methods"  # or "widths"
+    widths: tuple = ()  # (method, sparsity, width, settings): wider and sparser beside narrower and dense, instead of every method
+    note: str = ""  # what the widths' page says first
+
+
+MOBILENET_WIDTHS = ("1.8 wide at 90 % sparsity holds as many numbers (1.16 M) as 0.6 wide does dense (1.17 M); 1.4 wide, dense (6.3 M), is the "
+                    "partner that the paper found equal in accuracy (section VII).")
+LENET_WIDTHS = ("600-200 at 90 % sparsity holds as many weights (61,040) as 75-25 does dense (60,925); 300-100, dense, holds 266,200.")
 
 
 def pruning(method, sparsity, steps, distribution):
@@ -40,34 +46,40 @@ def pruning(method, sparsity, steps, distribution):
     return section
 
 
+def widths(sparse, dense, settings):
+    """Magnitude and RigL at 90 % for each width of `sparse`, dense networks of the widths `dense`."""
+    return tuple((method, sparsity, width, settings(width)) for method, sparsity, listed in
+                 (("magnitude", 0.9, sparse), ("rigl", 0.9, sparse), ("dense", 0.0, dense)) for width in listed)
+
+
 def experiments(preset, data, epochs=None, steps=None):
     """The experiments of a preset, with data below the directory `data`; epochs (images) and steps (text) override its lengths."""
     cifar = dict(base="configs/cifar10_mobilenet_sparse.yaml", data_path="cifar-10-batches-bin", steps_per_epoch=191,
                  dense_settings={"optimizer.weight_decay": 0.0005})
     text = dict(base="configs/imdb_transformer_sparse.yaml", data_path="imdb", sparsities=(0.8, 0.9, 0.95), warmup_share=0.07,
                 distribution="uniform")
-    if preset == "full":
-        listed = [
-            Experiment("cifar10", "MobileNetV1 on CIFAR-10", steps=75 * 191, **cifar),
-            Experiment("widths", "MobileNetV1 on CIFAR-10: wider and sparser, narrower and dense", steps=75 * 191, kind="widths", **cifar),
-            Experiment("transformer", "Byte-level Transformer on film reviews", steps=6000, **text)]
-    elif preset == "budget":
+    if preset in ("full", "budget"):
         small = {"model.layers": 4, "model.hidden": 256, "model.filter": 1024, "model.heads": 4, "data.sequence_length": 256}
+        epochs_, text_steps, text_settings = (75, 6000, {}) if preset == "full" else (22, 1500, small)
         listed = [
-            Experiment("cifar10", "MobileNetV1 on CIFAR-10", steps=9 * 191, **cifar),
-            Experiment("transformer", "Byte-level Transformer on film reviews", steps=1500, settings=small, **text),
-            Experiment("widths", "MobileNetV1 on CIFAR-10: wider and sparser, narrower and dense", steps=9 * 191, kind="widths", **cifar)]
+            Experiment("cifar10", "MobileNetV1 on CIFAR-10", steps=epochs_ * 191, **cifar),
+            Experiment("widths", "MobileNetV1 on CIFAR-10: wider and sparser, narrower and dense", steps=epochs_ * 191,
+                       widths=widths((1.8,), (0.6, 1.4), lambda w: {"model.width": w}), note=MOBILENET_WIDTHS, **cifar),
+            Experiment("transformer", "Byte-level Transformer on film reviews", steps=text_steps, settings=text_settings, **text)]
     elif preset == "cpu":
-        listed = [
-            Experiment("fashion", "LeNet-300-100 on Fashion-MNIST", "configs/fashion_mlp_sparse.yaml", "fashion-mnist", steps=10 * 445,
-                       steps_per_epoch=445, settings={"model.hidden": [300, 100]}, warmup_share=0.02),
-            Experiment("headers", "Byte-level Transformer on the C++ headers", "configs/quickstart.yaml", "/usr/include/c++", steps=500,
-                       settings={"model.hidden": 128, "model.filter": 512, "training.eval_batches": 0}, warmup_share=0.06,
-                       distribution="uniform")]
-    elif preset == "test":  # seconds, on made-up data: that the script works, nothing about the methods
-        tiny = {"model": {"type": "mlp", "hidden": [24]}, "optimizer.lr": 0.003,
-                "data": {"type": "synthetic", "num_examples": 512, "image_size": 8, "valid_fraction": 0.2, "test_fraction": 0.2}}
-        listed = [Experiment("tiny", "A test", "configs/fashion_mlp_sparse.yaml", "", steps=20, settings=tiny, sparsities=(0.8, 0.9))]
+        fashion = dict(base="configs/fashion_mlp_sparse.yaml", data_path="fashion-mnist", steps=10 * 445, steps_per_epoch=445,
+                       warmup_share=0.02)
+        layers = lambda w: {"model.hidden": [round(300 * w), round(100 * w)]}
+        listed = [Experiment("fashion", "LeNet-300-100 on Fashion-MNIST", settings=layers(1), **fashion),
+                  Experiment("widths", "LeNet-300-100 on Fashion-MNIST: wider and sparser, narrower and dense",
+                             widths=widths((2,), (0.25, 1), layers), note=LENET_WIDTHS, **fashion)]
+    elif preset == "smoke":  # seconds, on made-up data: that the script works, nothing about the methods
+        tiny = dict(base="configs/fashion_mlp_sparse.yaml", data_path="", steps=20, sparsities=(0.8, 0.9),
+                    settings={"model": {"type": "mlp", "hidden": [24]}, "optimizer.lr": 0.003,
+                              "data": {"type": "synthetic", "num_examples": 512, "image_size": 8, "valid_fraction": 0.2, "test_fraction": 0.2}})
+        hidden = lambda w: {"model": {"type": "mlp", "hidden": [round(24 * w)]}}
+        listed = [Experiment("tiny", "A test", **tiny),
+                  Experiment("widths", "A test of widths", widths=widths((2,), (0.25, 1), hidden), note="Nothing to say.", **tiny)]
     else:
         raise ValueError(preset)
     changed = []
@@ -104,10 +116,9 @@ def runs_of(e, device, seeds):
         settings["pruning"] = {"method": "none"} if method == "dense" else pruning(method, sparsity, e.steps, e.distribution)
         listed.append(Run(e.base, settings, {"experiment": e.name, "method": method, "sparsity": sparsity, **tags, "seed": seed}))
     for seed in seeds:
-        if e.kind == "widths":
-            # 1.8 wide at 90 % holds 1,159,837 numbers, dense 0.6 wide 1,167,466: equal. 1.4 dense is the paper's partner in accuracy.
-            for method, sparsity, width in (("magnitude", 0.9, 1.8), ("rigl", 0.9, 1.8), ("dense", 0.0, 0.6), ("dense", 0.0, 1.4)):
-                add(method, sparsity, seed, {"model.width": width}, width=width)
+        if e.widths:
+            for method, sparsity, width, settings in e.widths:
+                add(method, sparsity, seed, settings, width=width)
             continue
         add("dense", 0.0, seed)
         for sparsity in e.sparsities:

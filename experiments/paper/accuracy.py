@@ -21,10 +21,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from common.charts import lines, number  # noqa: E402
 from common.page import Page  # noqa: E402
-from common.program import INTERRUPTED, ROOT, Pool, find_lacuna, revision, write_json  # noqa: E402
+from common.program import INTERRUPTED, ROOT, Pool, data_directory, find_lacuna, revision, write_json  # noqa: E402
 from common.single_runs import Run  # noqa: E402
 from methods.results import collect, mean_and_deviation, plus_minus, widths_section  # noqa: E402
-from methods.runs import experiments, runs_of  # noqa: E402
+from methods.runs import MOBILENET_WIDTHS, experiments, runs_of  # noqa: E402
 from paper import anchors  # noqa: E402
 from paper.measure import arguments  # noqa: E402
 
@@ -105,7 +105,7 @@ def page_of(out, options, byte_records, width_records, command):
     page.text(f"The paper, ImageNet, top-1 ({anchors.PAPER}, section VII): dense w1.4 {anchors.PAPER_MOBILENET['dense', 1.4][0]} %, sparse w1.8 "
               f"{anchors.PAPER_MOBILENET['sparse', 1.8][0]} %. PyTorch offers no sparse counterpart to train.")
     if any(r["finished"] for r in width_records):
-        widths_section(page, width_records)
+        widths_section(page, width_records, MOBILENET_WIDTHS)
     return page
 
 
@@ -115,7 +115,7 @@ def main():
     parser.add_argument("--gpus", default="0", help="numbers of the GPUs, such as 0,1; one run on each at a time")
     parser.add_argument("--seeds", help="such as 1,2,3 (default; budget and small: 1)")
     options = parser.parse_args()
-    options.data = pathlib.Path(options.data).resolve()
+    options.data = data_directory(options.data)
     lacuna = find_lacuna(options.lacuna)
     out = pathlib.Path(options.out or ROOT / "runs" / ("paper-accuracy" + ("-small" if options.small else ""))).resolve()
     seeds = [int(s) for s in (options.seeds or ("1" if options.budget or options.small else "1,2,3")).split(",")]

@@ -1,6 +1,7 @@
 """Measurements by the `lacuna` program, one after another: each alone on its device, kept as soon as it is there."""
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import time
 
+from common.charts import number
 from common.page import Page
 from common.program import ROOT, find_lacuna, machine, processor, revision, today, write_json
 
+NOT_MEASURED = "not measured"  # a cell that a measurement could fill; "-" is for what does not exist or apply
 PRECISIONS = {  # overrides by name; what a build lacks is probed
     "f32": ("matmul_precision=highest",), "tf32": ("matmul_precision=tf32",), "bf16": ("training.precision=bf16",)}
 
@@ -49,14 +52,16 @@ class Session:
     def overrides(self):
         return [f"device={self.device}"] if self.device else []
 
-    def measure(self, name, command, read, timeout=900):
-        """The measurement of this name: kept, or made now. `read` turns (stdout, this measurement's folder) into a dict.
+    def measure(self, name, command, read, timeout=900, environment=None):
+        """The measurement of this name: kept, or made now. `read` turns standard output into a dict; `environment` adds variables.
 
         Returns None where it was not wanted or time is up; {'error': ...} where it could not be made, which is tried again next time.
         """
-        command = [str(c) for c in command]
-        shown = " ".join(c if re.fullmatch(r"[\w@%+=:,./-]+", c) else f"'{c}'" for c in command).replace(str(self.lacuna), "lacuna").replace(sys.executable, "python3")
-        shown = shown.replace(f"{ROOT}/", "").replace(str(self.out), "OUT")
+        command, variables = [str(c) for c in command], environment or {}
+        shown = " ".join([f"{key}={value}" for key, value in variables.items()]
+                         + [c if re.fullmatch(r"[\w@%+=:,./-]+", c) else f"'{c}'" for c in command])
+        for long, short in ((str(self.lacuna), "lacuna"), (sys.executable, "python3"), (str(self.out), "OUT"), (f"{ROOT}/", "")):
+            shown = shown.replace(long, short)
         self.planned.append((name, shown))
         kept = self.kept.get(name)
         if kept and kept.get("command") == shown and "error" not in kept:
@@ -72,7 +77,7 @@ class Session:
         result = {"command": shown, "date": today(), "commit": revision()}
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-                                  env={**os.environ, "LACUNA_DATA_DIR": str(self.options.data)})
+                                  env={**os.environ, "LACUNA_DATA_DIR": str(self.options.data), **variables})
             if done.returncode == 0:
                 result.update(read(done.stdout))
             else:
@@ -114,9 +119,14 @@ class Session:
         return done.returncode == 0
 
     def precisions(self, config, *overrides):
-        """Names of PRECISIONS that this build takes on this device; all of them in a dry run."""
+        """Names of PRECISIONS that this build takes on this device; all of them in a dry run.
+
+        A CPU computes in f32 whatever `matmul_precision` says: there is no TF32 to be measured.
+        """
         if self.options.dry_run:
             return list(PRECISIONS)
+        if self.device == "cpu":
+            return ["f32"]
         return [name for name, keys in PRECISIONS.items() if name == "f32" or self.accepts(config, *overrides, *keys)]
 
     def torch_measure(self, name, *what):
@@ -159,6 +169,7 @@ class Session:
         return 75 if self.left else 0
 
 
+@functools.lru_cache
 def has_torch(python):
     code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
     try:
@@ -199,19 +210,26 @@ def read_infer(result):
             "modes_ms": {m["mode"]: m["latency_ms"]["median"] for m in modes}}
 
 
+def good(measurement):
+    return bool(measurement) and "error" not in measurement
+
+
+def cell(measurement, key, show=number):
+    """What was measured, or what stands in its place: 'not measured', 'error', 'out of memory'."""
+    if good(measurement):
+        return show(measurement[key]) if measurement.get(key) is not None else NOT_MEASURED
+    return NOT_MEASURED if not measurement else "out of memory" if measurement.get("exit_code") == 5 else "error"
+
+
 def rate(measurement):
-    """'109.7 k', or what stands in its place."""
-    if not measurement:
-        return "-"
-    if "error" in measurement:
-        return "error"
-    from common.charts import number
-    return number(measurement["items_per_s"])
+    """'109.7 k', items a second."""
+    return cell(measurement, "items_per_s")
 
 
 def gib(measurement):
-    return f"{measurement['peak_bytes'] / 2**30:.2f}" if measurement and measurement.get("peak_bytes") else "-"
+    return cell(measurement, "peak_bytes", lambda size: f"{size / 2**30:.2f}")
 
 
 def ratio(ours, theirs):
-    return f"{ours / theirs:.2f}x" if ours and theirs else "-"
+    """'2.00x', ours over theirs; both must have been measured."""
+    return f"{ours / theirs:.2f}x" if ours and theirs else NOT_MEASURED

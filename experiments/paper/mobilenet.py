@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from common.charts import lines, number  # noqa: E402
 from paper import anchors  # noqa: E402
-from paper.measure import PRECISIONS, Session, arguments, gib, rate  # noqa: E402
+from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, cell, gib, good, rate  # noqa: E402
 
 CONFIG = "configs/imagenet_mobilenet_sparse.yaml"  # --sparsity 0 makes the dense twin
 WIDTHS = {"dense": (1.0, 1.2, 1.4, 1.8), "sparse": (1.0, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
@@ -29,6 +29,10 @@ def made_up_images(options):
     side, classes, count = (32, 10, 64) if options.small else (224, 1000, 2048)
     return (f"data={{type: synthetic, image_size: {side}, num_classes: {classes}, num_examples: {count}, noise: 0.1, valid_fraction: 0, "
             f"test_fraction: 0, num_workers: {1 if options.small else 14}, prefetch: 8}}", "training.epochs=0")
+
+
+def networks(widths, only=None):
+    return [(kind, w, p) for p in PRECISIONS for kind, listed in widths.items() for w in listed if only is None or w in only]
 
 
 def main():
@@ -60,42 +64,54 @@ def main():
     page = session.page("MobileNetV1, dense and 90 % sparse", "Gale et al. 2020, section VII: the stem, every depthwise, the first pointwise "
                         "and the classifier dense, the other 12 pointwise convolutions 90 % sparse; batch norm folded. "
                         "Inference by `lacuna bench infer`, training by `lacuna bench step` on made-up images. Accuracy: accuracy.py.")
-    sections(page, options, precisions, large, latency, throughput, steps, torch)
+    paper_section(page)
+    latency_section(page, networks(widths), latency, torch)
+    throughput_section(page, f"Inference, batch {large}", "inference", networks(widths), throughput, torch)
+    throughput_section(page, f"Training, batch {large}", "training", networks(widths, trained), steps, torch)
     return session.finish(page)
 
 
-def sections(page, options, precisions, large, latency, throughput, steps, torch):
+def milliseconds(measurement):
+    return cell(measurement, "latency_ms", lambda ms: f"{ms:.3f}")
+
+
+def paper_section(page):
+    page.heading("The paper's figures")
+    page.table([f"{anchors.PAPER}, f32, batch 1 (section VII)", "ImageNet top-1", "frames/s", "ms"],
+               [[f"{kind} w{width}", f"{top} %", f"{frames:,}", f"{1000 / frames:.3f}"]
+                for (kind, width), (top, frames) in anchors.PAPER_MOBILENET.items()])
+
+
+def latency_section(page, widths, latency, torch):
+    """PyTorch has only dense networks to time: '-' beside the sparse ones."""
     page.heading("Batch 1 latency")
     rows, series = [], {}
-    for (kind, width, precision), m in latency.items():
-        paper = anchors.PAPER_MOBILENET.get((kind, width))
-        anchor = anchors.TORCH_MOBILENET_LATENCY_MS.get((precision, width)) if kind == "dense" else None
-        mine = torch.get(("graph", width, precision)) if kind == "dense" else None
-        good = m and "error" not in m
-        rows.append([f"{kind} w{width}", precision, f"{m['latency_ms']:.3f}" if good else rate(m), m["mode"] if good else "-",
-                     f"{paper[0]} %, {1000 / paper[1]:.3f}" if paper else "-", f"{anchor:.3f}" if anchor else "-",
-                     f"{mine['latency_ms']:.3f}" if mine and "error" not in mine else "-"])
-        if good:
+    for kind, width, precision in widths:
+        m, anchor = latency.get((kind, width, precision)), anchors.TORCH_MOBILENET_LATENCY_MS.get((precision, width))
+        theirs = [f"{anchor:.3f}" if anchor else NOT_MEASURED, milliseconds(torch.get(("graph", width, precision)))]
+        rows.append([f"{kind} w{width}", precision, milliseconds(m), m["mode"] if good(m) else "-",
+                     *(theirs if kind == "dense" else ["-", "-"])])
+        if good(m):
             series.setdefault(f"{kind}, {precision}", []).append((width, m["latency_ms"], None))
-    page.table(["network", "precision", "ms", "mode", f"{anchors.PAPER}, f32 (section VII): top-1, ms", f"{anchors.TORCH}, CUDA graph: ms",
-                "PyTorch, this run: ms"], rows, left=2)
+    page.table(["network", "precision", "ms", "mode", f"{anchors.TORCH}, CUDA graph: ms", "PyTorch, this run: ms"], rows, left=2)
     page.charts([lines("Batch 1 latency", "width", "ms, lower is better", list(series.items()), from_zero=True)], list(series))
-    for title, found, what in ((f"Inference, batch {large}", throughput, "inference"), (f"Training, batch {large}", steps, "training")):
-        page.heading(title)
-        rows, series = [], {}
-        for (kind, width, precision), m in found.items():
-            anchor = anchors.TORCH_MOBILENET.get((what, precision, width)) if kind == "dense" else None
-            compiled = anchors.TORCH_MOBILENET.get((what + " compiled", precision, width)) if kind == "dense" else None
-            mine = torch.get((what, width, precision)) if kind == "dense" else None
-            good = m and "error" not in m
-            rows.append([f"{kind} w{width}", precision, rate(m), gib(m) if good else "-",
-                         f"{m['data_wait_ms']:.2f}" if good and "data_wait_ms" in m else "-", number(anchor) if anchor else "-",
-                         number(compiled) if compiled else "-", rate(mine)])
-            if good:
-                series.setdefault(f"{kind}, {precision}", []).append((width, m["items_per_s"], None))
-        page.table(["network", "precision", "images/s", "peak GiB", "waiting for data, ms a step", f"{anchors.TORCH}, channels-last: images/s",
-                    "... compiled", "PyTorch, this run"], rows, left=2)
-        page.charts([lines(title, "width", "images/s", list(series.items()), from_zero=True)], list(series))
+
+
+def throughput_section(page, title, what, widths, found, torch):
+    page.heading(title)
+    rows, series = [], {}
+    for kind, width, precision in widths:
+        m = found.get((kind, width, precision))
+        anchored = [anchors.TORCH_MOBILENET.get((name, precision, width)) for name in (what, what + " compiled")]
+        theirs = [*(number(a) if a else NOT_MEASURED for a in anchored),
+                  *(rate(torch.get((name, width, precision))) for name in (what, what + "-compiled"))]
+        waited = cell(m, "data_wait_ms", lambda ms: f"{ms:.2f}") if what == "training" else "-"
+        rows.append([f"{kind} w{width}", precision, rate(m), gib(m), waited, *(theirs if kind == "dense" else ["-"] * 4)])
+        if good(m):
+            series.setdefault(f"{kind}, {precision}", []).append((width, m["items_per_s"], None))
+    page.table(["network", "precision", "images/s", "peak GiB", "waiting for data, ms a step", f"{anchors.TORCH}, channels-last: images/s",
+                "... compiled", "PyTorch, this run", "... compiled"], rows, left=2)
+    page.charts([lines(title, "width", "images/s", list(series.items()), from_zero=True)], list(series))
 
 
 if __name__ == "__main__":

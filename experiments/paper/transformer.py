@@ -15,11 +15,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from common.charts import bars, number  # noqa: E402
 from paper import anchors  # noqa: E402
-from paper.measure import PRECISIONS, Session, arguments, gib, rate, ratio  # noqa: E402
+from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, gib, good, rate, ratio  # noqa: E402
 
 DENSE, SPARSE, WEIGHTS = (f"configs/paper_transformer_{name}.yaml" for name in ("dense_attention", "sparse_attention", "sparse"))
 ROUTES = ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights")
-TORCH_ROUTE = {"dense, materialised": "materialised", "dense, fused": "flash"}
 SMALL = ("model.layers=1", "model.hidden=32", "model.filter=64", "model.heads=2", "data.sequence_length=64", "data.num_examples=40")
 
 
@@ -50,33 +49,38 @@ def table(session, options, what, batch, precisions, routes):
     return found, torch
 
 
-def section(page, what, batch, precisions, routes, found, torch):
+def anchor_cell(anchor):
+    return f"{number(anchor[0])}, {anchor[1]:g} GiB" if anchor else NOT_MEASURED
+
+
+def torch_cell(measurement):
+    return f"{rate(measurement)}, {gib(measurement)} GiB" if good(measurement) else rate(measurement)
+
+
+def section(page, what, batch, found, torch):
     page.heading(f"{what.capitalize()}, batch {batch}")
     rows, items = [], []
-    for route in routes:
-        for precision in precisions:
-            m, base = found.get((route, precision)), found.get(("dense, materialised", precision))
-            if m is None:
-                continue
-            seen = "out of memory" if m.get("exit_code") == 5 else rate(m)
-            against = lambda key, up: ratio(m.get(key), base.get(key)) if up else ratio(base.get(key), m.get(key))
-            both = base and "error" not in m and "error" not in base
-            anchor = anchors.TORCH_TRANSFORMER.get((what, precision, TORCH_ROUTE.get(route, "flash"), batch))
-            mine = torch.get((TORCH_ROUTE.get(route, "flash"), precision))
-            rows.append([route, precision, seen, gib(m), against("items_per_s", True) if both else "-",
-                         against("peak_bytes", False) if both else "-",
-                         f"{number(anchor[0])}, {anchor[1]:g} GiB" if anchor else "-", f"{rate(mine)}, {gib(mine)} GiB" if mine else "-",
-                         m.get("mode", f"{100 * m['idle_share']:.1f} % idle" if m.get("idle_share") is not None else "-")])
-            items.append((f"{route}, {precision}", m.get("items_per_s"), list(precisions).index(precision)))
-    for (label, key) in (("materialised", "materialised"), ("flash", "flash"), ("flash, compiled", "compiled")):
-        for precision in precisions:
+    for route in ROUTES:
+        for group, precision in enumerate(PRECISIONS):
+            m, base = found.get((route, precision)), found.get((ROUTES[0], precision))
+            both = good(m) and good(base)
+            idle = m.get("idle_share") if good(m) else None
+            rows.append([route, precision, rate(m), gib(m), ratio(m["items_per_s"], base["items_per_s"]) if both else NOT_MEASURED,
+                         ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED,
+                         m["mode"] if good(m) and "mode" in m else f"{100 * idle:.1f} % idle" if idle is not None else "-"])
+            if good(m):
+                items.append((f"{route}, {precision}", m["items_per_s"], group))
+    page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by", "mode"], rows, left=2)
+    rows = []
+    for label, key in (("materialised", "materialised"), ("flash", "flash"), ("flash, compiled", "compiled")):
+        for precision in PRECISIONS:
             mine, anchor = torch.get((key, precision)), anchors.TORCH_TRANSFORMER.get((what, precision, label, batch))
-            if mine or anchor:
-                items.append((f"PyTorch {label}, {precision}" + ("" if mine else " (anchor)"),
-                              mine.get("items_per_s") if mine else anchor[0], 8))
-    page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by",
-                f"{anchors.TORCH}: tokens/s, peak", "PyTorch, this run", "mode"], rows, left=2)
-    page.charts([bars(f"{what.capitalize()}, batch {batch}", "tokens/s", items, log=True)])
+            rows.append([label, precision, anchor_cell(anchor), torch_cell(mine)])
+            if good(mine) or anchor:
+                items.append((f"PyTorch {label}, {precision}" + ("" if good(mine) else " (H100)"),
+                              mine["items_per_s"] if good(mine) else anchor[0], 8))
+    page.table(["PyTorch, dense causal attention", "precision", f"{anchors.TORCH}: tokens/s, peak", "this run: tokens/s, peak"], rows, left=2)
+    page.charts([bars(f"{what.capitalize()}, batch {batch}", "tokens/s; '(H100)': PyTorch on 2026-11-23, not this run", items, log=True)])
 
 
 def main():
@@ -106,7 +110,7 @@ def main():
                 [f"sparse attention ({anchors.PAPER}, section VII)", f"{sparse[0]:,} ({sparse[0] / dense[0]:.2f}x)",
                  f"{sparse[1]} ({dense[1] / sparse[1]:.1f}x less)"]])
     for what, batch, found, torch in page_parts:
-        section(page, what, batch, precisions, routes, found, torch)
+        section(page, what, batch, found, torch)
     return session.finish(page)
 
 

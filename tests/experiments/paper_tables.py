@@ -1,6 +1,6 @@
 """The scripts of experiments/paper: the kernels' table end to end in small, the others' too with --all; dry runs of every one.
 
-usage: paper.py PATH/TO/lacuna [--all]
+usage: paper_tables.py PATH/TO/lacuna [--all]
 """
 
 import json
