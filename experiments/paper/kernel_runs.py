@@ -1,20 +1,16 @@
 """What kernels.py and ablations.py share: a run of `lacuna bench kernels`, and its ratios as a table."""
 
 import json
+import re
 import time
 
 
-def bench_kernels(session, name, what):
-    """Runs `lacuna bench kernels` into a new folder of the session; the summary, with the measured problems of our contenders."""
-    folder = session.out / f"{name.replace(' ', '-')}-{int(time.time())}"
-    command = [session.lacuna, "bench", "kernels", *what, "--out", folder]
+def bench_kernels(session, name, what, environment=None):
+    """Runs `lacuna bench kernels` into a new folder of the session; its summary, and every contender's times."""
+    folder = session.out / f"{re.sub('[^a-z_]+', '-', name)}-{int(time.time())}"
+    command = [session.lacuna, "bench", "kernels", *what]
     if session.device:
         command += ["--device", session.device]
-    kept = session.kept.get(name)
-    if kept and "folder" in kept:  # the same folder, so that the command compares equal
-        command[command.index(folder)] = session.out / kept["folder"]
-    if not session.options.dry_run:
-        session.out.mkdir(parents=True, exist_ok=True)
 
     def read(_):
         result = json.loads((folder / "results.json").read_text())
@@ -22,7 +18,7 @@ def bench_kernels(session, name, what):
         summary = result["summary"]
         return {"folder": folder.name, "problems": summary["problems"], "failed": summary["failed"], "comparisons": summary["comparisons"],
                 "lines": [{key: line[key] for key in keep} for line in result["results"]]}
-    return session.measure(name, command, read, timeout=3600)
+    return session.measure(name, command, read, 3600, environment, ["--out", folder])
 
 
 def ratios_table(page, comparisons):

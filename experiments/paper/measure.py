@@ -45,15 +45,29 @@ class Session:
         self.file = self.out / "measurements.json"
         self.kept = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.started, self.planned, self.left = time.monotonic(), [], []
+        self.missing = {}  # what this build or machine cannot do: why
 
     def wanted(self, name):
         return not self.options.only or any(part in name for part in self.options.only.split(","))
 
+    @functools.cached_property
+    def on_cpu(self):
+        return self.device == "cpu" or (not self.device and any(re.match(r"CUDA\s+none", line) for line in machine(self.lacuna)))
+
+    @functools.cached_property
+    def can_infer(self):
+        listed = subprocess.run([str(self.lacuna), "bench", "--help"], capture_output=True, text=True).stdout
+        found = re.search(r"^ +infer\b", listed, re.M) is not None
+        if not found:
+            self.missing["forward passes, latencies"] = "this build has no `lacuna bench infer`"
+        return found
+
     def overrides(self):
         return [f"device={self.device}"] if self.device else []
 
-    def measure(self, name, command, read, timeout=900, environment=None):
+    def measure(self, name, command, read, timeout=900, environment=None, where=()):
         """The measurement of this name: kept, or made now. `read` turns standard output into a dict; `environment` adds variables.
+        `where` are arguments that only say where output goes: they are not part of what makes two measurements the same.
 
         Returns None where it was not wanted or time is up; {'error': ...} where it could not be made, which is tried again next time.
         """
@@ -76,7 +90,8 @@ class Session:
         print(f"[{time.monotonic() - self.started:5.0f} s] {name}", flush=True)
         result = {"command": shown, "date": today(), "commit": revision()}
         try:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+            self.out.mkdir(parents=True, exist_ok=True)
+            done = subprocess.run([*command, *map(str, where)], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
                                   env={**os.environ, "LACUNA_DATA_DIR": str(self.options.data), **variables})
             if done.returncode == 0:
                 result.update(read(done.stdout))
@@ -93,25 +108,26 @@ class Session:
         write_json(self.file, self.kept)
         return result
 
-    def step(self, name, config, overrides=(), steps=None, sparsity=None):
+    def step(self, name, config, overrides=(), steps=None, sparsity=None, environment=None):
         """`lacuna bench step`."""
         steps = steps or (2 if self.options.small else 20)
         command = [self.lacuna, "bench", "step", config, *self.overrides(), *overrides, "--steps", steps]
         if sparsity is not None:
             command += ["--sparsity", sparsity]
-        return self.measure(name, command, read_step)
+        return self.measure(name, command, read_step, environment=environment)
 
     def infer(self, name, config, overrides=(), batch=1, sparsity=None, twin="none"):
-        """`lacuna bench infer` (docs/inference.md); an error where this build has none."""
+        """`lacuna bench infer` (docs/inference.md); None where this build has none."""
+        if not self.options.dry_run and not self.can_infer:
+            return None
         out = self.out / "infer.json"
-        self.out.mkdir(parents=True, exist_ok=True) if not self.options.dry_run else None
-        command = [self.lacuna, "bench", "infer", config, *overrides, "--batch", batch, "--twin", twin, "--json", out,
+        command = [self.lacuna, "bench", "infer", config, *overrides, "--batch", batch, "--twin", twin,
                    "--seconds", 0.05 if self.options.small else 1]
         if self.device:
             command += ["--device", self.device]
         if sparsity is not None:
             command += ["--sparsity", sparsity]
-        return self.measure(name, command, lambda _: read_infer(json.loads(out.read_text())))
+        return self.measure(name, command, lambda _: read_infer(json.loads(out.read_text())), where=["--json", out])
 
     def accepts(self, config, *overrides):
         """Whether `lacuna plan` takes the config with these overrides: how a script finds out what this build can do."""
@@ -119,15 +135,15 @@ class Session:
         return done.returncode == 0
 
     def precisions(self, config, *overrides):
-        """Names of PRECISIONS that this build takes on this device; all of them in a dry run.
-
-        A CPU computes in f32 whatever `matmul_precision` says: there is no TF32 to be measured.
-        """
+        """Names of PRECISIONS that this build takes on this device; all of them in a dry run."""
         if self.options.dry_run:
             return list(PRECISIONS)
-        if self.device == "cpu":
+        if self.on_cpu:  # computes in f32 whatever `matmul_precision` says
+            self.missing["tf32, bf16"] = "not on a CPU"
             return ["f32"]
-        return [name for name, keys in PRECISIONS.items() if name == "f32" or self.accepts(config, *overrides, *keys)]
+        listed = [name for name, keys in PRECISIONS.items() if name == "f32" or self.accepts(config, *overrides, *keys)]
+        self.missing.update({name: f"this build refuses {' '.join(keys)}" for name, keys in PRECISIONS.items() if name not in listed})
+        return listed
 
     def torch_measure(self, name, *what):
         """torch_models.py with the Python that --torch names; None where there is no PyTorch with CUDA."""
@@ -142,14 +158,19 @@ class Session:
     def page(self, title, intro):
         page = Page(title)
         page.text(intro)
-        page.text(f"Hardware and build: {'; '.join(' '.join(line.split()) for line in machine(self.lacuna)[1:4])}; {processor()}. "
-                  f"Commits {', '.join(sorted({m['commit'] for m in self.kept.values()})) or '-'}, measured "
-                  f"{', '.join(sorted({m['date'] for m in self.kept.values()})) or '-'}. Command: "
-                  f"`{' '.join(['experiments/paper/' + pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])}`.")
         if self.options.small:
             page.text("**A miniature on the CPU** (`--small`), made to test the script. Its numbers mean nothing.")
+        page.text(f"'{NOT_MEASURED}': could be, but was not here. '-': there is no such thing, or it does not apply.")
         page.notes(self.out / "notes.md")
         return page
+
+    def facts(self):
+        """Hardware, build, dates, commits, command: of what is kept."""
+        distinct = lambda key: ", ".join(sorted({m[key] for m in self.kept.values() if m.get(key)})) or "none"
+        devices = distinct("device_name")
+        return (f"Hardware: {devices if devices != 'none' else ' '.join(machine(self.lacuna)[1].split())}; {processor()}. Measured {distinct('date')}, "
+                f"commits {distinct('commit')}. Command: "
+                f"`{' '.join(['experiments/paper/' + pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])}`.")
 
     def finish(self, page):
         """Writes the page and prints it, or what would have run; returns the exit code: 0, or 75 where time was up."""
@@ -158,10 +179,12 @@ class Session:
                 print(f"{name}: {command}")
             print(f"{len(self.planned)} measurements")
             return 0
-        failed = [(name, m["error"]) for name, m in self.kept.items() if "error" in m]
-        if failed:
-            page.heading("Not measured")
-            page.table(["measurement", "why"], [[name, f"`{why}`"] for name, why in failed], left=2)
+        page.blocks.insert(1, ("text", self.facts()))
+        if not any(name.startswith("PyTorch") for name, _ in self.planned):
+            self.missing["PyTorch, this run"] = "a miniature" if self.options.small else "--torch none, or no PyTorch with CUDA"
+        failed = [(name, f"`{m['error']}`") for name, m in self.kept.items() if "error" in m]
+        page.heading("Not measured")
+        page.table(["what", "why"], [*self.missing.items(), *failed], left=2)
         page.heading("Commands")
         page.table(["measurement", "command"], [[name, f"`{m['command']}`"] for name, m in self.kept.items()], left=2)
         print(page.write(self.out).read_text().split("## Commands")[0])

@@ -50,7 +50,7 @@ def table(session, options, what, batch, precisions, routes):
 
 
 def anchor_cell(anchor):
-    return f"{number(anchor[0])}, {anchor[1]:g} GiB" if anchor else NOT_MEASURED
+    return anchor if isinstance(anchor, str) else f"{number(anchor[0])}, {anchor[1]:g} GiB" if anchor else NOT_MEASURED
 
 
 def torch_cell(measurement):
@@ -67,16 +67,18 @@ def section(page, what, batch, found, torch):
             idle = m.get("idle_share") if good(m) else None
             rows.append([route, precision, rate(m), gib(m), ratio(m["items_per_s"], base["items_per_s"]) if both else NOT_MEASURED,
                          ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED,
-                         m["mode"] if good(m) and "mode" in m else f"{100 * idle:.1f} % idle" if idle is not None else "-"])
+                         *((m["mode"] if good(m) else "-",) if what == "forward" else
+                           (f"{m['phases_ms']['forward']:.1f}" if good(m) else NOT_MEASURED, f"{100 * idle:.1f} %" if idle is not None else NOT_MEASURED))])
             if good(m):
                 items.append((f"{route}, {precision}", m["items_per_s"], group))
-    page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by", "mode"], rows, left=2)
+    page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by",
+                *(("mode",) if what == "forward" else ("of it forward, ms", "device idle"))], rows, left=2)
     rows = []
     for label, key in (("materialised", "materialised"), ("flash", "flash"), ("flash, compiled", "compiled")):
         for precision in PRECISIONS:
             mine, anchor = torch.get((key, precision)), anchors.TORCH_TRANSFORMER.get((what, precision, label, batch))
             rows.append([label, precision, anchor_cell(anchor), torch_cell(mine)])
-            if good(mine) or anchor:
+            if good(mine) or isinstance(anchor, tuple):
                 items.append((f"PyTorch {label}, {precision}" + ("" if good(mine) else " (H100)"),
                               mine["items_per_s"] if good(mine) else anchor[0], 8))
     page.table(["PyTorch, dense causal attention", "precision", f"{anchors.TORCH}: tokens/s, peak", "this run: tokens/s, peak"], rows, left=2)
@@ -92,7 +94,7 @@ def main():
         for route, (config, extra) in routes.items():
             routes[route] = (config, extra if config == DENSE else (*extra, "model.attention.band=8"))
     if not options.dry_run and not session.accepts(DENSE, *fused, *(SMALL if options.small else ())):
-        print(f"this build does not take {options.fused}: no fused dense attention")
+        session.missing[ROUTES[1]] = f"this build refuses {options.fused}"
         del routes[ROUTES[1]]
     precisions = [p for p in options.precision.split(",") if p] or session.precisions(DENSE, *(SMALL if options.small else ()))
     page_parts = []
