@@ -4,6 +4,7 @@ import html
 import pathlib
 import re
 
+NOT_MEASURED = "not measured"  # a cell that a measurement could fill; "-" is for what does not exist or apply
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2126; --soft: #5f6b76; --line: #e3e7eb; --axis: #9aa5af; --tint: #f6f8fa; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16191d; --ink: #e6eaee; --soft: #a3aeb8; --line: #30363d; --axis: #6b7680; --tint: #1e2329; } }

@@ -3,8 +3,8 @@
 import math
 import statistics
 
-from common.charts import lines
-from common.page import Page
+from common.charts import lines, number
+from common.page import NOT_MEASURED, Page
 from common.program import revision, today, write_json
 
 NUMBERS = ("accuracy", "bits_per_byte", "loss_nats", "forward_flops_per_example", "dense_forward_flops_per_example",
@@ -45,11 +45,10 @@ def quality_of(records):
 
 
 def groups_of(records):
-    """Finished records in groups that differ in the seed alone: {(method, sparsity, width): records}."""
+    """Finished records in groups that differ in the seed alone: {(method, sparsity, width): records}; [] where none has finished."""
     groups = {}
     for r in records:
-        if r["finished"]:
-            groups.setdefault((r["method"], r["sparsity"], r.get("width")), []).append(r)
+        groups.setdefault((r["method"], r["sparsity"], r.get("width")), []).extend([r] if r["finished"] else [])
     return groups
 
 
@@ -89,7 +88,7 @@ def checks_of(records):
 def plus_minus(values, scale, decimals):
     mean, deviation = mean_and_deviation(values)
     if mean is None:
-        return "-"
+        return NOT_MEASURED
     return f"{scale * mean:.{decimals}f}" + (f" ± {scale * deviation:.{decimals}f}" if deviation is not None else "")
 
 
@@ -123,8 +122,11 @@ def widths_section(page, records, note):
     rows, points = [], {}
     for (method, sparsity, width), group in groups_of(records).items():
         flops, state = (mean_and_deviation([r[k] for r in group])[0] for k in ("forward_flops_per_example", "state_bytes"))
-        rows.append([f"{width} wide, " + (f"{100 * sparsity:g} % sparse ({method})" if sparsity else "dense"), str(len(group)),
-                     plus_minus([r[key] for r in group], scale, decimals), f"{flops / 1e6:.0f} M", f"{state / 2**20:.1f} MiB"])
+        rows.append([f"{width:g} wide, " + (f"{100 * sparsity:g} % sparse ({method})" if sparsity else "dense"), str(len(group)),
+                     plus_minus([r[key] for r in group], scale, decimals), number(flops) if group else NOT_MEASURED,
+                     f"{state / 2**20:.2f} MiB" if group else NOT_MEASURED])
+        if not group:
+            continue
         mean, deviation = mean_and_deviation([r[key] for r in group])
         points.setdefault("dense" if not sparsity else method, []).append((flops / 1e6, scale * mean, scale * (deviation or 0)))
     page.text(note)

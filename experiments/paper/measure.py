@@ -11,10 +11,9 @@ import sys
 import time
 
 from common.charts import number
-from common.page import Page
+from common.page import NOT_MEASURED, Page
 from common.program import ROOT, find_lacuna, machine, processor, revision, today, write_json
 
-NOT_MEASURED = "not measured"  # a cell that a measurement could fill; "-" is for what does not exist or apply
 PRECISIONS = {  # overrides by name; what a build lacks is probed
     "f32": ("matmul_precision=highest",), "tf32": ("matmul_precision=tf32",), "bf16": ("training.precision=bf16",)}
 

@@ -2,6 +2,7 @@
 """The same networks in PyTorch, dense, timed on this machine's GPU: what a user would pick instead. One JSON line on standard output.
 
     torch_models.py transformer forward|training f32|tf32|bf16 materialised|flash|compiled BATCH
+    torch_models.py product csr|dense f32|tf32|bf16 MxKxN@SPARSITY 1
     torch_models.py mobilenet graph|inference|training|training-compiled f32|tf32|bf16 WIDTH BATCH
 
 Needs PyTorch 2 with CUDA; the other scripts here call it where that is present. Medians of CUDA events, warm.
@@ -96,6 +97,23 @@ def trainer(torch, model, forward_loss, optimizer):
     return step
 
 
+def product(torch, what, precision, size):
+    """A call of A B: A random and sparse as torch.sparse CSR, or dense; B dense."""
+    dims, sparsity = size.split("@")
+    m, k, n = map(int, dims.split("x"))
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(m, k, device="cuda", dtype=dtype), torch.randn(k, n, device="cuda", dtype=dtype)
+    if what == "csr":
+        a = (a * (torch.rand(m, k, device="cuda") >= float(sparsity))).to_sparse_csr()
+    return lambda: a @ b
+
+
+def report(torch, call, items):
+    ms = time_ms(torch, call)
+    print(json.dumps({"latency_ms": ms, "items_per_s": items / ms * 1000, "peak_bytes": torch.cuda.max_memory_allocated(),
+                      "torch": torch.__version__, "device_name": torch.cuda.get_device_name()}))
+
+
 def main():
     kind, what, precision, variant, batch = sys.argv[1:6]
     batch = int(batch)
@@ -104,6 +122,9 @@ def main():
     torch.backends.cudnn.benchmark = True
     cast = lambda: torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
     cross_entropy = torch.nn.functional.cross_entropy
+    if kind == "product":
+        report(torch, product(torch, what, precision, variant), 1)
+        return
     if kind == "transformer":
         length = 12288
         model = build_transformer(torch, variant, length).cuda()
@@ -144,9 +165,7 @@ def main():
         call = graph.replay
     else:
         call = forward
-    ms = time_ms(torch, call)
-    print(json.dumps({"latency_ms": ms, "items_per_s": items / ms * 1000, "peak_bytes": torch.cuda.max_memory_allocated(),
-                      "torch": torch.__version__, "device_name": torch.cuda.get_device_name()}))
+    report(torch, call, items)
 
 
 if __name__ == "__main__":

@@ -187,6 +187,10 @@ class Measurements(unittest.TestCase):
         dense, sparse = anchors.PAPER_TRANSFORMER["dense"], anchors.PAPER_TRANSFORMER["sparse attention"]
         self.assertAlmostEqual(sparse[0] / dense[0], 2.09, places=2)  # the paper's own ratios
         self.assertAlmostEqual(dense[1] / sparse[1], 12.8, places=1)
+        for (m, k, n, sparsity), row in anchors.PRODUCTS_US.items():
+            flops = [2 * m * k * n / us / 1e6 for us in row[:3]]  # Tflop/s of the dense products: below an H100's peaks
+            self.assertTrue(flops[0] < 67 and flops[1] < 495 and flops[2] < 990 and flops[0] < flops[1] < flops[2], (m, k, n, flops))
+            self.assertEqual(len(row), 8)
 
 
 if __name__ == "__main__":
