@@ -109,11 +109,11 @@ def methods_section(page, e, records):
     reference = [("dense", scale * mean_and_deviation(dense)[0])] if dense else []
     marks = [100 * s for s in e.sparsities]
     dense_bytes = mean_and_deviation([r["state_bytes"] for r in groups.get(("dense", 0.0, None), [])])[0]
-    page.charts([lines(f"{e.title}: {name}", "sparsity, %", "lower is better" if lower else "higher is better", points(key, scale), reference,
-                       x_ticks=marks),
+    dense_mib = [("dense", dense_bytes / 2**20)] if dense_bytes else []
+    page.charts([lines(f"{e.title}: {name}", "sparsity, %", "lower is better" if lower else "higher is better", points(key, scale),
+                       reference, x_ticks=marks),
                  lines("Weights, gradients, optimizer state, patterns", "sparsity, %", "MiB at the end of training",
-                       points("state_bytes", 1 / 2**20), [("dense", dense_bytes / 2**20)] if dense_bytes else [], x_ticks=marks, from_zero=True)],
-                methods)
+                       points("state_bytes", 1 / 2**20), dense_mib, x_ticks=marks, from_zero=True)], methods)
 
 
 def widths_section(page, records, note):
@@ -138,30 +138,39 @@ def checks_section(page, checks, scale, lower, decimals):
     if not checks:
         return
     page.heading("Expected order", 3)
-    page.text("Magnitude and RigL above SET above static. 'not resolved': the difference is within two standard errors of the means' difference.")
+    page.text("Magnitude and RigL above SET above static. 'not resolved': the difference is within two standard errors.")
     unit = "bits" if lower else "points"
-    page.table(["sparsity", "expected", "by", "verdict"],
-               [[f"{100 * c['sparsity']:g} %", c["expected"], "-" if c["better_by"] is None else f"{scale * c['better_by']:+.{decimals}f} {unit}"
-                 + (f" (error {scale * c['standard_error']:.{decimals}f})" if c["standard_error"] is not None else ""), c["verdict"]]
-                for c in checks], left=2)
+    rows = []
+    for c in checks:
+        by = NOT_MEASURED if c["better_by"] is None else f"{scale * c['better_by']:+.{decimals}f} {unit}"
+        error = "" if c["standard_error"] is None else f" (error {scale * c['standard_error']:.{decimals}f})"
+        rows.append([f"{100 * c['sparsity']:g} %", c["expected"], by + error, c["verdict"]])
+    page.table(["sparsity", "expected", "by", "verdict"], rows, left=2)
+
+
+def distinct(records, key):
+    """What the environments of the finished runs say, each once."""
+    return sorted({str(r["environment"][key]) for r in records if r["finished"] and r["environment"].get(key)})
+
+
+def facts(records, command):
+    """Hardware, dates, commit and command in a paragraph."""
+    said = lambda key: ", ".join(distinct(records, key)) or "-"
+    dates = sorted({date[:10] for date in distinct(records, "date_utc")})
+    return (f"{sum(r['finished'] for r in records)} of {len(records)} runs finished. Hardware: {said('device_name')}; {said('cpu')}. Trained "
+            f"{' to '.join(dict.fromkeys((dates[0], dates[-1]))) if dates else 'never'}, built from {said('git')}. Command: `{command}`.")
 
 
 def write(out, listed, runs, command):
     """Writes the three files into `out` from whatever has finished; returns the Markdown's path. Notes come from out/notes.md."""
     records = collect(out, runs)
-    finished = [r for r in records if r["finished"]]
-    environments = [r["environment"] for r in finished]
-    distinct = lambda key: sorted({str(env[key]) for env in environments if env.get(key)})
-    result = {"schema": "lacuna-methods/1", "date": today(), "commit": revision(), "command": command, "devices": distinct("device_name"),
+    result = {"schema": "lacuna-methods/1", "date": today(), "commit": revision(), "command": command, "devices": distinct(records, "device_name"),
               "runs": records, "checks": {}}
     page = Page("Sparse training methods compared")
-    dates = [env["date_utc"][:10] for env in environments]
-    page.text(f"{len(finished)} of {len(records)} runs finished. Hardware: {', '.join(distinct('device_name') + distinct('cpu')) or 'none yet'}. "
-              f"Trained {' to '.join(sorted({min(dates), max(dates)})) if dates else 'never'}, built from {', '.join(distinct('git')) or '-'}. "
-              f"Command: `{command}`.",
-              "Sparsity is that of the pruned weights; what a config leaves dense is not counted. All methods of an experiment have the same "
-              "length, learning rates and share of nonzeros by layer. Step times are in results.json; they mean something only where runs had "
-              "a device to themselves.")
+    page.text(facts(records, command),
+              "Sparsity is that of the pruned weights; what a config leaves dense is not counted. All methods of an experiment have the "
+              "same length, learning rates and share of nonzeros by layer. Step times are in results.json; they mean something only "
+              "where runs had a device to themselves.")
     page.notes(out / "notes.md")
     for e in listed:
         of_it = [r for r in records if r["experiment"] == e.name]

@@ -31,11 +31,13 @@ PRESETS = {  # seeds, seconds
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="full: hours; budget: 25 minutes of one GPU; cpu: minutes of two cores; smoke: seconds, no results")
+    parser.add_argument("--preset", choices=PRESETS, default="full",
+                        help="full: hours; budget: 25 minutes of one GPU; cpu: minutes of two cores; smoke: seconds, no results")
     parser.add_argument("--budget", action="store_const", const="budget", dest="preset", help="the same as --preset budget")
     parser.add_argument("--gpus", help="numbers of the GPUs, such as 0,1; one run on each at a time (default: 0; none for cpu)")
     parser.add_argument("--per-gpu", type=int, default=1, help="runs side by side on each GPU; times then mean nothing")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="runs side by side on CPUs, one thread each (default: 2)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
+                        help="runs side by side on CPUs, one thread each (default: 2)")
     parser.add_argument("--seeds", help="such as 1,2,3")
     parser.add_argument("--epochs", type=float, help="passes of the image runs")
     parser.add_argument("--steps", type=int, help="steps of the text runs")

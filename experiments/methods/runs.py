@@ -76,7 +76,8 @@ def experiments(preset, data, epochs=None, steps=None):
     elif preset == "smoke":  # seconds, on made-up data: that the script works, nothing about the methods
         tiny = dict(base="configs/fashion_mlp_sparse.yaml", data_path="", steps=20, sparsities=(0.8, 0.9),
                     settings={"model": {"type": "mlp", "hidden": [24]}, "optimizer.lr": 0.003,
-                              "data": {"type": "synthetic", "num_examples": 512, "image_size": 8, "valid_fraction": 0.2, "test_fraction": 0.2}})
+                              "data": {"type": "synthetic", "num_examples": 512, "image_size": 8, "valid_fraction": 0.2,
+                                       "test_fraction": 0.2}})
         hidden = lambda w: {"model": {"type": "mlp", "hidden": [round(24 * w)]}}
         listed = [Experiment("tiny", "A test", **tiny),
                   Experiment("widths", "A test of widths", widths=widths((2,), (0.25, 1), hidden), note="Nothing to say.", **tiny)]
@@ -84,7 +85,7 @@ def experiments(preset, data, epochs=None, steps=None):
         raise ValueError(preset)
     changed = []
     for e in listed:
-        length = round(epochs * e.steps_per_epoch) if epochs and e.steps_per_epoch else steps if steps and not e.steps_per_epoch else e.steps
+        given = round(epochs * e.steps_per_epoch) if epochs and e.steps_per_epoch else steps if not e.steps_per_epoch else None
         settings = dict(e.settings)
         if e.data_path.startswith("/"):
             settings["data.path"] = e.data_path
@@ -92,7 +93,7 @@ def experiments(preset, data, epochs=None, steps=None):
             settings.update({"data.path": f"{data}/imdb/train.txt", "data.test_path": f"{data}/imdb/test.txt"})
         elif e.data_path:
             settings["data.path"] = f"{data}/{e.data_path}"
-        changed.append(dataclasses.replace(e, steps=length, settings=settings))
+        changed.append(dataclasses.replace(e, steps=given or e.steps, settings=settings))
     return changed
 
 

@@ -112,7 +112,8 @@ def steps(page, session, names, small):
                          environment={"LACUNA_KERNELS_OFF": name} if name else {})
         whole = whole or m
         share = f"{100 * whole['step_ms'] / m['step_ms']:.1f} %" if good(m) and good(whole) else NOT_MEASURED
-        rows.append([f"without {KERNELS.get(name, 'all of these')}" if name else "all kernels", cell(m, "step_ms", lambda ms: f"{ms:.2f}"), share])
+        label = f"without {KERNELS.get(name, 'all of these')}" if name else "all kernels"
+        rows.append([label, cell(m, "step_ms", lambda ms: f"{ms:.2f}"), share])
     page.heading("A training step of the paper's Transformer")
     page.text("Sparse attention, 90 % sparse weights, batch 1, f32; the same kernels taken away.")
     page.table(["step", "ms", "speed left"], rows)

@@ -23,7 +23,7 @@ from common.charts import lines, number  # noqa: E402
 from common.page import NOT_MEASURED, Page  # noqa: E402
 from common.program import INTERRUPTED, ROOT, Pool, data_directory, find_lacuna, revision, write_json  # noqa: E402
 from common.single_runs import Run  # noqa: E402
-from methods.results import collect, mean_and_deviation, plus_minus, widths_section  # noqa: E402
+from methods.results import collect, facts, mean_and_deviation, plus_minus, widths_section  # noqa: E402
 from methods.runs import MOBILENET_WIDTHS, experiments, runs_of  # noqa: E402
 from paper import anchors  # noqa: E402
 from paper.measure import arguments  # noqa: E402
@@ -75,12 +75,7 @@ def made_up_cifar(directory):
 
 def page_of(out, options, byte_records, width_records, command):
     page = Page("Accuracy beside speed")
-    finished = [r for r in byte_records + width_records if r["finished"]]
-    environments = [r["environment"] for r in finished]
-    distinct = lambda key: ", ".join(sorted({str(env[key]) for env in environments if env.get(key)})) or "-"
-    page.text(f"{len(finished)} of {len(byte_records + width_records)} runs finished. Hardware: {distinct('device_name')}; {distinct('cpu')}. "
-              f"Trained {', '.join(sorted({env['date_utc'][:10] for env in environments})) or '-'}, built from {distinct('git')}, "
-              f"page from {revision() or '-'}. Command: `{command}`.")
+    page.text(facts(byte_records + width_records, command))
     if options.small:
         page.text("**A miniature on made-up images** (`--small`), made to test the script. Its numbers mean nothing.")
     page.notes(out / "notes.md")

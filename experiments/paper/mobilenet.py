@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""MobileNetV1 (the paper's section VII): 224x224, 1000 classes, dense and 90 % sparse by width: batch 1 latency, batch 256 throughput, training.
+"""MobileNetV1 (the paper's section VII), 224x224, dense and 90 % sparse by width: batch 1 latency, batch 256 throughput, training.
 
     python3 experiments/paper/mobilenet.py                  # on a GPU of its own
     python3 experiments/paper/mobilenet.py --small          # a miniature on the CPU: that the script works

@@ -65,10 +65,12 @@ def section(page, what, batch, found, torch):
             m, base = found.get((route, precision)), found.get((ROUTES[0], precision))
             both = good(m) and good(base)
             idle = m.get("idle_share") if good(m) else None
+            if what == "forward":
+                more = [m["mode"] if good(m) else "-"]
+            else:
+                more = [f"{m['phases_ms']['forward']:.1f}" if good(m) else NOT_MEASURED, NOT_MEASURED if idle is None else f"{100 * idle:.1f} %"]
             rows.append([route, precision, rate(m), gib(m), ratio(m["items_per_s"], base["items_per_s"]) if both else NOT_MEASURED,
-                         ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED,
-                         *((m["mode"] if good(m) else "-",) if what == "forward" else
-                           (f"{m['phases_ms']['forward']:.1f}" if good(m) else NOT_MEASURED, f"{100 * idle:.1f} %" if idle is not None else NOT_MEASURED))])
+                         ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED, *more])
             if good(m):
                 items.append((f"{route}, {precision}", m["items_per_s"], group))
     page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by",
