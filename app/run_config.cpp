@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/errors.h"
 #include "pruning/sparsity_schedule.h"
 #include "train/config/load.h"
 
@@ -93,7 +94,14 @@ void validate(const RunConfig& c, const ReportProblem& problem) {
 }
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse_run_config(config::read_text(path), path, overrides);
+  const std::string text = config::read_text(path);
+  try {
+    return parse_run_config(text, path, overrides);
+  } catch (const ConfigError& error) {
+    const std::string said = error.what();
+    if (said.find("unknown key 'grid'") == std::string::npos) throw;
+    throw ConfigError(fmt::format("{}\n{}: has a sweep's keys; 'lacuna sweep {}' trains it", said, path, path));
+  }
 }
 
 RunConfig parse_run_config(const std::string& text, const std::string& name,

@@ -53,7 +53,7 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
 #if LACUNA_HAS_CUDA
     if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
       const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
-      const bool panels = allowed_kernels(b.device()).spmm_panel;
+      const bool panels = allowed_kernels(b.device()).spmm_panel && kernels::spmm_panel_supports(stream);
       const kernels::SpmmPlan plan = panels ? kernels::plan_spmm(shape) : kernels::SpmmPlan{};
       return kernels::spmm_with(plan, stream, a_view, b_view, dense_view<T>(out), epilogue);
     }

@@ -5,7 +5,7 @@ import math
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
-COLORS = ("#2563b8", "#c2410c", "#15803d", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f", "#475569", "#854d0e")
+COLORS = ("#2563b8", "#d9480f", "#15803d", "#a21caf", "#64748b", "#0891b2", "#ca8a04", "#be123c", "#475569", "#4d7c0f")
 
 
 def color(i):

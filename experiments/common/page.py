@@ -13,7 +13,7 @@ body { margin: 0 auto; max-width: 1400px; padding: 40px 32px 64px; color: var(--
        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
 h1 { font-size: 28px; margin: 0 0 12px; } h2 { font-size: 20px; margin: 40px 0 12px; } h3 { font-size: 16px; margin: 24px 0 8px; }
 p, li { max-width: 95ch; }
-.charts { display: grid; align-items: start; grid-template-columns: repeat(auto-fit, minmax(min(540px, 100%), 1fr)); gap: 16px; }
+.charts { display: grid; align-items: start; grid-template-columns: repeat(auto-fill, minmax(min(540px, 100%), 1fr)); gap: 16px; }
 .chart { width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
 .chart text, .chart tspan { fill: var(--soft); font-size: 12px; } .chart .title { fill: var(--ink); font-size: 14px; font-weight: 600; }
 .chart .grid { stroke: var(--line); } .chart .axis { stroke: var(--axis); } .chart .reference { stroke: var(--soft); stroke-dasharray: 6 4; }
@@ -106,6 +106,9 @@ class Page:
             if block.startswith("#"):
                 marks, text = block.split(" ", 1)
                 self.heading(text.strip(), min(len(marks), 3))
+            elif block.startswith("|"):
+                header, _, *rows = ([c.strip() for c in line.strip().strip("|").split("|")] for line in block.splitlines())
+                self.table(header, rows)
             elif block.startswith("- "):
                 self.text(*("- " + " ".join(item.split()) for item in re.split(r"(?:^|\n)- ", block)[1:]))
             else:

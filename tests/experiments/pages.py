@@ -159,12 +159,12 @@ class Pages(unittest.TestCase):
     def test_notes_are_taken_in(self):
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory, "notes.md")
-            path.write_text("## What is seen\n\nA line\nand its rest.\n\n- first\n  goes on\n- second\n")
+            path.write_text("## What is seen\n\nA line\nand its rest.\n\n- first\n  goes on\n- second\n\n| a | b |\n|---|---:|\n| 1 | 2 |\n")
             p = page.Page("x")
             p.notes(path)
             p.notes(pathlib.Path(directory, "absent.md"))
         self.assertEqual(p.blocks, [("heading", 2, "What is seen"), ("text", "A line and its rest."), ("text", "- first goes on"),
-                                    ("text", "- second")])
+                                    ("text", "- second"), ("table", ["a", "b"], [["1", "2"]], 1)])
 
 
 class Measurements(unittest.TestCase):
