@@ -18,7 +18,7 @@ p, li { max-width: 95ch; }
 .chart text, .chart tspan { fill: var(--soft); font-size: 12px; } .chart .title { fill: var(--ink); font-size: 14px; font-weight: 600; }
 .chart .grid { stroke: var(--line); } .chart .axis { stroke: var(--axis); } .chart .reference { stroke: var(--soft); stroke-dasharray: 6 4; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 22px; } .legend i { display: inline-block; width: 16px; height: 4px; margin-right: 7px; vertical-align: middle; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; margin: 12px 0; } table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); border-bottom: 2px solid var(--line); padding: 5px 12px; }
 td { border-bottom: 1px solid var(--line); padding: 4px 12px; } th.n, td.n { text-align: right; }
 code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; background: var(--tint); }
