@@ -18,8 +18,10 @@ int expect_carried_over(const DenseState& before, const DenseState& after) {
   for (std::size_t i = 0; i < before.at("pattern").size(); ++i) {
     const bool was = before.at("pattern")[i] != 0, is = after.at("pattern")[i] != 0;
     moved += was != is;
-    for (const auto& [name, values] : before)
-      if (name != "pattern") EXPECT_EQ(after.at(name)[i], was && is ? values[i] : 0.0f) << name << " " << i;
+    for (const auto& [name, values] : before) {
+      if (name == "pattern") continue;
+      EXPECT_EQ(after.at(name)[i], was && is ? values[i] : 0.0f) << name << " " << i;
+    }
   }
   return moved;
 }
