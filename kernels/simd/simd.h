@@ -79,6 +79,40 @@ template <class T>
 inline __attribute__((always_inline)) typename Simd<T>::Vector broadcast(T x) {
   return x - typename Simd<T>::Vector{};  // x - 0 is x, the sign of zero included
 }
+/// Four adjacent numbers, each to be spread over a vector: where the instruction set can, one load instead of four.
+template <class T>
+struct Four {
+  const T* from;
+  inline __attribute__((always_inline)) explicit Four(const T* numbers) : from(numbers) {}
+  template <int i>
+  inline __attribute__((always_inline)) typename Simd<T>::Vector spread() const {
+    return broadcast<T>(from[i]);
+  }
+};
+#if defined(__AVX512F__)
+template <>
+struct Four<float> {
+  __m512 all;  // the four, four times
+  // With a mask of ones, because the plain intrinsics of GCC 12 warn of their own undefined pass-through operand.
+  inline __attribute__((always_inline)) explicit Four(const float* numbers)
+      : all(_mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(numbers))) {}
+  template <int i>
+  inline __attribute__((always_inline)) FloatVector spread() const {
+    return _mm512_maskz_permute_ps(0xffff, all, i * 0x55);
+  }
+};
+#elif defined(__AVX2__) && defined(__FMA__)
+template <>
+struct Four<float> {
+  __m256 all;  // the four, twice
+  inline __attribute__((always_inline)) explicit Four(const float* numbers)
+      : all(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(numbers))) {}
+  template <int i>
+  inline __attribute__((always_inline)) FloatVector spread() const {
+    return _mm256_permute_ps(all, i * 0x55);
+  }
+};
+#endif
 /// Sum of the lanes, halves first: a fixed order.
 template <class T>
 inline __attribute__((always_inline)) T sum_lanes(typename Simd<T>::Vector v) {
