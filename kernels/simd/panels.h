@@ -12,35 +12,19 @@ namespace lacuna::kernels {
 template <class T>
 void pack_panel(const T* from, std::int64_t ld, std::int64_t begin, std::int64_t end, std::int64_t width,
                 std::int64_t padded, T* panel) {
-  for (std::int64_t j = begin; j < end; ++j) {
-    std::memcpy(panel + j * padded, from + j * ld, static_cast<std::size_t>(width) * sizeof(T));
-    for (std::int64_t x = width; x < padded; ++x) panel[j * padded + x] = T(0);
-  }
-}
-
-/// Rows [begin, end) of adjacent panels, `slab` columns each (the last may be narrower, zeros up to whole vectors of
-/// `lanes`), from `width` columns of a matrix with row stride `ld`. Panels start `panel_size` elements apart.
-template <class T>
-void pack_panels(const T* from, std::int64_t ld, std::int64_t begin, std::int64_t end, std::int64_t width,
-                 std::int64_t slab, std::int64_t lanes, T* panels, std::int64_t panel_size) {
   // Each row lies in a page of its own once `ld` is large: no prefetcher of the hardware follows from row to row.
   constexpr std::int64_t kAhead = 8, kLine = 64 / sizeof(T);
+  constexpr std::int64_t kBlock = 128 / sizeof(T);  // copied by a few vector moves, not by a call
   for (std::int64_t j = begin; j < end; ++j) {
     const T* row = from + j * ld;
     if (j + kAhead < end) {
       for (std::int64_t x = 0; x < width; x += kLine) __builtin_prefetch(row + kAhead * ld + x);
     }
-    T* panel = panels;
-    for (std::int64_t x = 0; x < width; x += slab, panel += panel_size) {
-      constexpr std::int64_t kBlock = 128 / sizeof(T);  // copied by a few vector moves, not by a call
-      const std::int64_t columns = width - x < slab ? width - x : slab;
-      const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-      T* to = panel + j * padded;
-      std::int64_t y = 0;
-      for (; y + kBlock <= columns; y += kBlock) std::memcpy(to + y, row + x + y, kBlock * sizeof(T));
-      for (; y < columns; ++y) to[y] = row[x + y];
-      for (; y < padded; ++y) to[y] = T(0);
-    }
+    T* to = panel + j * padded;
+    std::int64_t x = 0;
+    for (; x + kBlock <= width; x += kBlock) std::memcpy(to + x, row + x, kBlock * sizeof(T));
+    for (; x < width; ++x) to[x] = row[x];
+    for (; x < padded; ++x) to[x] = T(0);
   }
 }
 

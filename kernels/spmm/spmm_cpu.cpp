@@ -1,14 +1,13 @@
 // SpMM on the CPU. Columns of B are packed, a slab at a time, into panels that stay in cache while rows of A pass: read
 // in place, rows of B a power of two apart would fall into the same few cache sets.
-#include "kernels/spmm/spmm.h"
+#include <omp.h>
 
 #include <algorithm>
-
-#include <omp.h>
 
 #include "kernels/pointwise/activation.h"
 #include "kernels/simd/panels.h"
 #include "kernels/simd/simd_dispatch.h"
+#include "kernels/spmm/spmm.h"
 #include "kernels/spmm/spmm_cpu_ways.h"
 
 namespace lacuna::kernels {
@@ -32,7 +31,8 @@ SpmmBuild<T> pick() {
 
 template <class T>
 SpmmCpuPlan plan_of(const SpmmBuild<T>& build, const Csr<const T>& a, const Dense<const T>& b) {
-  return plan_spmm_cpu(a.rows, a.cols, b.cols, a.nnz, build.slab(), build.slab() * static_cast<std::int64_t>(sizeof(T)));
+  return plan_spmm_cpu(a.rows, a.cols, b.cols, a.nnz, build.slab(),
+                       build.slab() * static_cast<std::int64_t>(sizeof(T)));
 }
 
 /// One slab whose rows are whole vectors, end to end, is a panel already.
@@ -40,9 +40,6 @@ template <class T>
 bool must_pack(const SpmmBuild<T>& build, const Dense<const T>& b) {
   return !(b.cols <= build.slab() && b.cols % build.lanes == 0 && b.ld == b.cols);
 }
-
-/// Panels that one thread packs together: rows of B are read in longer runs.
-constexpr std::int64_t kTogether = 4;
 
 template <class T>
 std::int64_t panel_size(const SpmmBuild<T>& build, const Csr<const T>& a) {
@@ -65,7 +62,7 @@ std::size_t spmm_by_rows_bytes(const SpmmBuild<T>& build, const Csr<const T>& a,
   if (!must_pack(build, b)) return 0;
   const std::int64_t threads = std::max(1, omp_get_max_threads());
   const std::int64_t units = (b.cols + build.slab() - 1) / build.slab() * std::max(a.batch, b.batch);
-  const std::int64_t panels = std::min(units, threads * std::min(kTogether, units / threads + 1));
+  const std::int64_t panels = std::min(units, threads);
   return static_cast<std::size_t>(panels * panel_size(build, a)) * sizeof(T);
 }
 
@@ -101,24 +98,20 @@ void spmm_by_rows(const SpmmProduct<T>& p, void* scratch) {
 #pragma omp parallel if (work >= kLeastParallelWork)
   {
     const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const std::int64_t share = units / threads, together = std::min(kTogether, share);
-    T* own = static_cast<T*>(scratch) + thread * together * size;
-    for (std::int64_t unit = thread * share; unit < (thread + 1) * share;) {
-      const std::int64_t slab = unit % slabs;  // panels packed together are of one matrix
-      const std::int64_t count = std::min({together, (thread + 1) * share - unit, slabs - slab});
-      if (pack) {
-        const std::int64_t width = std::min(count * build.slab(), b.cols - slab * build.slab());
-        pack_panels(source(unit), b.ld, 0, a.cols, width, build.slab(), build.lanes, own, size);
-      }
-      for (std::int64_t i = 0; i < count; ++i) multiply(unit + i, 0, a.rows, own + i * size);
-      unit += count;
+    const std::int64_t share = units / threads;
+    const auto pack_rows = [&](std::int64_t unit, std::int64_t begin, std::int64_t end, T* panel) {
+      pack_panel(source(unit), b.ld, begin, end, p.slab_width(unit % slabs), p.slab_padded(unit % slabs), panel);
+    };
+    T* own = static_cast<T*>(scratch) + thread * size;
+    for (std::int64_t unit = thread * share; unit < (thread + 1) * share; ++unit) {
+      if (pack) pack_rows(unit, 0, a.cols, own);
+      multiply(unit, 0, a.rows, own);
     }
     T* shared = static_cast<T*>(scratch);
     for (std::int64_t unit = threads * share; unit < units; ++unit) {
       if (pack) {
 #pragma omp barrier
-        pack_panels(source(unit), b.ld, a.cols * thread / threads, a.cols * (thread + 1) / threads,
-                    p.slab_width(unit % slabs), build.slab(), build.lanes, shared, size);
+        pack_rows(unit, a.cols * thread / threads, a.cols * (thread + 1) / threads, shared);
 #pragma omp barrier
       }
       multiply(unit, chunk_begin(a.row_offsets, a.rows, thread, threads),

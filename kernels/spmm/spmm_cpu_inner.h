@@ -55,33 +55,6 @@ struct RowSums {
   }
 };
 
-/// Four adjacent unsigned integers: on x86 by as few loads as possible.
-inline __attribute__((always_inline)) void four_of(const std::int32_t* from, std::uint64_t* out) {
-#if defined(__x86_64__)
-  std::uint64_t low, high;
-  __builtin_memcpy(&low, from, 8);
-  __builtin_memcpy(&high, from + 2, 8);
-  out[0] = low & 0xffffffffu;
-  out[1] = low >> 32;
-  out[2] = high & 0xffffffffu;
-  out[3] = high >> 32;
-#else
-  for (int i = 0; i < 4; ++i) out[i] = static_cast<std::uint64_t>(from[i]);
-#endif
-}
-inline __attribute__((always_inline)) void four_of(const std::uint16_t* from, std::uint64_t* out) {
-#if defined(__x86_64__)
-  std::uint64_t all;
-  __builtin_memcpy(&all, from, 8);
-  out[0] = all & 0xffffu;
-  out[1] = all >> 16 & 0xffffu;
-  out[2] = all >> 32 & 0xffffu;
-  out[3] = all >> 48;
-#else
-  for (int i = 0; i < 4; ++i) out[i] = from[i];
-#endif
-}
-
 /// The lines of C's row r, soon to be written: a row of C lies in a page of its own.
 template <class T, int V>
 inline __attribute__((always_inline)) void expect_row(const SpmmOutput<T>& out, std::int64_t r) {
@@ -208,9 +181,9 @@ void spmm_piece(const SpmmPieceTask<T>& task) {
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                        \
-  template void spmm_rows<T>(const SpmmTask<T>&);    \
-  template void spmm_cut<T>(const SpmmCutTask<T>&);  \
+#define LACUNA_INSTANTIATE(T)                       \
+  template void spmm_rows<T>(const SpmmTask<T>&);   \
+  template void spmm_cut<T>(const SpmmCutTask<T>&); \
   template void spmm_piece<T>(const SpmmPieceTask<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

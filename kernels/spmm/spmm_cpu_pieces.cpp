@@ -1,9 +1,9 @@
 // SpMM on the CPU by pieces: B's panel is cut along K until it fits L1, and A is repacked to fit the pieces, once for all
 // slabs. What that costs, denser matrices earn back: L1 feeds the multiply-adds faster than L2.
+#include <omp.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <omp.h>
 
 #include "kernels/simd/panels.h"
 #include "kernels/spmm/spmm_cpu_ways.h"
@@ -12,8 +12,9 @@ namespace lacuna::kernels {
 
 namespace {
 
-constexpr std::int64_t kCutRows = 128;    // of a band: A is cut band by band
-constexpr std::int64_t kMostBands = 16;   // of a block: the sums of 2048 rows (256 KB) share L2 with what streams through
+constexpr std::int64_t kCutRows = 128;  // of a band: A is cut band by band
+/// Of a block: the sums of 2048 rows (256 KB) share L2 with what streams through.
+constexpr std::int64_t kMostBands = 16;
 constexpr std::size_t kAlignment = 64;
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -100,7 +101,7 @@ void spmm_by_pieces(const SpmmProduct<T>& p, const SpmmCpuPlan& plan, void* scra
     const std::int64_t first_row = layout.first_row(layout.first_band(block));
     for (std::int64_t piece = 0; piece < plan.pieces; ++piece) {
       const std::int64_t k = piece * plan.piece, count = std::min(plan.piece, a.cols - k);
-      pack_panels(source + k * p.b.ld, p.b.ld, 0, count, task.out.width, build.slab(), build.lanes, panel, 0);
+      pack_panel(source + k * p.b.ld, p.b.ld, 0, count, task.out.width, padded, panel);
       task.first = piece == 0;
       task.last = piece + 1 == plan.pieces;
       for (std::int64_t band = layout.first_band(block); band < layout.first_band(block + 1); ++band) {
@@ -136,9 +137,9 @@ void spmm_by_pieces(const SpmmProduct<T>& p, const SpmmCpuPlan& plan, void* scra
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                              \
+#define LACUNA_INSTANTIATE(T)                                                                                \
   template std::size_t spmm_by_pieces_bytes<T>(const SpmmBuild<T>&, const SpmmCpuPlan&, const Csr<const T>&, \
-                                               const Dense<const T>&);                                     \
+                                               const Dense<const T>&);                                       \
   template void spmm_by_pieces<T>(const SpmmProduct<T>&, const SpmmCpuPlan&, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

@@ -8,9 +8,9 @@
 namespace lacuna::kernels {
 
 struct SpmmCpuPlan {
-  std::int64_t piece = 0;    ///< columns of A in a piece; 0: by whole rows
-  std::int64_t pieces = 1;   ///< along k
-  double nanoseconds = 0;    ///< predicted, one core of the machine that the model was fitted on
+  std::int64_t piece = 0;   ///< columns of A in a piece; 0: by whole rows
+  std::int64_t pieces = 1;  ///< along k
+  double nanoseconds = 0;   ///< predicted, one core of the machine that the model was fitted on
 };
 
 /// `slab` columns of `slab_bytes` bytes: what a full slab's row takes.

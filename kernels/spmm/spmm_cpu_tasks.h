@@ -43,13 +43,13 @@ struct SpmmCutTask {
   const T* values = nullptr;
   std::int64_t row_begin = 0;
   std::int64_t row_end = 0;
-  std::int64_t piece = 0;   ///< columns of A in a piece
-  std::int64_t pieces = 0;  ///< 1 or more
-  std::int32_t* cursor = nullptr;       ///< [row_end - row_begin] scratch
-  T* packed_values = nullptr;           ///< room for the rows' entries and 3 * pieces zeros a row
-  std::uint16_t* packed_rows = nullptr; ///< the same; row of the panel, 0 to piece
-  std::uint16_t* groups = nullptr;      ///< [pieces, row_end - row_begin]
-  std::int64_t* starts = nullptr;       ///< [pieces] where each piece starts in the packed arrays
+  std::int64_t piece = 0;                ///< columns of A in a piece
+  std::int64_t pieces = 0;               ///< 1 or more
+  std::int32_t* cursor = nullptr;        ///< [row_end - row_begin] scratch
+  T* packed_values = nullptr;            ///< room for the rows' entries and 3 * pieces zeros a row
+  std::uint16_t* packed_rows = nullptr;  ///< the same; row of the panel, 0 to piece
+  std::uint16_t* groups = nullptr;       ///< [pieces, row_end - row_begin]
+  std::int64_t* starts = nullptr;        ///< [pieces] where each piece starts in the packed arrays
 };
 
 /// Adds one piece's products to the sums of some rows of C.
@@ -67,14 +67,14 @@ struct SpmmPieceTask {
   SpmmOutput<T> out;
 };
 
-#define LACUNA_DECLARE(isa)                             \
-  namespace isa {                                       \
-  template <class T>                                    \
-  void spmm_rows(const SpmmTask<T>& task);              \
-  template <class T>                                    \
-  void spmm_cut(const SpmmCutTask<T>& task);            \
-  template <class T>                                    \
-  void spmm_piece(const SpmmPieceTask<T>& task);        \
+#define LACUNA_DECLARE(isa)                      \
+  namespace isa {                                \
+  template <class T>                             \
+  void spmm_rows(const SpmmTask<T>& task);       \
+  template <class T>                             \
+  void spmm_cut(const SpmmCutTask<T>& task);     \
+  template <class T>                             \
+  void spmm_piece(const SpmmPieceTask<T>& task); \
   }
 LACUNA_DECLARE(isa_baseline)
 LACUNA_DECLARE(isa_avx2)

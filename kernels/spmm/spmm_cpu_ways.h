@@ -31,6 +31,9 @@ struct SpmmProduct {
     const std::int64_t left = b.cols - slab * build.slab();
     return left < build.slab() ? left : build.slab();
   }
+  std::int64_t slab_padded(std::int64_t slab) const {
+    return (slab_width(slab) + build.lanes - 1) / build.lanes * build.lanes;
+  }
 };
 
 template <class T>

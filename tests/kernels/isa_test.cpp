@@ -80,7 +80,6 @@ void check_sddmm(void (*rows)(const SddmmTask<T>&), int lanes) {
           .width = width,
           .vectors = vectors,
           .panel = panel.data(),
-          .panel_stride = padded,
           .first = false,
           .factor = T(2)});
     for (std::int64_t r = 0; r < kRows; ++r) {
