@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/errors.h"
 #include "pruning/sparsity_schedule.h"
 #include "train/config/load.h"
 
@@ -74,8 +75,8 @@ void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
 bool is_run_name(std::string_view text) {
   constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
   // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
-  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' && text.front() != '-' &&
-         text.size() <= 100;
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' &&
+         text.front() != '-' && text.size() <= 100;
 }
 
 void validate(const RunConfig& c, const ReportProblem& problem) {
@@ -90,7 +91,14 @@ void validate(const RunConfig& c, const ReportProblem& problem) {
 }
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse_run_config(config::read_text(path), path, overrides);
+  const std::string text = config::read_text(path);
+  try {
+    return parse_run_config(text, path, overrides);
+  } catch (const ConfigError& error) {
+    const std::string said = error.what();
+    if (said.find("unknown key 'grid'") == std::string::npos) throw;
+    throw ConfigError(fmt::format("{}\n{}: has a sweep's keys; 'lacuna sweep {}' trains it", said, path, path));
+  }
 }
 
 RunConfig parse_run_config(const std::string& text, const std::string& name,

@@ -56,7 +56,7 @@ CudaDevice& opened(Device device) {
 #if LACUNA_HAS_CUDA
   const std::lock_guard lock(list.mutex);
   if (!entry.allocator) {
-    if (entry.info.compute_capability != 90) entry.kernels = {false, false, false};
+    if (entry.info.compute_capability != 90) entry.kernels = KernelSet{false, false, false, false};
     if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {
       entry.stream = runtime::open_cuda_device(device.index);

@@ -1,8 +1,8 @@
 #include "layers/norm.h"
 
 #include "core/ops/batch_norm.h"
+#include "core/ops/batch_norm_relu.h"
 #include "core/ops/layer_norm.h"
-#include "core/ops/pointwise.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
 
@@ -30,6 +30,12 @@ Var LayerNorm::forward(const Var& x, ForwardContext& context) {
   return layer_norm(x, context.use(gain_), context.use(bias_), eps_);
 }
 
+ResidualNormVars LayerNorm::forward(Residual x, ForwardContext& context) {
+  const Pending& added = x.pending;
+  if (!added.h.defined()) return {x.stream, forward(x.stream, context)};
+  return residual_norm(x.stream, added.h, added.bias, context.use(gain_), context.use(bias_), added.p, added.key, eps_);
+}
+
 Shape LayerNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   require_matrix("layer_norm", shape, gain_.shape()[0]);
   lines.push_back(plan_norm(prefix, "layer_norm", shape));
@@ -46,9 +52,12 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Ini
 }
 
 Var BatchNorm::forward(const Var& x, ForwardContext& context) {
-  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
+  if (options_.relu) {
+    return batch_norm_relu(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
                            options_.momentum, options_.eps);
-  return options_.relu ? relu(y) : y;
+  }
+  return batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
+                    options_.momentum, options_.eps);
 }
 
 Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -22,9 +22,10 @@ void use_averages(const std::vector<Parameter*>& parameters) {
 
 }  // namespace
 
-int eval_command(const std::string& run, const std::string& config_path, const std::string& split) {
+int eval_command(const std::string& run, const std::string& config_path, const std::string& split,
+                 const std::vector<std::string>& overrides) {
   const std::filesystem::path checkpoint = find_checkpoint("eval", run);
-  const RunConfig config = config_for("eval", checkpoint, config_path);
+  const RunConfig config = config_for("eval", checkpoint, config_path, overrides);
   Session session = open_session(config);
   const std::vector<Parameter*> parameters = session.model->parameters();
   const TrainingState state = load_checkpoint(checkpoint, parameters, session.model->buffers());

@@ -220,12 +220,19 @@ Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image,
 }
 
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec) {
+  return depthwise_conv2d(w, x, image, spec, Tensor(), Activation::none);
+}
+
+Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec,
+                        const Tensor& bias, Activation kind) {
   const OpScope scope("depthwise_conv2d");
   check_depthwise(w, x, image, spec);
+  require_bias("depthwise_conv2d", bias, x, w.dim(0));
   const Tensor y = Tensor::empty({x.dim(0), conv_output(image, spec).columns()}, x.dtype(), x.device());
   visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>());
+    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>(),
+                          {bias.defined() ? bias.data<T>() : nullptr, kind});
   });
   return y;
 }
