@@ -121,8 +121,11 @@ void sddmm_by_pieces(const SddmmProduct<T>& p, const SddmmCpuPlan& plan, void* s
     task.panel = panel;
     const std::int64_t padded = static_cast<std::int64_t>(task.vectors) * p.build.lanes;
     const std::int64_t offset = chunk * p.build.chunk(), width = p.chunk_width(chunk);
-    pack_panel(p.a.data + matrix * p.a.batch_stride + offset, p.a.ld, bands[first].row_begin, bands[last - 1].row_end,
-               width, padded, a_panel);
+    // Where a thread's rows of A lie depends on no chunk's width: others may be at another chunk.
+    const std::int64_t first_row = bands[first].row_begin;
+    T* rows_of_a = a_panel + first_row * p.build.chunk();
+    pack_panel(p.a.data + matrix * p.a.batch_stride + first_row * p.a.ld + offset, p.a.ld, 0,
+               bands[last - 1].row_end - first_row, width, padded, rows_of_a);
     for (std::int64_t piece = 0; piece < plan.pieces; ++piece) {
       const std::int64_t begin = piece * plan.piece, end = std::min(begin + plan.piece, p.b.rows);
       pack_panel(p.b.data + matrix * p.b.batch_stride + begin * p.b.ld + offset, p.b.ld, 0, end - begin, width, padded,
@@ -133,7 +136,7 @@ void sddmm_by_pieces(const SddmmProduct<T>& p, const SddmmCpuPlan& plan, void* s
         task.rows = band.rows + band.starts[piece];
         task.counts = band.counts + piece * task.num_rows;
         task.sums = sums + first_entry(band.row_begin) + band.starts[piece];
-        task.a = a_panel + band.row_begin * padded;
+        task.a = rows_of_a + (band.row_begin - first_row) * padded;
         p.build.piece(task);
       }
     }
