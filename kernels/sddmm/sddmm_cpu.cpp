@@ -1,5 +1,5 @@
-// SDDMM on the CPU, by rows. The summed dimension is cut into chunks; for each, B's columns are packed into a panel that
-// stays in cache while the pattern's rows pass, and the values gather the chunks' partial sums in order.
+// SDDMM on the CPU, by rows. The summed dimension is cut into chunks; for each, B's columns are packed into a panel
+// that stays in cache while the pattern's rows pass, and the values gather the chunks' partial sums in order.
 #include <omp.h>
 
 #include <algorithm>

@@ -7,8 +7,8 @@
 
 namespace lacuna::kernels::LACUNA_ISA {
 
-/// Lanes of the product of a chunk in registers with one in memory. Two chains of multiply-adds, half as long as one: the
-/// scheduler holds too few operations to overlap enough of the long ones.
+/// Lanes of the product of a chunk in registers with one in memory. Two chains of multiply-adds, half as long as one:
+/// the scheduler holds too few operations to overlap enough of the long ones.
 template <class T, int V>
 inline __attribute__((always_inline)) typename Simd<T>::Vector multiply_chunk(const typename Simd<T>::Vector* a,
                                                                               const T* b) {

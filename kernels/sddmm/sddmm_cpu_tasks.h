@@ -26,8 +26,8 @@ struct SddmmTask {
   T factor = T(1);           ///< applied to the sum: the scale, in the last chunk
 };
 
-/// Some rows of the pattern, over one chunk of the summed dimension and one piece of B's panel. Entries lie row after row,
-/// each row's filled up to groups of four.
+/// Some rows of the pattern, over one chunk of the summed dimension and one piece of B's panel. Entries lie row after
+/// row, each row's filled up to groups of four.
 template <class T>
 struct SddmmPieceTask {
   const std::uint16_t* rows = nullptr;    ///< of the piece, by entry; of what fills up any

@@ -15,8 +15,8 @@ constexpr double interpolate(const double (&x)[N], const double (&y)[N], double 
   return y[N - 1];
 }
 
-/// Blocks of `block` columns, `vectors` vectors each, in n columns: a narrow last one counts by its vectors. Half a block
-/// at least: what a block costs besides its multiply-adds does not shrink further.
+/// Blocks of `block` columns, `vectors` vectors each, in n columns: a narrow last one counts by its vectors. Half a
+/// block at least: what a block costs besides its multiply-adds does not shrink further.
 constexpr double blocks_of(std::int64_t n, std::int64_t block, std::int64_t vectors) {
   const std::int64_t lanes = block / vectors;
   const double blocks = static_cast<double>((n + lanes - 1) / lanes) / static_cast<double>(vectors);

@@ -66,9 +66,9 @@ std::size_t spmm_by_rows_bytes(const SpmmBuild<T>& build, const Csr<const T>& a,
   return static_cast<std::size_t>(panels * panel_size(build, a)) * sizeof(T);
 }
 
-/// A unit is one slab of one matrix of the batch. Each thread takes its share of the units, by panels of its own; the few
-/// that are left over, less than there are threads, are packed and multiplied by all together. No element of C depends
-/// on the cut.
+/// A unit is one slab of one matrix of the batch. Each thread takes its share of the units, by panels of its own; the
+/// few that are left over, less than there are threads, are packed and multiplied by all together. No element of C
+/// depends on the cut.
 template <class T>
 void spmm_by_rows(const SpmmProduct<T>& p, void* scratch) {
   const SpmmBuild<T>& build = p.build;

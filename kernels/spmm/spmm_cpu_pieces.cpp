@@ -1,5 +1,5 @@
-// SpMM on the CPU by pieces: B's panel is cut along K until it fits L1, and A is repacked to fit the pieces, once for all
-// slabs. What that costs, denser matrices earn back: L1 feeds the multiply-adds faster than L2.
+// SpMM on the CPU by pieces: B's panel is cut along K until it fits L1, and A is repacked to fit the pieces, once for
+// all slabs. What that costs, denser matrices earn back: L1 feeds the multiply-adds faster than L2.
 #include <omp.h>
 
 #include <algorithm>

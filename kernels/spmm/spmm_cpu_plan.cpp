@@ -7,8 +7,8 @@ namespace lacuna::kernels {
 
 namespace {
 
-/// Nanoseconds on one core, fitted to 134 products on an AMD Zen 3 with AVX2 (docs/kernels/cpu.md), where a slab's row is
-/// 128 bytes and its product with one entry four multiply-adds. L1 and L2 feed wider vectors in proportion.
+/// Nanoseconds on one core, fitted to 134 products on an AMD Zen 3 with AVX2 (docs/kernels/cpu.md), where a slab's row
+/// is 128 bytes and its product with one entry four multiply-adds. L1 and L2 feed wider vectors in proportion.
 struct Model {
   double panel_bytes[3] = {32e3, 131e3, 524e3};
   double entry_rows[3] = {0.98, 1.66, 2.13};  // by rows: per entry and slab, by the bytes of the panel

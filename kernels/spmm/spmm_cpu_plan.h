@@ -1,5 +1,5 @@
-// Which way SpMM goes on the CPU (spmm_cpu_tasks.h): a pure function of the sizes, never of the number of threads, since
-// the way sets the order of sums.
+// Which way SpMM goes on the CPU (spmm_cpu_tasks.h): a pure function of the sizes, never of the number of threads,
+// since the way sets the order of sums.
 //   m, k, n: rows of A, columns of A, columns of B and C     nnz: entries of A
 #pragma once
 

@@ -1,5 +1,5 @@
-// The ways through a sparse product on the CPU: by pieces, for every instruction set that this machine runs, against f64;
-// the plans that pick a way; and that neither the way of SDDMM nor the number of threads changes a bit.
+// The ways through a sparse product on the CPU: by pieces, for every instruction set that this machine runs, against
+// f64; the plans that pick a way; and that neither the way of SDDMM nor the number of threads changes a bit.
 #include <gtest/gtest.h>
 #include <omp.h>
 
