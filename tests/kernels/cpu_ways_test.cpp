@@ -197,6 +197,25 @@ TEST(CpuWays, ThreadsDoNotChangeTheBitsOfPieces) {
   omp_set_num_threads(before);
 }
 
+SddmmBuild<float> best_sddmm_build() {
+#if defined(__x86_64__)
+  if (best_isa() == Isa::avx512) return {16, isa_avx512::sddmm_rows<float>, isa_avx512::sddmm_piece<float>};
+  if (best_isa() == Isa::avx2) return {8, isa_avx2::sddmm_rows<float>, isa_avx2::sddmm_piece<float>};
+#endif
+  return {4, isa_baseline::sddmm_rows<float>, isa_baseline::sddmm_piece<float>};
+}
+
+TEST(CpuWays, SddmmsTwoWaysAgreeInBits) {
+  const Problem<float> p(150, 33, 130, 2);
+  ASSERT_EQ(plan_sddmm_cpu(p.rows, p.cols, p.other, p.nnz(), 64, 256).piece, 0);  // so this goes by rows
+  const std::vector<float> by_rows = run_sddmm(p, omp_get_max_threads());
+  std::vector<float> by_pieces = poisoned<float>(p.batch * p.nnz());
+  const SddmmProduct<float> product{best_sddmm_build(), p.a(), p.b(), p.csr(by_pieces.data()), 0.5f};
+  std::vector<float> scratch = scratch_of<float>(sddmm_by_pieces_bytes(product, {10, 4}));
+  sddmm_by_pieces(product, {10, 4}, scratch.data());
+  EXPECT_EQ(by_pieces, by_rows);
+}
+
 TEST(CpuWays, DenserMatricesGoByPieces) {
   EXPECT_GT(plan_spmm_cpu(1024, 1024, 512, 1024 * 512, 32, 128).piece, 0);
   EXPECT_EQ(plan_spmm_cpu(1024, 1024, 512, 1024 * 10, 32, 128).piece, 0);
