@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "core/dry_run.h"
 #include "core/errors.h"
 #include "core/tensor.h"
 #include "kernels/runtime/runtime.h"
@@ -21,10 +22,9 @@ void translate_failures(const char* op, F&& f) {
   }
 }
 
-/// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
-/// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA.
+namespace detail {
 template <class F>
-void visit_float(const char* op, Device device, DType dtype, F&& f) {
+void dispatch_float(const char* op, Device device, DType dtype, F&& f) {
   if (device.is_cpu()) {
     if (dtype == DType::f32) return f(CpuStream{}, float{});
     if (dtype == DType::f64) return f(CpuStream{}, double{});
@@ -38,15 +38,25 @@ void visit_float(const char* op, Device device, DType dtype, F&& f) {
 #endif
 }
 
+}  // namespace detail
+
+/// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
+/// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA. In a dry run
+/// (core/dry_run.h) f is not called: what an op must do then too (tensors it makes, gradients it adds) stands outside.
+template <class F>
+void visit_float(const char* op, Device device, DType dtype, F&& f) {
+  if (!DryRun::active()) detail::dispatch_float(op, device, dtype, std::forward<F>(f));
+}
+
 template <class F>
 void visit_float(const char* op, const Tensor& like, F&& f) {
   visit_float(op, like.device(), like.dtype(), std::forward<F>(f));
 }
 
-/// The same for ops on activations, which may be bf16 too, on either backend.
+namespace detail {
 template <class F>
-void visit_activation(const char* op, Device device, DType dtype, F&& f) {
-  if (dtype != DType::bf16) return visit_float(op, device, dtype, std::forward<F>(f));
+void dispatch_activation(const char* op, Device device, DType dtype, F&& f) {
+  if (dtype != DType::bf16) return dispatch_float(op, device, dtype, std::forward<F>(f));
   if (device.is_cpu()) return f(CpuStream{}, Bf16{});
 #if LACUNA_HAS_CUDA
   translate_failures(op, [&] { f(cuda_stream(device), Bf16{}); });
@@ -54,10 +64,34 @@ void visit_activation(const char* op, Device device, DType dtype, F&& f) {
   throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
 #endif
 }
+}  // namespace detail
+
+/// The same for ops on activations, which may be bf16 too, on either backend.
+template <class F>
+void visit_activation(const char* op, Device device, DType dtype, F&& f) {
+  if (!DryRun::active()) detail::dispatch_activation(op, device, dtype, std::forward<F>(f));
+}
 
 template <class F>
 void visit_activation(const char* op, const Tensor& like, F&& f) {
   visit_activation(op, like.device(), like.dtype(), std::forward<F>(f));
+}
+
+/// Scratch of size(stream, T{}) bytes for a float kernel, on like's device; in a dry run it is accounted for.
+template <class F>
+Tensor scratch_for(const char* op, const Tensor& like, F&& size) {
+  std::size_t bytes = 0;
+  detail::dispatch_float(op, like.device(), like.dtype(), [&](auto stream, auto zero) { bytes = size(stream, zero); });
+  return Tensor::scratch(bytes, like.device());
+}
+
+/// The same for a kernel on activations.
+template <class F>
+Tensor activation_scratch_for(const char* op, const Tensor& like, F&& size) {
+  std::size_t bytes = 0;
+  const auto measure = [&](auto stream, auto zero) { bytes = size(stream, zero); };
+  detail::dispatch_activation(op, like.device(), like.dtype(), measure);
+  return Tensor::scratch(bytes, like.device());
 }
 
 /// Calls f(stream), for kernels that do not depend on a float type (topology, selection, index work).

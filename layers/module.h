@@ -17,6 +17,7 @@ struct ForwardContext {
   bool training = false;           ///< dropout on, batch statistics on, tape recorded
   RandomStream* random = nullptr;  ///< required when training with dropout
   bool bf16 = false;               ///< products and activations in bf16 (docs/precision.md); parameters stay f32
+  bool recomputing = false;        ///< a second run, in backward (layers/recompute.h): buffers must stay as they are
   /// The parameter as an operand: on the tape when training, a constant otherwise.
   Var use(const Parameter& p) const { return training ? p.var() : p.var().detach(); }
   /// As an operand of a product, or an input on its way into one: in bf16 when that is asked for. The copy lives as long

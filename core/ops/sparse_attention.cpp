@@ -138,6 +138,7 @@ Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Te
     with_element(q, [&](auto zero) {
       using T = decltype(zero);
       const auto plans = plans_of(attention, kernels::attention_window<T>(q.dim(2)), false);
+      if (DryRun::active()) return;
       kernels::sparse_attention_forward<T>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<T>(),
                                            k.data<T>(), v.data<T>(), out.data<T>(),
                                            lse.defined() ? lse.data<float>() : nullptr);
@@ -170,8 +171,9 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
       std::vector<kernels::PanelPlan> rows, columns;
       if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
       if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
-      const auto bytes = static_cast<std::int64_t>(kernels::sparse_attention_backward_scratch_bytes(stream, problem));
-      const Tensor scratch = Tensor::empty({bytes}, DType::u8, dout.device());
+      const Tensor scratch =
+          Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
+      if (DryRun::active()) return;
       kernels::sparse_attention_backward<T>(stream, problem, rows, columns, saved.q.data<T>(), saved.k.data<T>(),
                                             saved.v.data<T>(), saved.out.data<T>(), saved.lse.data<float>(),
                                             dout.data<T>(), address(gradients[0]), address(gradients[1]),
@@ -208,7 +210,8 @@ struct Saved {
   std::vector<Tensor> probabilities;
 };
 
-void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
+/// Lets go of each pattern's probabilities once they are used.
+void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   OpScope scope("sparse_attention_backward");
   const Attention& attention = saved.attention;
   const bool wants_q = grads.wants(0), wants_k = grads.wants(1), wants_v = grads.wants(2);
@@ -217,7 +220,7 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{wide(saved.probabilities[g]), pattern};
+    const SparseTensor p{wide(std::move(saved.probabilities[g])), pattern};
     const Tensor d = wide(attention.group(dout, g));
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
@@ -258,7 +261,7 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
   }
   const Tensor out = forward(saved.q, saved.k, saved.v, saved.attention, recording ? &saved.probabilities : nullptr);
   return record("sparse_attention", out, {q, k, v},
-                [saved = std::move(saved)](const Tensor& dout, Grads& grads) { backward(saved, dout, grads); });
+                [saved = std::move(saved)](const Tensor& dout, Grads& grads) mutable { backward(saved, dout, grads); });
 }
 
 }  // namespace lacuna

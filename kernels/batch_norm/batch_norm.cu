@@ -204,8 +204,8 @@ __global__ void __launch_bounds__(kThreads)
                          const float* __restrict__ dbias, Dense<T> dx, Chunks chunks) {
   const Piece piece = piece_of(x.cols, chunks);
   const T* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
-  const T* __restrict__ drow = dy.data + piece.channel * dy.ld + piece.begin;
-  T* __restrict__ out = dx.data + piece.channel * dx.ld + piece.begin;
+  const T* drow = dy.data + piece.channel * dy.ld + piece.begin;
+  T* out = dx.data + piece.channel * dx.ld + piece.begin;  // may be drow
   const float invstd = statistics.invstd[piece.channel];
   const float factor = gain[piece.channel] * invstd;
   if (dgain == nullptr) {

@@ -63,7 +63,7 @@ void batch_norm_dparams(CudaStream, const Dense<const T>& x, const Dense<const T
                         ChannelStatistics<const acc_t<T>> statistics, acc_t<T>* dgain, acc_t<T>* dbias, void* scratch);
 
 /// dx = gain * invstd * (dy - dbias / n - xhat * dgain / n); with null dgain and dbias the statistics are constants
-/// (evaluation) and dx = gain * invstd * dy.
+/// (evaluation) and dx = gain * invstd * dy. dx may be dy.
 template <class T>
 void batch_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy,
                    ChannelStatistics<const acc_t<T>> statistics, const acc_t<T>* gain, const acc_t<T>* dgain,

@@ -98,8 +98,8 @@ __global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock* kWarp)
   const int cols = static_cast<int>(p.cols);
   const int length = row_length(row, cols, causal);
   const T* __restrict__ prob = p.data + row * p.ld;
-  const T* __restrict__ gradient = dp.data + row * dp.ld;
-  T* __restrict__ out = dx.data + row * dx.ld;
+  const T* gradient = dp.data + row * dp.ld;
+  T* out = dx.data + row * dx.ld;  // may be gradient
   float held_p[kHeld > 0 ? kHeld : 1] = {};
   float held_dp[kHeld > 0 ? kHeld : 1] = {};
   float dot = 0;
