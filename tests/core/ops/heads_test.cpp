@@ -62,7 +62,9 @@ TEST(Heads, SplitWithBias) {
                  for (std::int64_t i = 0; i < biased.numel(); ++i)
                    biased.data<double>()[i] += in[1].data<double>()[i / cols];
                  return rearrange(biased, s, true);
-               }});
+               },
+           .bf16_roundings = 1,
+           .parameters = {false, true}});
     for (const Device device : devices()) {
       const Tensor x = random_input({rows, cols}, 3).to(DType::f32).to(device);
       const Tensor bias = random_input({rows}, 4).to(DType::f32).to(device);
