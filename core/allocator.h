@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -24,6 +25,14 @@ class Allocator {
   void* allocate(std::size_t bytes);
   void release(void* pointer, std::size_t bytes) noexcept;
 
+  /// Accounts for a block without making it, for dry runs: the address is unique and leads nowhere. No limit holds.
+  void* reserve(std::size_t bytes);
+  void release_reserved(void* pointer, std::size_t bytes) noexcept;
+
+  /// Notes every block from here on, with the op that asked for it; false stops and forgets.
+  void trace(bool on);
+  std::vector<MemoryBlocks> blocks_at_peak() const;
+
   MemoryStats stats() const;
   void reset_peak();
   std::vector<std::size_t> live_blocks() const;
@@ -31,7 +40,14 @@ class Allocator {
   void set_limit(std::size_t bytes);
 
  private:
+  struct Event {
+    void* pointer;
+    std::size_t bytes;  // rounded; 0 when the block was released
+    const char* op;
+  };
   void* take(std::size_t rounded);
+  void note_live(void* pointer, std::size_t bytes, std::size_t rounded);
+  void note_released(void* pointer, std::size_t rounded);
   [[noreturn]] void refuse(std::size_t bytes, const char* detail) const;
 
   const Device device_;
@@ -41,6 +57,9 @@ class Allocator {
   std::unordered_map<void*, std::size_t> live_;       // address -> requested bytes
   MemoryStats stats_;
   std::size_t limit_ = 0;
+  std::uintptr_t next_reserved_ = std::uintptr_t{1} << 56;  // no address of a program
+  bool tracing_ = false;
+  std::vector<Event> events_;
 };
 
 Allocator& allocator(Device device);

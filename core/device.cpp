@@ -139,6 +139,8 @@ void synchronize([[maybe_unused]] Device device) {
 MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
 void reset_peak_memory(Device device) { allocator(device).reset_peak(); }
 std::vector<std::size_t> live_blocks(Device device) { return allocator(device).live_blocks(); }
+void trace_memory(Device device, bool on) { allocator(device).trace(on); }
+std::vector<MemoryBlocks> blocks_at_peak(Device device) { return allocator(device).blocks_at_peak(); }
 void trim_memory(Device device) { allocator(device).trim(); }
 void set_memory_limit(Device device, std::size_t bytes) { allocator(device).set_limit(bytes); }
 

@@ -10,6 +10,8 @@ namespace lacuna {
 
 namespace {
 
+using Norm = Var(const Var&, const Var&, const Var&, const Tensor&, const Tensor&, bool, double, double);
+
 // No flops: the plan counts multiply-adds of weights and scores; norms are bound by memory.
 LayerPlan plan_norm(const std::string& name, const char* kind, const Shape& shape) {
   LayerPlan line{.name = name, .kind = kind};
@@ -52,12 +54,11 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Ini
 }
 
 Var BatchNorm::forward(const Var& x, ForwardContext& context) {
-  if (options_.relu) {
-    return batch_norm_relu(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
-                           options_.momentum, options_.eps);
-  }
-  return batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
-                    options_.momentum, options_.eps);
+  // The op moves the running statistics of a training pass along; a second run of that pass moves copies.
+  const Tensor mean = context.recomputing ? running_mean_.clone() : running_mean_;
+  const Tensor var = context.recomputing ? running_var_.clone() : running_var_;
+  const auto norm = options_.relu ? static_cast<Norm*>(batch_norm_relu) : static_cast<Norm*>(batch_norm);
+  return norm(x, context.use(gain_), context.use(bias_), mean, var, context.training, options_.momentum, options_.eps);
 }
 
 Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -6,6 +6,7 @@
 #include "core/errors.h"
 #include "layers/dropout.h"
 #include "layers/multiply.h"
+#include "layers/recompute.h"
 #include "layers/shapes.h"
 
 namespace lacuna {
@@ -92,14 +93,20 @@ Transformer::Transformer(const TransformerConfig& config, Init init) : config_(c
 
 Var Transformer::forward(const Var& x, ForwardContext& context) {
   Residual stream{dropout(embedding_->forward(x, context), config_.dropout.residual, context)};
-  for (std::size_t i = 0; i < blocks_->size(); ++i) stream = (*blocks_)[i].advance(std::move(stream), context);
+  for (std::size_t i = 0; i < blocks_->size(); ++i) {
+    const auto advance = [&block = (*blocks_)[i]](Residual in, ForwardContext& c) {
+      return block.advance(std::move(in), c);
+    };
+    stream = config_.recompute ? forward_recomputed(advance, std::move(stream), context)
+                               : advance(std::move(stream), context);
+  }
   const Var y = norm_->forward(std::move(stream), context).normalised;
   return output_ ? output_->forward(y, context) : multiply(embedding_->tokens(), y, {}, Activation::none, context);
 }
 
 Shape Transformer::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   Shape y = embedding_->plan(shape, join_path(prefix, "embedding"), lines);
-  y = blocks_->plan(y, join_path(prefix, "blocks"), lines);
+  y = plan_blocks(*blocks_, config_.recompute, y, join_path(prefix, "blocks"), lines);
   y = norm_->plan(y, join_path(prefix, "norm"), lines);
   if (output_) return output_->plan(y, join_path(prefix, "output"), lines);
   lines.push_back(plan_multiply(embedding_->tokens(), join_path(prefix, "output"), "linear",

@@ -23,7 +23,9 @@ class Optimizer {
   /// Updates one parameter from its gradient; one without a gradient is left alone. Creates missing slots as zeros.
   virtual void update(Parameter& parameter, const UpdateInputs& inputs) const = 0;
   virtual double peak_lr() const = 0;
-  /// Numbers kept per weight beside the value and its gradient: 0 SGD, 1 with momentum, 2 Adam.
+  /// Numbers kept beside this parameter's value and gradient: 0 SGD, one per weight with momentum, two Adam.
+  virtual std::int64_t state_numel(const Parameter& parameter) const = 0;
+  /// Of these, whole arrays laid out as a matrix's value; Adafactor's means of rows and columns are not among them.
   virtual int num_slots() const = 0;
 };
 

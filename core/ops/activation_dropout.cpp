@@ -44,13 +44,14 @@ void run(const Tensor& x, const Tensor& bias, const Rule& rule, const Tensor& y)
 BiasedGradient gradient(const Tensor& saved, const Tensor& bias, const Rule& rule, const Tensor& dy, bool with_bias) {
   const OpScope scope("activation_dropout gradient");
   const std::int64_t m = dy.dim(0), n = dy.dim(1);
-  BiasedGradient result{dy.is_unique() ? dy : Tensor::empty_like(dy), {}};  // dy's last reader may overwrite it
+  BiasedGradient result{reuse_or_empty(dy), {}};  // dy's last reader may overwrite it
   if (with_bias) result.dbias = Tensor::empty({m}, parameter_dtype(dy.dtype()), dy.device());
+  const Tensor scratch = scratch_for(kOp, dy, [&](auto stream, auto zero) {
+    return with_bias ? kernels::activation_dropout_scratch_bytes<decltype(zero)>(stream, m, n) : std::size_t{0};
+  });
   visit_float(kOp, dy, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
-    const std::size_t bytes = with_bias ? kernels::activation_dropout_scratch_bytes<T>(stream, m, n) : 0;
-    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, dy.device());
     kernels::activation_dropout_gradient<T>(stream,
                                             {.m = m,
                                              .n = n,
@@ -94,7 +95,7 @@ Var activation_dropout(Var x, const Var& bias, Activation kind, double p, Random
 
 BiasedGradient activation_bias_gradient(const Tensor& saved, const Tensor& dc, Activation kind, bool with_bias) {
   if (kind == Activation::none) return {dc, with_bias ? sum_columns(dc) : Tensor()};
-  if (!with_bias) return {activation_gradient(saved, dc, kind), {}};
+  if (!with_bias) return {activation_gradient_over(saved, dc, kind), {}};
   require_rank("activation_bias_gradient", "dc", dc, 2);
   require_same_shape("activation_bias_gradient", "saved", saved, "dc", dc);
   return gradient(saved, {}, {.kind = kind}, dc, true);

@@ -11,10 +11,6 @@ namespace {
 
 constexpr const char* kOp = "batch_norm_relu";
 
-Tensor scratch_of(std::size_t bytes, const Tensor& like) {
-  return Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, like.device());
-}
-
 /// What the tape keeps.
 struct Saved {
   Tensor x, gain, bias;
@@ -38,6 +34,10 @@ Saved statistics(const Tensor& x, const Tensor& gain, const Tensor& bias, const 
   if (training && x.dim(1) < 2)
     throw ShapeError(kOp, "x is " + describe(x) + "; training needs at least 2 values per channel");
   const Saved result{x, gain, bias, Tensor::empty_like(gain), Tensor::empty_like(gain), training};
+  const Tensor scratch = !training ? Tensor() : scratch_for(kOp, x, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x));
+  });
   visit_float(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
@@ -46,10 +46,8 @@ Saved statistics(const Tensor& x, const Tensor& gain, const Tensor& bias, const 
       return kernels::batch_norm_frozen_statistics<A>(stream, x.dim(0), eps, running_mean.data<A>(),
                                                       running_var.data<A>(), out);
     }
-    const auto view = dense_view<const T>(x);
-    const Tensor scratch = scratch_of(kernels::batch_norm_scratch_bytes<T>(stream, view), x);
-    kernels::batch_norm_statistics<T>(stream, view, eps, {running_mean.data<A>(), running_var.data<A>(), momentum}, out,
-                                      scratch.raw());
+    kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), eps,
+                                      {running_mean.data<A>(), running_var.data<A>(), momentum}, out, scratch.raw());
   });
   return result;
 }
@@ -66,28 +64,34 @@ Tensor apply(const Saved& s) {
 void add_gradients(const Saved& s, const Tensor& dy, Grads& grads) {
   const OpScope scope("batch_norm_relu gradient");
   const std::int64_t c = s.x.dim(0), n = s.x.dim(1);
-  visit_float(kOp, s.x, [&](auto stream, auto zero) {
-    using T = decltype(zero);
-    using A = kernels::wide_t<T>;
-    Tensor dgain, dbias;
-    // In training dx goes through the batch's statistics, whose gradient is made of dgain and dbias.
-    if (grads.wants(1) || grads.wants(2) || (s.training && grads.wants(0))) {
-      dgain = Tensor::empty_like(s.gain);
-      dbias = Tensor::empty_like(s.gain);
-      const Tensor scratch = scratch_of(kernels::batch_norm_relu_scratch_bytes<T>(stream, c, n), s.x);
+  Tensor dgain, dbias;
+  // In training dx goes through the batch's statistics, whose gradient is made of dgain and dbias.
+  if (grads.wants(1) || grads.wants(2) || (s.training && grads.wants(0))) {
+    dgain = Tensor::empty_like(s.gain);
+    dbias = Tensor::empty_like(s.gain);
+    const Tensor scratch = scratch_for(kOp, s.x, [&](auto stream, auto zero) {
+      return kernels::batch_norm_relu_scratch_bytes<decltype(zero)>(stream, c, n);
+    });
+    visit_float(kOp, s.x, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      using A = kernels::wide_t<T>;
       kernels::batch_norm_relu_dparams<T>(stream, c, n, s.x.data<T>(), dy.data<T>(), norm_of<T>(s), dgain.data<A>(),
                                           dbias.data<A>(), scratch.raw());
-    }
-    grads.add(0, [&] {
-      const Tensor dx = dy.is_unique() ? dy : Tensor::empty_like(s.x);  // dy's last reader may overwrite it
+    });
+  }
+  grads.add(0, [&] {
+    const Tensor dx = reuse_or_empty(dy);  // dy's last reader may overwrite it
+    visit_float(kOp, s.x, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      using A = kernels::wide_t<T>;
       kernels::batch_norm_relu_dx<T>(stream, c, n, s.x.data<T>(), dy.data<T>(), norm_of<T>(s),
                                      s.training ? dgain.data<A>() : nullptr, s.training ? dbias.data<A>() : nullptr,
                                      dx.data<T>());
-      return dx;
     });
-    grads.add(1, dgain);
-    grads.add(2, dbias);
+    return dx;
   });
+  grads.add(1, dgain);
+  grads.add(2, dbias);
 }
 
 }  // namespace

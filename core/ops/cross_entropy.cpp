@@ -67,7 +67,7 @@ Forward forward(const Tensor& logits, const Tensor& targets, double label_smooth
 Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Forward& saved,
                 const Tensor& dloss) {
   const OpScope scope("cross_entropy_gradient");
-  const Tensor dlogits = Tensor::empty_like(logits);
+  const Tensor dlogits = reuse_or_empty(logits);  // over the logits, where the tape alone holds them
   visit_float("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::cross_entropy_gradient<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
@@ -80,10 +80,11 @@ Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smooth
 /// The loss; dlogits, which may be logits, becomes its gradient.
 Tensor loss_and_gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Tensor& dlogits) {
   const Tensor loss = Tensor::empty({}, logits.dtype(), logits.device());
+  const Tensor scratch = scratch_for("cross_entropy", logits, [&](auto stream, auto zero) {
+    return kernels::loss_gradient_scratch_bytes<decltype(zero)>(stream, logits.dim(1));
+  });
   visit_float("cross_entropy", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const auto bytes = static_cast<std::int64_t>(kernels::loss_gradient_scratch_bytes<T>(stream, logits.dim(1)));
-    const Tensor scratch = Tensor::empty({bytes}, DType::u8, logits.device());
     kernels::loss_gradient<T>(stream,
                               {.logits = view<T>(logits),
                                .targets = targets.data<std::int32_t>(),
@@ -122,8 +123,9 @@ Var cross_entropy(Var logits, const Tensor& targets, double label_smoothing) {
   const Tensor loss = saved.loss;
   saved.loss = Tensor();
   return record("cross_entropy", loss, {logits},
-                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) {
+                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) mutable {
     grads.add(0, [&] { return gradient(logits, targets, label_smoothing, saved, dloss); });
+    logits = Tensor();
   });
 }
 

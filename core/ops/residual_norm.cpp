@@ -76,11 +76,12 @@ void add_gradients(const Saved& s, const Tensor& dr, const Tensor& dy, Grads& gr
   const Tensor dh = drops ? Tensor::empty_like(dy) : Tensor();
   const Tensor dgain = Tensor::empty_like(s.gain), dbias = Tensor::empty_like(s.gain);
   const Tensor dh_bias = s.has_h_bias && grads.wants(2) ? Tensor::empty_like(s.gain) : Tensor();
+  const Tensor scratch = scratch_for(kOp, dy, [&](auto stream, auto zero) {
+    return kernels::residual_norm_scratch_bytes<decltype(zero)>(stream, dy.dim(0), dy.dim(1));
+  });
   visit_float(kOp, dy, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
-    const auto bytes = kernels::residual_norm_scratch_bytes<T>(stream, dy.dim(0), dy.dim(1));
-    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, dy.device());
     kernels::residual_norm_gradient<T>(stream,
                                        {.f = dy.dim(0),
                                         .n = dy.dim(1),

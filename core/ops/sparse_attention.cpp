@@ -120,6 +120,7 @@ Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Te
   OpScope scope("sparse_attention");
   translate_failures("sparse_attention", [&] {
     const auto plans = plans_of(attention, kernels::attention_window<float>(q.dim(2)), false);
+    if (DryRun::active()) return;
     kernels::sparse_attention_forward<float>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<float>(),
                                              k.data<float>(), v.data<float>(), out.data<float>(),
                                              lse.defined() ? lse.data<float>() : nullptr);
@@ -149,8 +150,9 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
     std::vector<kernels::PanelPlan> rows, columns;
     if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
     if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
-    const auto bytes = static_cast<std::int64_t>(kernels::sparse_attention_backward_scratch_bytes(stream, problem));
-    const Tensor scratch = Tensor::empty({bytes}, DType::u8, dout.device());
+    const Tensor scratch =
+        Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
+    if (DryRun::active()) return;
     kernels::sparse_attention_backward<float>(stream, problem, rows, columns, saved.q.data<float>(),
                                               saved.k.data<float>(), saved.v.data<float>(), saved.out.data<float>(),
                                               saved.lse.data<float>(), dout.data<float>(), address(gradients[0]),
@@ -186,7 +188,8 @@ struct Saved {
   std::vector<Tensor> probabilities;
 };
 
-void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
+/// Lets go of each pattern's probabilities once they are used.
+void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   OpScope scope("sparse_attention_backward");
   const Attention& attention = saved.attention;
   const bool wants_q = grads.wants(0), wants_k = grads.wants(1), wants_v = grads.wants(2);
@@ -195,7 +198,7 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{saved.probabilities[g], pattern};
+    const SparseTensor p{std::move(saved.probabilities[g]), pattern};
     const Tensor d = attention.group(dout, g);
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
@@ -236,7 +239,7 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
   }
   const Tensor out = forward(saved.q, saved.k, saved.v, saved.attention, recording ? &saved.probabilities : nullptr);
   return record("sparse_attention", out, {q, k, v},
-                [saved = std::move(saved)](const Tensor& dout, Grads& grads) { backward(saved, dout, grads); });
+                [saved = std::move(saved)](const Tensor& dout, Grads& grads) mutable { backward(saved, dout, grads); });
 }
 
 }  // namespace lacuna
