@@ -24,7 +24,8 @@ WHAT = {  # contender: (what is off, the paper's name for it)
 KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "spmm_panel": "SpMM: panels of B in shared memory",
     "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
-    "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue"}
+    "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue",
+    "fused_attention": "attention in one kernel, no stored scores"}
 
 
 def problem(line):
