@@ -43,8 +43,8 @@ Session open_session(const RunConfig& config) {
   session.device = parse_device(config.device);
   apply_memory_limit(session.device);
   if (config.threads > 0) omp_set_num_threads(static_cast<int>(config.threads));
-  set_matmul_precision(session.device,
-                       config.matmul_precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::highest);
+  const bool tf32 = config.matmul_precision == "tf32" || config.training.precision == TrainingPrecision::tf32;
+  set_matmul_precision(session.device, tf32 ? MatmulPrecision::tf32 : MatmulPrecision::highest);
   const OpScope scope("open_session");  // named when memory runs out here
   session.data = open_data(config.data);
   session.shape = shape_of(*session.data.train);

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/runtime/bf16.h"
+
 namespace lacuna {
 
-/// f64 exists on the CPU so that gradients can be checked. bf16 has its place here; the ops gain it with mixed precision.
+/// f64 exists on the CPU so that gradients can be checked; bf16 is for activations and operands (docs/precision.md).
 enum class DType : std::uint8_t { f32, f64, bf16, i32, i64, u8 };
 
 constexpr bool is_float(DType dtype) { return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16; }
@@ -58,6 +60,10 @@ struct DTypeOf<double> {
   static constexpr DType value = DType::f64;
 };
 template <>
+struct DTypeOf<Bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
 struct DTypeOf<std::int32_t> {
   static constexpr DType value = DType::i32;
 };
@@ -71,5 +77,8 @@ struct DTypeOf<std::uint8_t> {
 };
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
+
+/// As acc_t: what stands beside activations of this dtype and what they are summed in. f32 for bf16, else the dtype.
+constexpr DType accumulator_of(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
 
 }  // namespace lacuna

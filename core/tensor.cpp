@@ -107,6 +107,9 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
     case DType::f64:
       fill(value);
       break;
+    case DType::bf16:
+      fill(Bf16(value));
+      break;
     case DType::i32:
       fill(static_cast<std::int32_t>(value));
       break;
@@ -116,8 +119,6 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
     case DType::u8:
       fill(static_cast<std::uint8_t>(value));
       break;
-    default:
-      throw DtypeError("full", fmt::format("{}; must be f32, f64, i32, i64 or u8", to_string(dtype)));
   }
   return host.to(device);
 }
@@ -190,7 +191,7 @@ Tensor Tensor::to(DType dtype) const {
   Tensor target = empty(shape_, dtype, kCpu);
   const auto convert = [&]<class From, class To>(From*, To*) {
     std::transform(source.data<From>(), source.data<From>() + numel(), target.data<To>(),
-                   [](From v) { return static_cast<To>(v); });
+                   [](From v) { return static_cast<To>(static_cast<acc_t<From>>(v)); });
   };
   const auto from = [&]<class From>(From* tag) {
     switch (dtype) {
@@ -198,10 +199,13 @@ Tensor Tensor::to(DType dtype) const {
         return convert(tag, static_cast<float*>(nullptr));
       case DType::f64:
         return convert(tag, static_cast<double*>(nullptr));
+      case DType::bf16:
+        return convert(tag, static_cast<Bf16*>(nullptr));
       case DType::i32:
         return convert(tag, static_cast<std::int32_t*>(nullptr));
       default:
-        throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
+        throw DtypeError("to",
+                         fmt::format("{} to {}; must be among f32, f64, bf16, i32", describe(*this), to_string(dtype)));
     }
   };
   switch (dtype_) {
@@ -211,6 +215,9 @@ Tensor Tensor::to(DType dtype) const {
     case DType::f64:
       from(static_cast<double*>(nullptr));
       break;
+    case DType::bf16:
+      from(static_cast<Bf16*>(nullptr));
+      break;
     case DType::i32:
       from(static_cast<std::int32_t*>(nullptr));
       break;
@@ -218,7 +225,8 @@ Tensor Tensor::to(DType dtype) const {
       from(static_cast<std::uint8_t*>(nullptr));
       break;
     default:
-      throw DtypeError("to", fmt::format("{} to {}; must be among f32, f64, i32", describe(*this), to_string(dtype)));
+      throw DtypeError("to",
+                       fmt::format("{} to {}; must be among f32, f64, bf16, i32", describe(*this), to_string(dtype)));
   }
   return target.to(device_);
 }
@@ -259,15 +267,16 @@ double Tensor::item() const {
       return to_vector<float>()[0];
     case DType::f64:
       return to_vector<double>()[0];
+    case DType::bf16:
+      return to_vector<Bf16>()[0];
     case DType::i32:
       return to_vector<std::int32_t>()[0];
     case DType::i64:
       return static_cast<double>(to_vector<std::int64_t>()[0]);
     case DType::u8:
       return to_vector<std::uint8_t>()[0];
-    default:
-      throw DtypeError("item", describe(*this) + "; must be f32, f64, i32, i64 or u8");
   }
+  return 0;
 }
 
 Tensor reuse_or_empty(const Tensor& gradient) {
@@ -285,6 +294,7 @@ std::string describe(const Tensor& tensor) {
   template std::vector<T> Tensor::to_vector<T>() const;
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 LACUNA_INSTANTIATE(std::int32_t)
 LACUNA_INSTANTIATE(std::int64_t)
 LACUNA_INSTANTIATE(std::uint8_t)

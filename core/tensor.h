@@ -51,7 +51,8 @@ class Tensor {
 
   Tensor clone() const;
   Tensor to(Device device) const;  ///< this tensor itself when it is already there
-  Tensor to(DType dtype) const;    ///< converted copy between f32, f64, i32 (runs on the host)
+  /// Converted copy among f32, f64, bf16, i32 (runs on the host); from u8 too. core/ops/cast.h runs on the device.
+  Tensor to(DType dtype) const;
   /// Copies other's elements into this tensor, across devices if need be. Throws ShapeError, DtypeError.
   void copy_from(const Tensor& other) const;
   void zero() const;

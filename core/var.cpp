@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "core/errors.h"
+#include "core/ops/cast.h"
 #include "core/ops/pointwise.h"
 
 namespace lacuna {
@@ -12,6 +13,8 @@ namespace detail {
 struct Node {
   const char* op = "leaf";
   Shape shape;  // of the value, which the Var holds
+  DType dtype = DType::f32;
+  GradientDtype takes = GradientDtype::of_value;
   Tensor grad;
   bool is_leaf = true;
   std::vector<std::shared_ptr<Node>> inputs;
@@ -37,6 +40,7 @@ Var::Var(Tensor value, bool requires_grad) : value_(std::move(value)) {
   if (!requires_grad) return;
   node_ = std::make_shared<Node>();
   node_->shape = value_.shape();
+  node_->dtype = value_.dtype();
 }
 
 const Tensor& Var::data() const {
@@ -64,6 +68,10 @@ void Var::clear_grad() const {
 
 Var Var::detach() const { return node_ ? Var(value_) : *this; }
 
+namespace {
+bool is_wider(const Tensor& gradient, DType dtype) { return dtype == DType::bf16 && gradient.dtype() == DType::f32; }
+}  // namespace
+
 bool Grads::wants(std::size_t input) const { return node_.inputs.at(input) != nullptr; }
 
 void Grads::add(std::size_t input, const std::function<Tensor()>& gradient) {
@@ -76,13 +84,17 @@ void Grads::add(std::size_t input, Tensor gradient) {
   if (!(gradient.shape() == target.shape))
     throw ShapeError(node_.op, "gradient " + describe(gradient) + " for input " + std::to_string(input) + " of shape " +
                                    to_string(target.shape) + "; shapes must agree");
+  if (target.grad.defined()) {  // wide from one use, rounded from another: the sum is wide
+    if (is_wider(gradient, target.grad.dtype())) target.grad = cast(target.grad, gradient.dtype());
+    if (is_wider(target.grad, gradient.dtype())) gradient = cast(gradient, target.grad.dtype());
+  }
   if (!target.grad.defined())
     target.grad = std::move(gradient);
   else
     accumulate(target.grad, gradient);
 }
 
-Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp) {
+Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp, GradientDtype takes) {
   Var out(std::move(value));
   bool any = false;
   for (const Var& input : inputs) any = any || input.requires_grad();
@@ -91,6 +103,8 @@ Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp) {
   Node& node = *out.node_;
   node.op = op;
   node.shape = out.value_.shape();
+  node.dtype = out.value_.dtype();
+  node.takes = takes;
   node.is_leaf = false;
   node.vjp = std::move(vjp);
   for (const Var& input : inputs) node.inputs.push_back(input.node_);
@@ -143,9 +157,11 @@ void backward(const Var& root, const Tensor& seed) {
     if (node->is_leaf) continue;
     if (!node->vjp)
       throw ValueError("backward", "a tape that an earlier backward() consumed; run the forward pass again");
-    const Tensor doutput = std::move(node->grad);
+    Tensor doutput = std::move(node->grad);
     node->grad = Tensor();
     if (doutput.defined()) {
+      if (node->takes == GradientDtype::of_value && is_wider(doutput, node->dtype))
+        doutput = cast(doutput, node->dtype);
       const OpScope scope(node->op);
       Grads grads(*node);
       node->vjp(doutput, grads);

@@ -1,6 +1,7 @@
 // Var: a tensor plus its place on the tape; reverse-mode differentiation.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -18,6 +19,10 @@ class Grads;
 /// may let go of what it has captured as soon as that is used, and write over d(output) where nobody else holds it
 /// (reuse_or_empty).
 using Vjp = std::function<void(const Tensor& doutput, Grads& grads)>;
+
+/// What dtype the gradient has that a vjp is given. An op may give its input a gradient wider than the input (matmul_wide):
+/// it is rounded to the value's dtype before the vjp sees it, but for an op that takes any, as cast does.
+enum class GradientDtype : std::uint8_t { of_value, any };
 
 class Var {
  public:
@@ -37,7 +42,7 @@ class Var {
   Var detach() const;
 
  private:
-  friend Var record(const char*, Tensor, std::vector<Var>, Vjp);
+  friend Var record(const char*, Tensor, std::vector<Var>, Vjp, GradientDtype);
   friend void backward(const Var&, const Tensor&);
   // The value is here and not in the node: the tape then keeps alive only what a vjp has captured, not every output.
   Tensor value_;
@@ -59,7 +64,8 @@ class Grads {
 
 /// Puts an op's result on the tape. Undefined inputs are allowed (absent optional operands).
 /// When no input requires a gradient nothing is kept: no tape in evaluation.
-Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp);
+Var record(const char* op, Tensor value, std::vector<Var> inputs, Vjp vjp,
+           GradientDtype takes = GradientDtype::of_value);
 
 /// Adds d(root)/d(leaf) into the grad of every leaf that root depends on; root must be a scalar unless `seed`,
 /// d(loss)/d(root) of root's shape, is given. The tape is consumed: saved activations are freed as they are used.

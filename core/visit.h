@@ -53,11 +53,44 @@ void visit_float(const char* op, const Tensor& like, F&& f) {
   visit_float(op, like.device(), like.dtype(), std::forward<F>(f));
 }
 
+namespace detail {
+template <class F>
+void dispatch_activation(const char* op, Device device, DType dtype, F&& f) {
+  if (dtype != DType::bf16) return dispatch_float(op, device, dtype, std::forward<F>(f));
+  if (device.is_cpu()) return f(CpuStream{}, Bf16{});
+#if LACUNA_HAS_CUDA
+  translate_failures(op, [&] { f(cuda_stream(device), Bf16{}); });
+#else
+  throw BackendError(op, "a tensor on " + to_string(device) + "; this build has no CUDA backend");
+#endif
+}
+}  // namespace detail
+
+/// The same for ops on activations, which may be bf16 too, on either backend.
+template <class F>
+void visit_activation(const char* op, Device device, DType dtype, F&& f) {
+  if (!DryRun::active()) detail::dispatch_activation(op, device, dtype, std::forward<F>(f));
+}
+
+template <class F>
+void visit_activation(const char* op, const Tensor& like, F&& f) {
+  visit_activation(op, like.device(), like.dtype(), std::forward<F>(f));
+}
+
 /// Scratch of size(stream, T{}) bytes for a float kernel, on like's device; in a dry run it is accounted for.
 template <class F>
 Tensor scratch_for(const char* op, const Tensor& like, F&& size) {
   std::size_t bytes = 0;
   detail::dispatch_float(op, like.device(), like.dtype(), [&](auto stream, auto zero) { bytes = size(stream, zero); });
+  return Tensor::scratch(bytes, like.device());
+}
+
+/// The same for a kernel on activations.
+template <class F>
+Tensor activation_scratch_for(const char* op, const Tensor& like, F&& size) {
+  std::size_t bytes = 0;
+  const auto measure = [&](auto stream, auto zero) { bytes = size(stream, zero); };
+  detail::dispatch_activation(op, like.device(), like.dtype(), measure);
   return Tensor::scratch(bytes, like.device());
 }
 

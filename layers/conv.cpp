@@ -53,8 +53,9 @@ Var Conv2d::forward(const Var& x, ForwardContext& context) {
   const ImageShape image{batch(x.shape()), input_.height, input_.width};
   const Var bias = bias_ ? context.use(*bias_) : Var{};
   // A pruned ordinary convolution multiplies the unfolded image; the dense one may chunk it.
-  if (weight_->is_sparse()) return multiply(*weight_, unfold(x, image, spec_), bias, Activation::none, context);
-  return conv2d(context.use(*weight_), x, bias, image, spec_);
+  const Var operand = context.operand(x);
+  if (weight_->is_sparse()) return multiply(*weight_, unfold(operand, image, spec_), bias, Activation::none, context);
+  return conv2d(context.operand(*weight_), operand, bias, image, spec_);
 }
 
 Shape Conv2d::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -97,7 +98,7 @@ std::int64_t DepthwiseConv::batch(const Shape& shape) const {
 
 Var DepthwiseConv::forward(const Var& x, ForwardContext& context) {
   const ImageShape image{batch(x.shape()), input_.height, input_.width};
-  return depthwise_conv2d(context.use(*weight_), x, image, spec_);
+  return depthwise_conv2d(context.use(*weight_), context.operand(x), image, spec_);
 }
 
 Shape DepthwiseConv::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -51,10 +51,11 @@ Var TokenEmbedding::forward(const Var& x, ForwardContext& context) {
       ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length);
     position_ids_ = Tensor::from(ids, {batch * length}, x.data().device());
   }
-  Var tokens = embedding(context.use(*tokens_), x.data());
-  if (positions_) return add(tokens, embedding(context.use(*positions_), position_ids_));
+  const DType dtype = context.activations(tokens_->value().dtype());
+  Var tokens = embedding(context.use(*tokens_), x.data(), dtype);
+  if (positions_) return add(tokens, embedding(context.use(*positions_), position_ids_, dtype));
   tokens = scale(tokens, std::sqrt(static_cast<double>(options_.features)));
-  return add(tokens, embedding(Var(sinusoids_), position_ids_));
+  return add(tokens, embedding(Var(sinusoids_), position_ids_, dtype));
 }
 
 Shape TokenEmbedding::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

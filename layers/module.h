@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/ops/cast.h"
 #include "core/parameter.h"
 #include "core/random.h"
 
@@ -15,9 +16,16 @@ namespace lacuna {
 struct ForwardContext {
   bool training = false;           ///< dropout on, batch statistics on, tape recorded
   RandomStream* random = nullptr;  ///< required when training with dropout
+  bool bf16 = false;               ///< products and activations in bf16 (docs/precision.md); parameters stay f32
   bool recomputing = false;        ///< a second run, in backward (layers/recompute.h): buffers must stay as they are
   /// The parameter as an operand: on the tape when training, a constant otherwise.
   Var use(const Parameter& p) const { return training ? p.var() : p.var().detach(); }
+  /// As an operand of a product, or an input on its way into one: in bf16 when that is asked for. The copy lives as long
+  /// as this pass and its backward need it; the gradient comes back in the parameter's own dtype.
+  Var operand(const Parameter& p) const { return operand(use(p)); }
+  Var operand(const Var& x) const { return bf16 ? cast(x, DType::bf16) : x; }
+  /// What activations made from f32 `stored` (an embedding's table) are to be.
+  DType activations(DType stored) const { return bf16 ? DType::bf16 : stored; }
 };
 
 /// Non-trainable state that a checkpoint keeps (batch norm's running statistics).

@@ -6,8 +6,11 @@
 namespace lacuna {
 
 Var multiply(const Parameter& w, const Var& x, const Var& bias, Activation activation, const ForwardContext& context) {
-  if (w.is_sparse()) return spmm(SparseVar{context.use(w), w.topology()}, x, bias, activation, w.gradient_pairs);
-  return linear(context.use(w), x, bias, activation);
+  const Var operand = context.operand(x);
+  if (w.is_sparse()) {
+    return spmm(SparseVar{context.operand(w), w.topology()}, operand, bias, activation, w.gradient_pairs);
+  }
+  return linear(context.operand(w), operand, bias, activation);
 }
 
 LayerPlan plan_multiply(const Parameter& w, const std::string& name, const std::string& kind, const std::string& weight,

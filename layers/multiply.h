@@ -6,7 +6,7 @@
 namespace lacuna {
 
 /// activation(w * x + bias), on the tape when training.
-///   w     [m, k], dense or sparse      x  [k, n]      bias  [m], or undefined
+///   w     [m, k], dense or sparse      x  [k, n]      bias  [m], or undefined      (w and x as context.operand)
 ///   returns [m, n]
 /// Throws ShapeError, DtypeError, DeviceError from the product.
 /// Gradients: dw is laid out as w's value ([nnz] when sparse: only stored entries have one), dx [k, n], dbias [m].

@@ -85,7 +85,7 @@ RowScores gradient_scores(const GradientPairs& pairs) {
   return [&pairs](std::int64_t begin, std::int64_t end) {
     Tensor sum;
     for (const GradientPairs::Pair& pair : pairs.pairs) {
-      const Tensor product = matmul(pair.dc.slice(begin, end), pair.b, false, true);
+      const Tensor product = matmul_wide(pair.dc.slice(begin, end), pair.b, false, true);
       sum = sum.defined() ? add(sum, product) : product;
     }
     return magnitude(sum);

@@ -77,7 +77,8 @@ class DryStep {
     const Tensor targets = Tensor::zeros({num_targets_}, DType::i32, device_);
     Var loss = [&] {
       const OpScope op("forward");
-      ForwardContext context{.training = true, .random = &random};
+      ForwardContext context{
+          .training = true, .random = &random, .bf16 = config_.training.precision == TrainingPrecision::bf16};
       return cross_entropy(model_.forward(Var(inputs), context), targets, config_.training.label_smoothing);
     }();
     if (config_.training.accumulate > 1) loss = scale(loss, 1.0 / static_cast<double>(config_.training.accumulate));

@@ -140,7 +140,8 @@ double Trainer::data_wait_seconds() const { return loader_->wait_seconds(); }
 
 Var Trainer::training_loss(const Batch& batch, RandomStream& random) {
   const OpScope op("forward");
-  ForwardContext context{.training = true, .random = &random};
+  ForwardContext context{
+      .training = true, .random = &random, .bf16 = config_.training.precision == TrainingPrecision::bf16};
   return cross_entropy(model_.forward(Var(batch.inputs), context), batch.targets, config_.training.label_smoothing);
 }
 
@@ -237,14 +238,14 @@ Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches, c
   const AveragedWeights averaged(parameters_);
   const TrainingConfig& t = config_.training;
   return lacuna::evaluate(model_, dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, device_,
-                          max_batches, stop);
+                          max_batches, stop, t.precision);
 }
 
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
-                    std::int64_t max_batches, const std::atomic<int>* stop) {
+                    std::int64_t max_batches, const std::atomic<int>* stop, TrainingPrecision precision) {
   const OpScope op("evaluate");
   Uploader uploader(device);
-  ForwardContext context;
+  ForwardContext context{.bf16 = precision == TrainingPrecision::bf16};
   std::vector<Tensor> losses, correct;  // read once, at the end: the host runs ahead
   std::vector<std::int64_t> counts;
   const std::int64_t n = dataset.num_examples();

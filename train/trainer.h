@@ -121,6 +121,7 @@ class Trainer {
 
 /// Evaluation of a bare model, for `lacuna eval` and examples.
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
-                    std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
+                    std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr,
+                    TrainingPrecision precision = TrainingPrecision::f32);
 
 }  // namespace lacuna

@@ -8,12 +8,20 @@
 
 namespace lacuna {
 
+/// Of activations and the operands of products; parameters, their gradients and the optimizer's state are f32 in all.
+/// tf32: f32 activations, products in TF32 on CUDA (what matmul_precision: tf32 says alone).
+enum class TrainingPrecision : std::uint8_t { f32, tf32, bf16 };
+inline EnumNames<TrainingPrecision> enum_names(TrainingPrecision) {
+  return {{"f32", TrainingPrecision::f32}, {"tf32", TrainingPrecision::tf32}, {"bf16", TrainingPrecision::bf16}};
+}
+
 struct TrainingConfig {
   std::int64_t steps = 0;
   double epochs = 0;
   std::string init_from;
   std::int64_t batch_size = 32;
   std::int64_t accumulate = 1;
+  TrainingPrecision precision = TrainingPrecision::f32;
   double clip_norm = 0.0;
   double label_smoothing = 0.0;
   double ema_decay = 0.0;
@@ -33,6 +41,10 @@ void describe(TrainingConfig& c, V&& v) {
     "A checkpoint whose weights, patterns and buffers training starts from, dense or sparse; empty = fresh weights");
   v("batch_size", c.batch_size, "Examples (sequences or images) in one forward pass", positive());
   v("accumulate", c.accumulate, "Forward and backward passes per optimizer step; gradients are averaged", positive());
+  v("precision", c.precision,
+    "Activations and products, in training and evaluation: f32, tf32 (f32 with TF32 products on CUDA) or bf16 beside "
+    "f32 "
+    "weights");
   v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", non_negative());
   v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", fraction());
   v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", fraction());

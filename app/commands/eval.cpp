@@ -36,7 +36,8 @@ int eval_command(const std::string& run, const std::string& config_path, const s
   if (!dataset) throw DataError("eval", fmt::format("this config has no {} data; set data.{}_path", split, split));
   const TrainingConfig& t = config.training;
   const Evaluation e =
-      evaluate(*session.model, *dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, session.device);
+      evaluate(*session.model, *dataset, t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size, session.device, 0,
+               nullptr, t.precision);
   fmt::print("{}, step {}, {}: ", checkpoint.string(), state.step, dataset->description());
   if (session.is_text())
     fmt::print("{:.4f} bits per byte, loss {:.4f} nats, accuracy {:.2f} %\n", e.bits_per_target(), e.loss,

@@ -25,7 +25,9 @@ void print_layers(Session& session) {
                {"FLOPs", Align::right},
                {"activations", Align::right}});
   double dense = 0, flops = 0, activations = 0;
-  for (const LayerPlan& line : lines) {
+  const double size = session.config.training.precision == TrainingPrecision::bf16 ? 0.5 : 1.0;  // lines speak of f32
+  for (LayerPlan& line : lines) {
+    line.activation_bytes *= size;
     dense += line.dense_flops;
     flops += line.flops;
     activations += line.activation_bytes;

@@ -28,7 +28,7 @@ struct Rule {
 
 /// Into `y`, which may be x.
 void run(const Tensor& x, const Tensor& bias, const Rule& rule, const Tensor& y) {
-  visit_float(kOp, x, [&](auto stream, auto zero) {
+  visit_activation(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
     kernels::activation_dropout<T>(stream, {.m = x.dim(0),
@@ -46,10 +46,10 @@ BiasedGradient gradient(const Tensor& saved, const Tensor& bias, const Rule& rul
   const std::int64_t m = dy.dim(0), n = dy.dim(1);
   BiasedGradient result{reuse_or_empty(dy), {}};  // dy's last reader may overwrite it
   if (with_bias) result.dbias = Tensor::empty({m}, parameter_dtype(dy.dtype()), dy.device());
-  const Tensor scratch = scratch_for(kOp, dy, [&](auto stream, auto zero) {
+  const Tensor scratch = activation_scratch_for(kOp, dy, [&](auto stream, auto zero) {
     return with_bias ? kernels::activation_dropout_scratch_bytes<decltype(zero)>(stream, m, n) : std::size_t{0};
   });
-  visit_float(kOp, dy, [&](auto stream, auto zero) {
+  visit_activation(kOp, dy, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
     kernels::activation_dropout_gradient<T>(stream,

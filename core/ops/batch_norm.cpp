@@ -21,7 +21,7 @@ struct Normalised {
 };
 
 Tensor reduction_scratch(const Tensor& x) {
-  return scratch_for("batch_norm", x, [&](auto stream, auto zero) {
+  return activation_scratch_for("batch_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     return kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x));
   });
@@ -33,7 +33,7 @@ void check(const Tensor& x, const Tensor& gain, const Tensor& bias, const Tensor
   for (const auto& [name, t] : {std::pair{"gain", &gain}, std::pair{"bias", &bias},
                                 std::pair{"running_mean", &running_mean}, std::pair{"running_var", &running_var}}) {
     require_rank("batch_norm", name, *t, 1);
-    require_same_device_and_dtype("batch_norm", "x", x, name, *t);
+    require_beside("batch_norm", name, *t, x);
     if (t->dim(0) != x.dim(0))
       throw ShapeError("batch_norm", describe_pair("x", x, name, *t) + "; its length must equal x's rows");
   }
@@ -47,20 +47,20 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
   check(x, gain, bias, running_mean, running_var, options.training);
   Normalised result{Tensor::empty_like(x), Tensor::empty_like(gain), Tensor::empty_like(gain)};
   const Tensor scratch = options.training ? reduction_scratch(x) : Tensor();
-  visit_float("batch_norm", x, [&](auto stream, auto zero) {
+  visit_activation("batch_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    T* mean = result.mean.data<T>();
-    T* invstd = result.invstd.data<T>();
+    acc_t<T>* mean = result.mean.data<acc_t<T>>();
+    acc_t<T>* invstd = result.invstd.data<acc_t<T>>();
     if (options.training) {
       kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), options.eps,
-                                        {running_mean.data<T>(), running_var.data<T>(), options.momentum},
+                                        {running_mean.data<acc_t<T>>(), running_var.data<acc_t<T>>(), options.momentum},
                                         {mean, invstd}, scratch.raw());
     } else {
-      kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), options.eps, running_mean.data<T>(),
-                                               running_var.data<T>(), {mean, invstd});
+      kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), options.eps, running_mean.data<acc_t<T>>(),
+                                               running_var.data<acc_t<T>>(), {mean, invstd});
     }
-    kernels::batch_norm_apply<T>(stream, dense_view<const T>(x), {mean, invstd}, gain.data<T>(), bias.data<T>(),
-                                 dense_view<T>(result.y));
+    kernels::batch_norm_apply<T>(stream, dense_view<const T>(x), {mean, invstd}, gain.data<acc_t<T>>(),
+                                 bias.data<acc_t<T>>(), dense_view<T>(result.y));
   });
   return result;
 }
@@ -74,20 +74,21 @@ void add_gradients(const Tensor& x, const Tensor& gain, const Tensor& mean, cons
     dgain = Tensor::empty_like(gain);
     dbias = Tensor::empty_like(gain);
     const Tensor scratch = reduction_scratch(x);
-    visit_float("batch_norm", x, [&](auto stream, auto zero) {
+    visit_activation("batch_norm", x, [&](auto stream, auto zero) {
       using T = decltype(zero);
       kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
-                                     {mean.data<T>(), invstd.data<T>()}, dgain.data<T>(), dbias.data<T>(),
-                                     scratch.raw());
+                                     {mean.data<acc_t<T>>(), invstd.data<acc_t<T>>()}, dgain.data<acc_t<T>>(),
+                                     dbias.data<acc_t<T>>(), scratch.raw());
     });
   }
   grads.add(0, [&] {
     const Tensor dx = reuse_or_empty(dy);
-    visit_float("batch_norm", x, [&](auto stream, auto zero) {
+    visit_activation("batch_norm", x, [&](auto stream, auto zero) {
       using T = decltype(zero);
       kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
-                                {mean.data<T>(), invstd.data<T>()}, gain.data<T>(),
-                                training ? dgain.data<T>() : nullptr, training ? dbias.data<T>() : nullptr,
+                                {mean.data<acc_t<T>>(), invstd.data<acc_t<T>>()}, gain.data<acc_t<T>>(),
+                                training ? dgain.data<acc_t<T>>() : nullptr,
+                                training ? dbias.data<acc_t<T>>() : nullptr,
                                 dense_view<T>(dx));
     });
     return dx;

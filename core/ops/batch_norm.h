@@ -6,7 +6,8 @@
 namespace lacuna {
 
 /// Normalises each row of x: gain[i] * (x[i, j] - mean[i]) / sqrt(var[i] + eps) + bias[i].
-///   x [c, n];  gain, bias, running_mean, running_var [c]  ->  [c, n]; one dtype, one device.
+///   x [c, n];  gain, bias, running_mean, running_var [c]  ->  [c, n]; one dtype (f32 beside
+///   bf16 x), one device.
 /// Training: mean and variance (divided by n) are the batch's; the running ones are updated in place as PyTorch does,
 ///   running = (1 - momentum) * running + momentum * batch, with the variance divided by n - 1. n must be at least 2.
 /// Evaluation: mean and variance are the running ones, which stay as they are.

@@ -34,16 +34,16 @@ Saved statistics(const Tensor& x, const Tensor& gain, const Tensor& bias, const 
   if (training && x.dim(1) < 2)
     throw ShapeError(kOp, "x is " + describe(x) + "; training needs at least 2 values per channel");
   const Saved result{x, gain, bias, Tensor::empty_like(gain), Tensor::empty_like(gain), training};
-  const Tensor scratch = !training ? Tensor() : scratch_for(kOp, x, [&](auto stream, auto zero) {
+  const Tensor scratch = !training ? Tensor() : activation_scratch_for(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     return kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x));
   });
-  visit_float(kOp, x, [&](auto stream, auto zero) {
+  visit_activation(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
     const kernels::ChannelStatistics<A> out{result.mean.data<A>(), result.invstd.data<A>()};
     if (!training) {
-      return kernels::batch_norm_frozen_statistics<A>(stream, x.dim(0), eps, running_mean.data<A>(),
+      return kernels::batch_norm_frozen_statistics<T>(stream, x.dim(0), eps, running_mean.data<A>(),
                                                       running_var.data<A>(), out);
     }
     kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), eps,
@@ -54,7 +54,7 @@ Saved statistics(const Tensor& x, const Tensor& gain, const Tensor& bias, const 
 
 Tensor apply(const Saved& s) {
   const Tensor y = Tensor::empty_like(s.x);
-  visit_float(kOp, s.x, [&](auto stream, auto zero) {
+  visit_activation(kOp, s.x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::batch_norm_relu<T>(stream, s.x.dim(0), s.x.dim(1), s.x.data<T>(), norm_of<T>(s), y.data<T>());
   });
@@ -69,10 +69,10 @@ void add_gradients(const Saved& s, const Tensor& dy, Grads& grads) {
   if (grads.wants(1) || grads.wants(2) || (s.training && grads.wants(0))) {
     dgain = Tensor::empty_like(s.gain);
     dbias = Tensor::empty_like(s.gain);
-    const Tensor scratch = scratch_for(kOp, s.x, [&](auto stream, auto zero) {
+    const Tensor scratch = activation_scratch_for(kOp, s.x, [&](auto stream, auto zero) {
       return kernels::batch_norm_relu_scratch_bytes<decltype(zero)>(stream, c, n);
     });
-    visit_float(kOp, s.x, [&](auto stream, auto zero) {
+    visit_activation(kOp, s.x, [&](auto stream, auto zero) {
       using T = decltype(zero);
       using A = kernels::wide_t<T>;
       kernels::batch_norm_relu_dparams<T>(stream, c, n, s.x.data<T>(), dy.data<T>(), norm_of<T>(s), dgain.data<A>(),
@@ -81,7 +81,7 @@ void add_gradients(const Saved& s, const Tensor& dy, Grads& grads) {
   }
   grads.add(0, [&] {
     const Tensor dx = reuse_or_empty(dy);  // dy's last reader may overwrite it
-    visit_float(kOp, s.x, [&](auto stream, auto zero) {
+    visit_activation(kOp, s.x, [&](auto stream, auto zero) {
       using T = decltype(zero);
       using A = kernels::wide_t<T>;
       kernels::batch_norm_relu_dx<T>(stream, c, n, s.x.data<T>(), dy.data<T>(), norm_of<T>(s),

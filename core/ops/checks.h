@@ -33,6 +33,15 @@ inline void require_same_device_and_dtype(const char* op, const char* a_name, co
   }
 }
 
+/// A parameter beside activations x: on x's device, f32 when x is bf16 and else of x's dtype.
+inline void require_beside(const char* op, const char* name, const Tensor& t, const Tensor& x) {
+  require_same_device(op, "x", x, name, t);
+  if (t.dtype() != accumulator_of(x.dtype())) {
+    throw DtypeError(op,
+                     describe_pair("x", x, name, t) + "; " + name + " must be " + to_string(accumulator_of(x.dtype())));
+  }
+}
+
 inline void require_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                                const Tensor& b) {
   require_same_device_and_dtype(op, a_name, a, b_name, b);
@@ -55,10 +64,10 @@ inline void require_dtype(const char* op, const char* name, const Tensor& t, DTy
   }
 }
 
-/// The bias of a result with m rows: [m], on like's device and of its dtype. An undefined one passes.
+/// The bias of a result with m rows: [m], on like's device and of its dtype (f32 beside bf16). An undefined one passes.
 inline void require_bias(const char* op, const Tensor& bias, const Tensor& like, std::int64_t m) {
   if (!bias.defined()) return;
-  require_same_device_and_dtype(op, "bias", bias, "x", like);
+  require_beside(op, "bias", bias, like);
   if (bias.rank() != 1 || bias.dim(0) != m) {
     throw ShapeError(op, "bias is " + describe(bias) + "; it must be [" + std::to_string(m) + "]");
   }

@@ -40,7 +40,7 @@ Tensor unfold_range(const Tensor& x, const ImageRange& range, const ConvSpec& sp
   const std::int64_t pixels = range.shape.height * range.shape.width;
   const Tensor columns = Tensor::empty({x.dim(0) * spec.kernel * spec.kernel, conv_output(range.shape, spec).columns()},
                                        x.dtype(), x.device());
-  visit_float("unfold", x, [&](auto stream, auto zero) {
+  visit_activation("unfold", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::unfold<T>(stream, columns_of<T>(x, range.begin * pixels, (range.begin + range.shape.batch) * pixels),
                        window_of(range.shape, spec), matrix<T, T>(columns));
@@ -50,7 +50,7 @@ Tensor unfold_range(const Tensor& x, const ImageRange& range, const ConvSpec& sp
 
 void fold_range(const Tensor& columns, const ImageRange& range, const ConvSpec& spec, const Tensor& x) {
   const std::int64_t pixels = range.shape.height * range.shape.width;
-  visit_float("fold", x, [&](auto stream, auto zero) {
+  visit_activation("fold", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::fold<T>(stream, matrix<T>(columns), window_of(range.shape, spec),
                      columns_of<T, T>(x, range.begin * pixels, (range.begin + range.shape.batch) * pixels));
@@ -59,7 +59,7 @@ void fold_range(const Tensor& columns, const ImageRange& range, const ConvSpec& 
 
 // part = columns [begin, begin + part's) of whole, or the other way round.
 void copy_columns(const Tensor& whole, std::int64_t begin, const Tensor& part, bool into_whole) {
-  visit_float("conv2d", whole, [&](auto stream, auto zero) {
+  visit_activation("conv2d", whole, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const std::int64_t end = begin + part.dim(1);
     if (into_whole) {
@@ -116,10 +116,10 @@ bool is_pointwise(const ConvSpec& spec) { return spec.kernel == 1 && spec.stride
 
 Tensor conv2d_dw(const Convolution& conv, const Tensor& w, const Tensor& x, const Tensor& dy) {
   const OpScope scope("conv2d gradient");
-  if (conv.image.batch == 0) return Tensor::zeros_like(w);
+  if (conv.image.batch == 0) return Tensor::zeros(w.shape(), accumulator_of(w.dtype()), w.device());
   Tensor dw;
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    accumulate(dw, matmul(conv.part_of(dy, range, column), unfold_range(x, range, conv.spec), false, true));
+    accumulate(dw, matmul_wide(conv.part_of(dy, range, column), unfold_range(x, range, conv.spec), false, true));
   });
   return dw;
 }
@@ -135,7 +135,7 @@ Tensor conv2d_dx(const Convolution& conv, const Tensor& w, const Shape& x, const
 
 void check_depthwise(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec) {
   require_rank("depthwise_conv2d", "w", w, 2);
-  require_same_device_and_dtype("depthwise_conv2d", "w", w, "x", x);
+  require_beside("depthwise_conv2d", "w", w, x);
   require_images("depthwise_conv2d", "x", x, image);
   const std::int64_t taps = std::int64_t{spec.kernel} * spec.kernel;
   if (w.dim(0) != x.dim(0) || w.dim(1) != taps) {
@@ -231,10 +231,10 @@ Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& imag
   check_depthwise(w, x, image, spec);
   require_bias("depthwise_conv2d", bias, x, w.dim(0));
   const Tensor y = Tensor::empty({x.dim(0), conv_output(image, spec).columns()}, x.dtype(), x.device());
-  visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
+  visit_activation("depthwise_conv2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>(),
-                          {bias.defined() ? bias.data<T>() : nullptr, kind});
+    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<acc_t<T>>(), x.data<T>(), y.data<T>(),
+                          {bias.defined() ? bias.data<acc_t<T>>() : nullptr, kind});
   });
   return y;
 }
@@ -247,21 +247,22 @@ Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const 
     const std::int64_t channels = shape[0];
     grads.add(0, [&] {
       const Tensor dw = Tensor::empty_like(w);
-      const Tensor scratch = scratch_for("depthwise_conv2d", x, [&](auto stream, auto zero) {
+      const Tensor scratch = activation_scratch_for("depthwise_conv2d", x, [&](auto stream, auto zero) {
         return kernels::depthwise_dw_scratch_bytes<decltype(zero)>(stream, channels, window);
       });
-      visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
+      visit_activation("depthwise_conv2d", x, [&](auto stream, auto zero) {
         using T = decltype(zero);
-        kernels::depthwise_dw<T>(stream, channels, window, x.data<T>(), dy.data<T>(), dw.data<T>(), scratch.raw());
+        kernels::depthwise_dw<T>(stream, channels, window, x.data<T>(), dy.data<T>(), dw.data<acc_t<T>>(),
+                                 scratch.raw());
       });
       return dw;
     });
     x = Tensor();  // used up: gone before dx needs its memory
     grads.add(1, [&] {
       const Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
-      visit_float("depthwise_conv2d", dy, [&](auto stream, auto zero) {
+      visit_activation("depthwise_conv2d", dy, [&](auto stream, auto zero) {
         using T = decltype(zero);
-        kernels::depthwise_dx<T>(stream, channels, window, w.data<T>(), dy.data<T>(), dx.data<T>());
+        kernels::depthwise_dx<T>(stream, channels, window, w.data<acc_t<T>>(), dy.data<T>(), dx.data<T>());
       });
       return dx;
     });

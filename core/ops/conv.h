@@ -45,13 +45,13 @@ inline constexpr std::size_t kUnfoldedBytes = std::size_t{512} << 20;
 /// linear(w, unfold(x), bias):  w [cout, cin*k*k],  x [cin, b*h*w],  bias [cout] or undefined  ->  [cout, b*ho*wo].
 /// Unfolds as many images at a time as fit `unfolded_bytes` (at least one). The unfolded matrix is not kept for the
 /// backward pass but made again. Throws ShapeError, DtypeError, DeviceError.
-/// Gradients: dw = dy unfold(x)^T;  dx = fold(w^T dy);  dbias = sum_columns(dy).
+/// Gradients: dw = dy unfold(x)^T (f32 for bf16);  dx = fold(w^T dy);  dbias = sum_columns(dy).
 Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageShape& image, const ConvSpec& spec,
               std::size_t unfolded_bytes = kUnfoldedBytes);
 Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image, const ConvSpec& spec,
            std::size_t unfolded_bytes = kUnfoldedBytes);
 
-/// Each channel under its own filter:  w [c, k*k],  x [c, b*h*w]  ->  [c, b*ho*wo].
+/// Each channel under its own filter:  w [c, k*k] (f32 beside bf16 x),  x [c, b*h*w]  ->  [c, b*ho*wo].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: dw[c, tap] = sum of dy times the shifted x; dx: the adjoint.
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec);
 Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const ConvSpec& spec);

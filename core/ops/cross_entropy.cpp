@@ -52,14 +52,16 @@ void check_loss(const Tensor& logits, const Tensor& targets, double label_smooth
 Forward forward(const Tensor& logits, const Tensor& targets, double label_smoothing) {
   const OpScope scope("cross_entropy");
   check_loss(logits, targets, label_smoothing);
-  const auto make = [&](const Shape& shape) { return Tensor::empty(shape, logits.dtype(), logits.device()); };
+  const auto make = [&](const Shape& shape) {
+    return Tensor::empty(shape, accumulator_of(logits.dtype()), logits.device());
+  };
   const Forward result{make({}), make({logits.dim(1)}), make({})};
   const Tensor scratch = make({logits.dim(1)});
-  visit_float("cross_entropy", logits, [&](auto stream, auto zero) {
+  visit_activation("cross_entropy", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
-                              result.loss.data<T>(), {result.log_sum_exp.data<T>(), result.count.data<T>()},
-                              scratch.data<T>());
+    kernels::cross_entropy<T>(
+        stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing, result.loss.data<acc_t<T>>(),
+        {result.log_sum_exp.data<acc_t<T>>(), result.count.data<acc_t<T>>()}, scratch.data<acc_t<T>>());
   });
   return result;
 }
@@ -68,28 +70,28 @@ Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smooth
                 const Tensor& dloss) {
   const OpScope scope("cross_entropy_gradient");
   const Tensor dlogits = reuse_or_empty(logits);  // over the logits, where the tape alone holds them
-  visit_float("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
+  visit_activation("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy_gradient<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
-                                       dloss.data<T>(), {saved.log_sum_exp.data<T>(), saved.count.data<T>()},
-                                       view<T, T>(dlogits));
+    kernels::cross_entropy_gradient<T>(
+        stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing, dloss.data<acc_t<T>>(),
+        {saved.log_sum_exp.data<acc_t<T>>(), saved.count.data<acc_t<T>>()}, view<T, T>(dlogits));
   });
   return dlogits;
 }
 
 /// The loss; dlogits, which may be logits, becomes its gradient.
 Tensor loss_and_gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Tensor& dlogits) {
-  const Tensor loss = Tensor::empty({}, logits.dtype(), logits.device());
-  const Tensor scratch = scratch_for("cross_entropy", logits, [&](auto stream, auto zero) {
+  const Tensor loss = Tensor::empty({}, accumulator_of(logits.dtype()), logits.device());
+  const Tensor scratch = activation_scratch_for("cross_entropy", logits, [&](auto stream, auto zero) {
     return kernels::loss_gradient_scratch_bytes<decltype(zero)>(stream, logits.dim(1));
   });
-  visit_float("cross_entropy", logits, [&](auto stream, auto zero) {
+  visit_activation("cross_entropy", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::loss_gradient<T>(stream,
                               {.logits = view<T>(logits),
                                .targets = targets.data<std::int32_t>(),
                                .label_smoothing = label_smoothing,
-                               .loss = loss.data<T>(),
+                               .loss = loss.data<acc_t<T>>(),
                                .dlogits = view<T, T>(dlogits)},
                               scratch.raw());
   });
@@ -102,9 +104,9 @@ Var fused(Var logits, const Tensor& targets, double label_smoothing) {
   const Tensor dlogits = logits.data().is_unique() ? logits.data() : Tensor::empty_like(logits.data());
   const Tensor loss = loss_and_gradient(logits.data(), targets, label_smoothing, dlogits);
   return record("cross_entropy", loss, {std::move(logits)}, [dlogits](const Tensor& dloss, Grads& grads) {
-    visit_float("cross_entropy_gradient", dlogits, [&](auto stream, auto zero) {
+    visit_activation("cross_entropy_gradient", dlogits, [&](auto stream, auto zero) {
       using T = decltype(zero);
-      kernels::scale_by<T>(stream, dloss.data<T>(), dlogits.data<T>(), dlogits.numel());
+      kernels::scale_by<T>(stream, dloss.data<acc_t<T>>(), dlogits.data<T>(), dlogits.numel());
     });
     grads.add(0, dlogits);
   });
@@ -134,7 +136,7 @@ Tensor count_correct(const Tensor& logits, const Tensor& targets) {
   check_targets("count_correct", logits, targets);
   const Tensor correct = Tensor::empty({}, DType::f32, logits.device());
   const Tensor scratch = Tensor::empty({logits.dim(1)}, DType::f32, logits.device());
-  visit_float("count_correct", logits, [&](auto stream, auto zero) {
+  visit_activation("count_correct", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::count_correct<T>(stream, view<T>(logits), targets.data<std::int32_t>(), correct.data<float>(),
                               scratch.data<float>());

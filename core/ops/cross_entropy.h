@@ -7,7 +7,7 @@ namespace lacuna {
 
 /// Mean over targets t >= 0 of -log softmax(logits[:, j])[t], a scalar (torch's cross_entropy; e = label_smoothing
 /// mixes the target with the uniform distribution). Targets < 0 are ignored; NaN when all of them are.
-///   logits [classes, n]      targets i32 [n]
+///   logits [classes, n]      targets i32 [n]      the loss of bf16 logits is f32, their gradient bf16
 /// Throws ShapeError, DtypeError, DeviceError, ValueError (0 <= e < 1); on the CPU IndexError for a target >= classes.
 /// On CUDA that check would make the host wait: there such a target makes the loss NaN.
 /// Gradient: dlogits = dloss / count * (softmax - smoothed target), 0 in ignored columns; nothing is read by the host.

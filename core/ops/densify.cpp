@@ -15,7 +15,7 @@ Tensor densify(const SparseTensor& a) {
   const std::int64_t rows = a.topology->rows(), cols = a.topology->cols();
   const Shape shape = a.values.rank() == 2 ? Shape{a.values.dim(0), rows, cols} : Shape{rows, cols};
   const Tensor out = Tensor::empty(shape, a.values.dtype(), a.values.device());
-  visit_float("densify", a.values, [&](auto stream, auto zero) {
+  visit_activation("densify", a.values, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::densify<T>(stream, csr_view<const T>(a.values, *a.topology), dense_view<T>(out));
   });
@@ -40,7 +40,7 @@ SparseTensor sample(const Tensor& dense, const TopologyPtr& pattern) {
   }
   const Shape shape = rank == 3 ? Shape{dense.dim(0), pattern->nnz()} : Shape{pattern->nnz()};
   const Tensor values = Tensor::empty(shape, dense.dtype(), dense.device());
-  visit_float("sample", dense, [&](auto stream, auto zero) {
+  visit_activation("sample", dense, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::sample<T>(stream, dense_view<const T>(dense), csr_view<T>(values, *pattern));
   });

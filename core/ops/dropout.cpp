@@ -9,7 +9,7 @@ namespace lacuna {
 namespace {
 
 Tensor dropout_into(const Tensor& out, const Tensor& x, double p, RandomKey key) {
-  visit_float("dropout", x, [&](auto stream, auto zero) {
+  visit_activation("dropout", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::dropout<T>(stream, x.data<T>(), out.data<T>(), x.numel(), p, key.seed, key.sequence);
   });

@@ -26,40 +26,51 @@ void check_embedding(const Tensor& table, const Tensor& tokens) {
 Tensor embedding_gradient(const Tensor& dout, const Tensor& tokens, std::int64_t vocab) {
   const OpScope scope("embedding_gradient");
   const std::int64_t d = dout.dim(0), n = dout.dim(1);
-  const Tensor dtable = Tensor::empty({vocab, d}, dout.dtype(), dout.device());
-  const Tensor scratch = scratch_for("embedding_gradient", dout, [&](auto stream, auto zero) {
+  const Tensor dtable = Tensor::empty({vocab, d}, accumulator_of(dout.dtype()), dout.device());
+  const Tensor scratch = activation_scratch_for("embedding_gradient", dout, [&](auto stream, auto zero) {
     using T = decltype(zero);
     return kernels::embedding_gradient_scratch_bytes<T>(stream, Dense<const T>{dout.data<T>(), d, n, n}, vocab);
   });
-  visit_float("embedding_gradient", dout, [&](auto stream, auto zero) {
+  visit_activation("embedding_gradient", dout, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const Dense<const T> view{dout.data<T>(), d, n, n};
-    kernels::embedding_gradient<T>(stream, view, tokens.data<std::int32_t>(), Dense<T>{dtable.data<T>(), vocab, d, d},
-                                   scratch.raw());
+    kernels::embedding_gradient<T>(stream, view, tokens.data<std::int32_t>(),
+                                   Dense<acc_t<T>>{dtable.data<acc_t<T>>(), vocab, d, d}, scratch.raw());
   });
   return dtable;
 }
 
 }  // namespace
 
-Tensor embedding(const Tensor& table, const Tensor& tokens) {
+Tensor embedding(const Tensor& table, const Tensor& tokens, DType dtype) {
   const OpScope scope("embedding");
   check_embedding(table, tokens);
+  if (table.dtype() != accumulator_of(dtype)) {
+    throw DtypeError("embedding", "table is " + describe(table) + ", its columns are to be " + to_string(dtype) +
+                                      "; the table must be " + to_string(accumulator_of(dtype)));
+  }
   const std::int64_t vocab = table.dim(0), d = table.dim(1), n = tokens.numel();
-  const Tensor out = Tensor::empty({d, n}, table.dtype(), table.device());
-  visit_float("embedding", table, [&](auto stream, auto zero) {
+  const Tensor out = Tensor::empty({d, n}, dtype, table.device());
+  visit_activation("embedding", out, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::embedding<T>(stream, Dense<const T>{table.data<T>(), vocab, d, d}, tokens.data<std::int32_t>(),
-                          Dense<T>{out.data<T>(), d, n, n});
+    kernels::embedding<T>(stream, Dense<const acc_t<T>>{table.data<acc_t<T>>(), vocab, d, d},
+                          tokens.data<std::int32_t>(), Dense<T>{out.data<T>(), d, n, n});
   });
   return out;
 }
 
-Var embedding(const Var& table, const Tensor& tokens) {
-  return record("embedding", embedding(table.data(), tokens), {table},
-                [tokens, vocab = table.shape()[0]](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return embedding_gradient(dc, tokens, vocab); });
-  });
+Tensor embedding(const Tensor& table, const Tensor& tokens) {
+  require_defined("embedding", "table", table);
+  return embedding(table, tokens, table.dtype());
 }
+
+Var embedding(const Var& table, const Tensor& tokens, DType dtype) {
+  return record("embedding", embedding(table.data(), tokens, dtype), {table},
+                [tokens, vocab = table.shape()[0]](const Tensor& dc, Grads& grads) {
+                  grads.add(0, [&] { return embedding_gradient(dc, tokens, vocab); });
+                });
+}
+
+Var embedding(const Var& table, const Tensor& tokens) { return embedding(table, tokens, table.data().dtype()); }
 
 }  // namespace lacuna

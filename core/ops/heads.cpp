@@ -17,7 +17,7 @@ struct Sizes {
 
 void permute(const char* op, const kernels::BlockGrid& grid, const Tensor& x, const kernels::BlockLayout& x_layout,
              const Tensor& y, const kernels::BlockLayout& y_layout, const Tensor& row_bias = {}) {
-  visit_float(op, x, [&](auto stream, auto zero) {
+  visit_activation(op, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::transpose_blocks<T>(stream, grid, x.data<T>(), x_layout, y.data<T>(), y_layout,
                                  row_bias.defined() ? row_bias.data<kernels::wide_t<T>>() : nullptr);

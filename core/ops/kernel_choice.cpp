@@ -127,10 +127,36 @@ Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, doubl
   return choice;
 }
 
+/// Of cuBLASLt in bf16 on large products: the vendor's dense figure for one H100 less a third, not a measurement.
+constexpr double kCudaBf16Rate = 600e12;
+
+double bf16_dense_seconds(const Work& w) {
+  constexpr CudaModel model;
+  return model.dense_start + model.second_start + w.flops_dense / kCudaBf16Rate + w.scratch_bytes / model.bandwidth;
+}
+
+/// Of bf16 operands made f32 and the f32 result made bf16, around a kernel that takes f32 alone.
+double conversion_seconds(const Work& w) {
+  constexpr CudaModel model;
+  return 3 * model.start + 6 * ((w.rows + w.cols) * w.other * w.batch + w.nnz) / model.bandwidth;
+}
+
+ProductShape in_f32(ProductShape p) {
+  p.dtype = DType::f32;
+  return p;
+}
+
 }  // namespace
 
 Choice choose_spmm(const ProductShape& p) {
   const Work w = work_of(p);
+  if (p.dtype == DType::bf16) {  // on the CPU every route converts, so that the choice is f32's
+    const Choice f32 = choose_spmm(in_f32(p));
+    if (p.device.is_cpu()) return f32;
+    const double conversions = conversion_seconds(w);
+    return decide(in_f32(p), w, f32.sparse_seconds + conversions, bf16_dense_seconds(w),
+                  f32.tensor_seconds + conversions);
+  }
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
     const double sparse =
@@ -151,6 +177,19 @@ Choice choose_spmm(const ProductShape& p) {
 
 Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
+  const auto tensor_seconds = [&](kernels::SddmmMath math, std::int64_t k_unit) {
+    double seconds = kNever;
+    const double plan_bytes = std::ceil(w.cols / 64 + 1) * w.rows * 4;
+    if (p.kernels.sddmm_tensor && p.other % k_unit == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes)
+      kernels::choose_sddmm_tiling(p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, math, &seconds);
+    return seconds;
+  };
+  if (p.dtype == DType::bf16) {
+    const Choice f32 = choose_sddmm(in_f32(p));
+    if (p.device.is_cpu()) return f32;
+    return decide(in_f32(p), w, f32.sparse_seconds + conversion_seconds(w), bf16_dense_seconds(w),
+                  tensor_seconds(kernels::SddmmMath::bf16, 8));
+  }
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
     const double sparse =
@@ -165,14 +204,9 @@ Choice choose_sddmm(const ProductShape& p) {
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
-  double tensor = kNever;
-  const double plan_bytes = std::ceil(w.cols / 64 + 1) * w.rows * 4;
-  if (p.kernels.sddmm_tensor && p.other % 4 == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes) {
-    kernels::choose_sddmm_tiling(
-        p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors,
-        p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32, &tensor);
-  }
-  return decide(p, w, sparse, dense, tensor);
+  const kernels::SddmmMath math =
+      p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
+  return decide(p, w, sparse, dense, tensor_seconds(math, 4));
 }
 
 std::string explain_choice(const char* op, const ProductShape& problem) {

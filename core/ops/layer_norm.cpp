@@ -19,16 +19,17 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, doub
   require_rank("layer_norm", "x", x, 2);
   for (const auto& [name, t] : {std::pair{"gain", &gain}, std::pair{"bias", &bias}}) {
     require_rank("layer_norm", name, *t, 1);
-    require_same_device_and_dtype("layer_norm", "x", x, name, *t);
+    require_beside("layer_norm", name, *t, x);
     if (t->dim(0) != x.dim(0))
       throw ShapeError("layer_norm", describe_pair("x", x, name, *t) + "; its length must equal x's rows");
   }
-  Normalised result{Tensor::empty_like(x), Tensor::empty({x.dim(1)}, x.dtype(), x.device()),
-                    Tensor::empty({x.dim(1)}, x.dtype(), x.device())};
-  visit_float("layer_norm", x, [&](auto stream, auto zero) {
+  const DType wide = accumulator_of(x.dtype());
+  Normalised result{Tensor::empty_like(x), Tensor::empty({x.dim(1)}, wide, x.device()),
+                    Tensor::empty({x.dim(1)}, wide, x.device())};
+  visit_activation("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm<T>(stream, dense_view<const T>(x), gain.data<T>(), bias.data<T>(), eps, dense_view<T>(result.y),
-                           {result.mean.data<T>(), result.rstd.data<T>()});
+    kernels::layer_norm<T>(stream, dense_view<const T>(x), gain.data<acc_t<T>>(), bias.data<acc_t<T>>(), eps,
+                           dense_view<T>(result.y), {result.mean.data<acc_t<T>>(), result.rstd.data<acc_t<T>>()});
   });
   return result;
 }
@@ -36,10 +37,10 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, doub
 Tensor gradient_x(const Tensor& x, const Tensor& dy, const Tensor& gain, const Tensor& mean, const Tensor& rstd) {
   const OpScope scope("layer_norm gradient");
   const Tensor dx = Tensor::empty_like(x);
-  visit_float("layer_norm", x, [&](auto stream, auto zero) {
+  visit_activation("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), gain.data<T>(), {mean.data<T>(), rstd.data<T>()},
-                              dense_view<T>(dx));
+    kernels::layer_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), gain.data<acc_t<T>>(),
+                              {mean.data<acc_t<T>>(), rstd.data<acc_t<T>>()}, dense_view<T>(dx));
   });
   return dx;
 }
@@ -51,16 +52,17 @@ struct ParameterGradients {
 
 ParameterGradients gradient_parameters(const Tensor& x, const Tensor& dy, const Tensor& mean, const Tensor& rstd) {
   const OpScope scope("layer_norm gradient");
-  const Tensor dgain = Tensor::empty({x.dim(0)}, x.dtype(), x.device());
+  const Tensor dgain = Tensor::empty({x.dim(0)}, accumulator_of(x.dtype()), x.device());
   const Tensor dbias = Tensor::empty_like(dgain);
-  const Tensor scratch = scratch_for("layer_norm", x, [&](auto stream, auto zero) {
+  const Tensor scratch = activation_scratch_for("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     return kernels::layer_norm_dparams_scratch_bytes<T>(stream, dense_view<const T>(x));
   });
-  visit_float("layer_norm", x, [&](auto stream, auto zero) {
+  visit_activation("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), {mean.data<T>(), rstd.data<T>()},
-                                   dgain.data<T>(), dbias.data<T>(), scratch.raw());
+    kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
+                                   {mean.data<acc_t<T>>(), rstd.data<acc_t<T>>()}, dgain.data<acc_t<T>>(),
+                                   dbias.data<acc_t<T>>(), scratch.raw());
   });
   return {dgain, dbias};
 }

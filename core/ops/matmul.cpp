@@ -1,6 +1,9 @@
 #include "core/ops/matmul.h"
 
+#include <type_traits>
+
 #include "core/ops/activation_dropout.h"
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/pointwise.h"
 #include "core/visit.h"
@@ -27,6 +30,44 @@ void check_matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool trans
   if (a.dim(transpose_a ? -2 : -1) != b.dim(transpose_b ? -1 : -2)) fail("a's columns must equal b's rows");
 }
 
+struct Operation {
+  bool transpose_a = false;
+  bool transpose_b = false;
+  Tensor bias = {};
+  Activation activation = Activation::none;
+};
+
+/// c = activation(op(a) op(b) + bias), everything checked. bf16 on the CPU goes through f32 scratch that dies here.
+void multiply_into(const char* op, const Tensor& c, const Tensor& a, const Tensor& b, const Operation& operation) {
+  if (a.dtype() == DType::bf16 && a.device().is_cpu()) {
+    const Tensor wide = c.dtype() == DType::f32 ? c : Tensor::empty(c.shape(), DType::f32);
+    multiply_into(op, wide, cast(a, DType::f32), cast(b, DType::f32), operation);
+    if (c.dtype() != DType::f32) cast_into(c, wide);
+    return;
+  }
+  visit_activation(op, a, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    if constexpr (!(std::is_same_v<T, Bf16> && std::is_same_v<decltype(stream), CpuStream>)) {
+      const kernels::GemmOptions<acc_t<T>> options{
+          .transpose_a = operation.transpose_a,
+          .transpose_b = operation.transpose_b,
+          .epilogue = {operation.bias.defined() ? operation.bias.data<acc_t<T>>() : nullptr, operation.activation}};
+      if (c.dtype() == a.dtype()) {
+        kernels::gemm<T>(stream, view<T>(a), view<T>(b), view<T, T>(c), options);
+      } else {
+        kernels::gemm<T>(stream, view<T>(a), view<T>(b), view<acc_t<T>, acc_t<T>>(c), options);
+      }
+    }
+  });
+}
+
+Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, DType dtype) {
+  const std::int64_t m = a.dim(transpose_a ? -1 : -2), n = b.dim(transpose_b ? -2 : -1);
+  const Tensor c = Tensor::empty(a.rank() == 3 ? Shape{a.dim(0), m, n} : Shape{m, n}, dtype, a.device());
+  multiply_into("matmul", c, a, b, {.transpose_a = transpose_a, .transpose_b = transpose_b});
+  return c;
+}
+
 bool records(const Var& v) { return v.defined() && v.requires_grad(); }
 
 /// Only `other`'s gradient reads `operand`.
@@ -37,14 +78,13 @@ Tensor kept_for(const Var& other, const Var& operand) { return records(other) ? 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const OpScope scope("matmul");
   check_matmul(a, b, transpose_a, transpose_b);
-  const std::int64_t m = a.dim(transpose_a ? -1 : -2), n = b.dim(transpose_b ? -2 : -1);
-  const Tensor c = Tensor::empty(a.rank() == 3 ? Shape{a.dim(0), m, n} : Shape{m, n}, a.dtype(), a.device());
-  visit_float("matmul", a, [&](auto stream, auto zero) {
-    using T = decltype(zero);
-    kernels::gemm<T>(stream, view<T>(a), view<T>(b), view<T, T>(c),
-                     {.transpose_a = transpose_a, .transpose_b = transpose_b});
-  });
-  return c;
+  return product(a, b, transpose_a, transpose_b, a.dtype());
+}
+
+Tensor matmul_wide(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  const OpScope scope("matmul");
+  check_matmul(a, b, transpose_a, transpose_b);
+  return product(a, b, transpose_a, transpose_b, accumulator_of(a.dtype()));
 }
 
 Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
@@ -71,11 +111,7 @@ Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias, Activation a
   }
   require_bias("linear", bias, x, w.dim(0));
   const Tensor c = Tensor::empty({w.dim(0), x.dim(1)}, x.dtype(), x.device());
-  visit_float("linear", x, [&](auto stream, auto zero) {
-    using T = decltype(zero);
-    const T* bias_data = bias.defined() ? bias.data<T>() : nullptr;
-    kernels::gemm<T>(stream, view<T>(w), view<T>(x), view<T, T>(c), {.epilogue = {bias_data, activation}});
-  });
+  multiply_into("linear", c, w, x, {.bias = bias, .activation = activation});
   return c;
 }
 
@@ -92,7 +128,7 @@ Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
                 [w = kept_for(x, w), x = kept_for(w, x), saved, activation](const Tensor& dc, Grads& grads) mutable {
     const BiasedGradient dp = activation_bias_gradient(saved, dc, activation, grads.wants(2));
     saved = Tensor();
-    grads.add(0, [&] { return matmul(dp.dx, x, false, true); });
+    grads.add(0, [&] { return matmul_wide(dp.dx, x, false, true); });
     x = Tensor();  // used up: gone before dx needs its memory
     grads.add(1, [&] { return matmul(w, dp.dx, true, false); });
     grads.add(2, dp.dbias);

@@ -6,15 +6,19 @@
 namespace lacuna {
 
 /// op(a) op(b), op the transpose where the flag says so:  op(a) [m, k],  op(b) [k, n]  ->  [m, n];
-/// or [batch, m, k] and [batch, k, n] -> [batch, m, n]. f32 products on CUDA follow matmul_precision.
+/// or [batch, m, k] and [batch, k, n] -> [batch, m, n]. f32 products on CUDA follow matmul_precision;
+/// bf16 ones are summed in f32 and rounded once.
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: products with the flags turned, no transposed copies.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 Var matmul(const Var& a, const Var& b, bool transpose_a = false, bool transpose_b = false);
 
-/// activation(w x + bias[row]):  w [m, k],  x [k, n],  bias [m] or undefined  ->  [m, n].
+/// The same product, left in f32 where a and b are bf16: a weight's gradient, which its f32 master takes unrounded.
+Tensor matmul_wide(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
+
+/// activation(w x + bias[row]):  w [m, k],  x [k, n],  bias [m] (f32 beside bf16) or undefined  ->  [m, n].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: with dp = dc * activation'(p),
-/// dw = dp x^T;  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps the product, and bias and gelu are one op
-/// after it.
+/// dw = dp x^T, in f32 for bf16 (matmul_wide);  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps the product,
+/// and bias and gelu are one op after it.
 Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias = {}, Activation activation = Activation::none);
 Var linear(const Var& w, const Var& x, const Var& bias = {}, Activation activation = Activation::none);
 

@@ -12,7 +12,7 @@ Tensor binary(const char* op, kernels::Binary kind, const Tensor& a, const Tenso
   const OpScope scope(op);
   require_same_shape(op, "a", a, "b", b);
   const Tensor out = Tensor::empty_like(a);
-  visit_float(op, a, [&](auto stream, auto zero) {
+  visit_activation(op, a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::binary<T>(stream, kind, a.data<T>(), b.data<T>(), out.data<T>(), a.numel());
   });
@@ -56,7 +56,7 @@ Tensor scale(const Tensor& a, double factor) {
   const OpScope scope("scale");
   require_defined("scale", "a", a);
   const Tensor out = Tensor::empty_like(a);
-  visit_float("scale", a, [&](auto stream, auto zero) {
+  visit_activation("scale", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::scale<T>(stream, a.data<T>(), factor, out.data<T>(), a.numel());
   });
@@ -73,7 +73,7 @@ Tensor activation(const Tensor& a, Activation kind) {
   const OpScope scope(name_of(kind));
   require_defined(name_of(kind), "a", a);
   const Tensor out = Tensor::empty_like(a);
-  visit_float(name_of(kind), a, [&](auto stream, auto zero) {
+  visit_activation(name_of(kind), a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::activation<T>(stream, kind, a.data<T>(), out.data<T>(), a.numel());
   });
@@ -93,7 +93,7 @@ namespace {
 
 void activation_gradient_into(const Tensor& dx, const Tensor& saved, const Tensor& dc, Activation kind) {
   require_same_shape("activation_gradient", "saved", saved, "dc", dc);
-  visit_float("activation_gradient", dc, [&](auto stream, auto zero) {
+  visit_activation("activation_gradient", dc, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::activation_gradient<T>(stream, kind, saved.data<T>(), dc.data<T>(), dx.data<T>(), dc.numel());
   });
@@ -128,10 +128,10 @@ Tensor add_bias(const Tensor& x, const Tensor& bias) {
   require_defined("add_bias", "bias", bias);
   require_bias("add_bias", bias, x, x.dim(0));
   const Tensor out = Tensor::empty_like(x);
-  visit_float("add_bias", x, [&](auto stream, auto zero) {
+  visit_activation("add_bias", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const std::int64_t m = x.dim(0), n = x.dim(1);
-    kernels::apply_epilogue<T>(stream, {x.data<T>(), m, n, n}, {bias.data<T>(), Activation::none},
+    kernels::apply_epilogue<T>(stream, {x.data<T>(), m, n, n}, {bias.data<acc_t<T>>(), Activation::none},
                                {out.data<T>(), m, n, n});
   });
   return out;
@@ -155,7 +155,7 @@ void accumulate(Tensor& into, const Tensor& gradient) {
   }
   const OpScope scope("accumulate");
   require_same_shape("accumulate", "into", into, "gradient", gradient);
-  visit_float("accumulate", into, [&](auto stream, auto zero) {
+  visit_activation("accumulate", into, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::binary<T>(stream, kernels::Binary::add, into.data<T>(), gradient.data<T>(), into.data<T>(), into.numel());
   });

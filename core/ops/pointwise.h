@@ -1,11 +1,12 @@
-// Elementwise ops. Shapes agree exactly: there is no broadcasting but add_bias.
+// Elementwise ops, on activations of any float dtype; bf16 is computed in f32 and rounded once. Shapes agree exactly: there
+// is no broadcasting but add_bias.
 #pragma once
 
 #include "core/var.h"
 
 namespace lacuna {
 
-/// a + b, a - b, a * b, elementwise. Same shape, dtype (f32, f64) and device.
+/// a + b, a - b, a * b, elementwise. Same shape, dtype and device.
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: dc and dc; dc and -dc; dc * b and dc * a.
 Tensor add(const Tensor& a, const Tensor& b);
 Var add(const Var& a, const Var& b);
@@ -34,7 +35,7 @@ Tensor activation_gradient(const Tensor& saved, const Tensor& dc, Activation kin
 /// The same, written over dc where nobody else holds it: for gradients that are used up.
 Tensor activation_gradient_over(const Tensor& saved, const Tensor& dc, Activation kind);
 
-/// x + bias[row]:  x [m, n],  bias [m]  ->  [m, n].
+/// x + bias[row]:  x [m, n],  bias [m] (f32 beside bf16)  ->  [m, n].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: dx = dc; dbias = sum_columns(dc).
 Tensor add_bias(const Tensor& x, const Tensor& bias);
 Var add_bias(const Var& x, const Var& bias);

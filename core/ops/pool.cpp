@@ -29,7 +29,7 @@ Tensor empty_input(const Tensor& dy, const kernels::Window& window) {
 Tensor max_pool(const Tensor& x, const kernels::Window& window, const Tensor& chosen) {
   const OpScope scope("max_pool2d");
   const Tensor y = empty_output(x, window);
-  visit_float("max_pool2d", x, [&](auto stream, auto zero) {
+  visit_activation("max_pool2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::max_pool<T>(stream, x.dim(0), window, x.data<T>(), y.data<T>(),
                          chosen.defined() ? chosen.data<std::int32_t>() : nullptr);
@@ -45,7 +45,7 @@ Tensor global_avg_pool(const Tensor& x, const ImageShape& image) {
   const std::int64_t pixels = image.height * image.width;
   if (pixels < 1) throw ShapeError("global_avg_pool", describe(image) + "; an image must have a pixel");
   const Tensor y = Tensor::empty({x.dim(0), image.batch}, x.dtype(), x.device());
-  visit_float("global_avg_pool", x, [&](auto stream, auto zero) {
+  visit_activation("global_avg_pool", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::segment_mean<T>(stream, y.numel(), pixels, x.data<T>(), y.data<T>());
   });
@@ -57,7 +57,7 @@ Var global_avg_pool(const Var& x, const ImageShape& image) {
     grads.add(0, [&] {
       const OpScope scope("global_avg_pool gradient");
       const Tensor dx = Tensor::empty({dy.dim(0), image.columns()}, dy.dtype(), dy.device());
-      visit_float("global_avg_pool", dy, [&](auto stream, auto zero) {
+      visit_activation("global_avg_pool", dy, [&](auto stream, auto zero) {
         using T = decltype(zero);
         kernels::segment_mean_dx<T>(stream, dy.numel(), image.height * image.width, dy.data<T>(), dx.data<T>());
       });
@@ -70,7 +70,7 @@ Tensor avg_pool2d(const Tensor& x, const ImageShape& image, const ConvSpec& spec
   const OpScope scope("avg_pool2d");
   const kernels::Window window = check_pool("avg_pool2d", x, image, spec);
   const Tensor y = empty_output(x, window);
-  visit_float("avg_pool2d", x, [&](auto stream, auto zero) {
+  visit_activation("avg_pool2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::avg_pool<T>(stream, x.dim(0), window, x.data<T>(), y.data<T>());
   });
@@ -83,7 +83,7 @@ Var avg_pool2d(const Var& x, const ImageShape& image, const ConvSpec& spec) {
     grads.add(0, [&] {
       const OpScope scope("avg_pool2d gradient");
       const Tensor dx = empty_input(dy, window);
-      visit_float("avg_pool2d", dy, [&](auto stream, auto zero) {
+      visit_activation("avg_pool2d", dy, [&](auto stream, auto zero) {
         using T = decltype(zero);
         kernels::avg_pool_dx<T>(stream, dy.dim(0), window, dy.data<T>(), dx.data<T>());
       });
@@ -104,7 +104,7 @@ Var max_pool2d(const Var& x, const ImageShape& image, const ConvSpec& spec) {
     grads.add(0, [&] {
       const OpScope scope("max_pool2d gradient");
       const Tensor dx = empty_input(dy, window);
-      visit_float("max_pool2d", dy, [&](auto stream, auto zero) {
+      visit_activation("max_pool2d", dy, [&](auto stream, auto zero) {
         using T = decltype(zero);
         kernels::max_pool_dx<T>(stream, dy.dim(0), window, dy.data<T>(), chosen.data<std::int32_t>(), dx.data<T>());
       });

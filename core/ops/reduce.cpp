@@ -9,22 +9,23 @@ namespace {
 
 Tensor scaled_sum(const char* op, const Tensor& x, double factor) {
   const OpScope scope(op);
-  const Tensor out = Tensor::empty({}, x.dtype(), x.device());
+  const Tensor out = Tensor::empty({}, accumulator_of(x.dtype()), x.device());
   const Tensor scratch =
-      scratch_for(op, x, [&](auto stream, auto) { return kernels::sum_scratch_bytes(stream, x.numel()); });
-  visit_float(op, x, [&](auto stream, auto zero) {
+      activation_scratch_for(op, x, [&](auto stream, auto) { return kernels::sum_scratch_bytes(stream, x.numel()); });
+  visit_activation(op, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::sum<T>(stream, x.data<T>(), x.numel(), factor, out.data<T>(), scratch.raw());
+    kernels::sum<T>(stream, x.data<T>(), x.numel(), factor, out.data<acc_t<T>>(), scratch.raw());
   });
   return out;
 }
 
-/// [m, n] (or `shape`, of m * n elements) holding factor * row_values[i] in row i.
-Tensor broadcast_rows(const Tensor& row_values, double factor, const Shape& shape, std::int64_t m, std::int64_t n) {
-  const Tensor out = Tensor::empty(shape, row_values.dtype(), row_values.device());
-  visit_float("broadcast_rows", row_values, [&](auto stream, auto zero) {
+/// [m, n] (or `shape`, of m * n elements) of `dtype`, holding factor * row_values[i] in row i.
+Tensor broadcast_rows(const Tensor& row_values, double factor, const Shape& shape, std::int64_t m, std::int64_t n,
+                      DType dtype) {
+  const Tensor out = Tensor::empty(shape, dtype, row_values.device());
+  visit_activation("broadcast_rows", out, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::broadcast_rows<T>(stream, row_values.data<T>(), factor, out.data<T>(), m, n);
+    kernels::broadcast_rows<T>(stream, row_values.data<acc_t<T>>(), factor, out.data<T>(), m, n);
   });
   return out;
 }
@@ -43,38 +44,43 @@ Tensor sum(const Tensor& x) {
 }
 
 Var sum(const Var& x) {
-  return record("sum", sum(x.data()), {x}, [shape = x.shape()](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return broadcast_rows(dc, 1, shape, 1, shape.numel()); });
-  });
+  return record("sum", sum(x.data()), {x},
+                [shape = x.shape(), dtype = x.data().dtype()](const Tensor& dc, Grads& grads) {
+                  grads.add(0, [&] { return broadcast_rows(dc, 1, shape, 1, shape.numel(), dtype); });
+                });
 }
 
 Tensor mean(const Tensor& x) { return scaled_sum("mean", x, mean_factor(x)); }
 
 Var mean(const Var& x) {
-  return record("mean", mean(x.data()), {x}, [shape = x.shape()](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return broadcast_rows(dc, 1.0 / static_cast<double>(shape.numel()), shape, 1, shape.numel()); });
-  });
+  return record("mean", mean(x.data()), {x},
+                [shape = x.shape(), dtype = x.data().dtype()](const Tensor& dc, Grads& grads) {
+                  grads.add(0, [&] {
+                    return broadcast_rows(dc, 1.0 / static_cast<double>(shape.numel()), shape, 1, shape.numel(), dtype);
+                  });
+                });
 }
 
 Tensor sum_columns(const Tensor& x) {
   const OpScope scope("sum_columns");
   require_rank("sum_columns", "x", x, 2);
-  const Tensor out = Tensor::empty({x.dim(0)}, x.dtype(), x.device());
-  const Tensor scratch = scratch_for("sum_columns", x, [&](auto stream, auto) {
+  const Tensor out = Tensor::empty({x.dim(0)}, accumulator_of(x.dtype()), x.device());
+  const Tensor scratch = activation_scratch_for("sum_columns", x, [&](auto stream, auto) {
     return kernels::sum_columns_scratch_bytes(stream, x.dim(0), x.dim(1));
   });
-  visit_float("sum_columns", x, [&](auto stream, auto zero) {
+  visit_activation("sum_columns", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::sum_columns<T>(stream, Dense<const T>{x.data<T>(), x.dim(0), x.dim(1), x.dim(1)}, out.data<T>(),
+    kernels::sum_columns<T>(stream, Dense<const T>{x.data<T>(), x.dim(0), x.dim(1), x.dim(1)}, out.data<acc_t<T>>(),
                             scratch.raw());
   });
   return out;
 }
 
 Var sum_columns(const Var& x) {
-  return record("sum_columns", sum_columns(x.data()), {x}, [shape = x.shape()](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return broadcast_rows(dc, 1, shape, shape[0], shape[1]); });
-  });
+  return record("sum_columns", sum_columns(x.data()), {x},
+                [shape = x.shape(), dtype = x.data().dtype()](const Tensor& dc, Grads& grads) {
+                  grads.add(0, [&] { return broadcast_rows(dc, 1, shape, shape[0], shape[1], dtype); });
+                });
 }
 
 Tensor sum_of_squares(const std::vector<Tensor>& tensors) {

@@ -1,4 +1,5 @@
-// Sums in a fixed order, so the same bits on every run. f32 results of f32 sums are accumulated wider.
+// Sums in a fixed order, so the same bits on every run. f32 results of f32 sums are accumulated wider; sums
+// of bf16 are f32.
 #pragma once
 
 #include <vector>

@@ -32,7 +32,7 @@ Result forward(const Tensor& x, const Tensor& h, const Tensor& h_bias, const Ten
   check(x, h, h_bias, gain, bias, p);
   const auto per_column = [&] { return Tensor::empty({x.dim(1)}, gain.dtype(), x.device()); };
   const Result result{Tensor::empty_like(x), Tensor::empty_like(x), per_column(), per_column()};
-  visit_float(kOp, x, [&](auto stream, auto zero) {
+  visit_activation(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
     kernels::residual_norm<T>(stream, {.f = x.dim(0),
@@ -76,10 +76,10 @@ void add_gradients(const Saved& s, const Tensor& dr, const Tensor& dy, Grads& gr
   const Tensor dh = drops ? Tensor::empty_like(dy) : Tensor();
   const Tensor dgain = Tensor::empty_like(s.gain), dbias = Tensor::empty_like(s.gain);
   const Tensor dh_bias = s.has_h_bias && grads.wants(2) ? Tensor::empty_like(s.gain) : Tensor();
-  const Tensor scratch = scratch_for(kOp, dy, [&](auto stream, auto zero) {
+  const Tensor scratch = activation_scratch_for(kOp, dy, [&](auto stream, auto zero) {
     return kernels::residual_norm_scratch_bytes<decltype(zero)>(stream, dy.dim(0), dy.dim(1));
   });
-  visit_float(kOp, dy, [&](auto stream, auto zero) {
+  visit_activation(kOp, dy, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
     kernels::residual_norm_gradient<T>(stream,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
@@ -43,7 +44,7 @@ void run_kernel(CudaStream stream, const Dense<const T>& a, const Dense<const T>
 
 /// The whole product, then its entries on the pattern. The product, [m, n] (times the batch), dies here.
 void sddmm_dense(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
-  const Tensor product = matmul(a, b, false, true);
+  const Tensor product = matmul_wide(a, b, false, true);
   visit_float("sddmm", values, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::sample<T>(stream, dense_view<const T>(product), csr_view<T>(values, *pattern));
@@ -82,13 +83,21 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
                 Route route) {
   OpScope scope("sddmm");
   const ProductShape problem = sddmm_problem(a, b, pattern);
-  require_same_device_and_dtype("sddmm", "values", values, "a", a);
+  require_same_device("sddmm", "values", values, "a", a);
+  if (values.dtype() != a.dtype()) require_beside("sddmm", "values", values, a);
   if (!(values.shape() == result_shape(problem, a))) {
     throw ShapeError("sddmm",
                      fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
-  if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
   if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
+  if (values.dtype() == DType::bf16) {
+    const Tensor wide = Tensor::empty(values.shape(), DType::f32, values.device());
+    sddmm_into(wide, a, b, pattern, factor, route == Route::dense ? route : Route::sparse);
+    return cast_into(values, wide);
+  }
+  if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
+  if (a.dtype() == DType::bf16)  // by the f32 kernels, from conversions that die here
+    return sddmm_into(values, cast(a, DType::f32), cast(b, DType::f32), pattern, factor, Route::sparse);
   const Tensor scratch = scratch_for("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true));
@@ -104,6 +113,14 @@ SparseTensor sddmm(const Tensor& a, const Tensor& b, const TopologyPtr& pattern,
   OpScope scope("sddmm");
   const ProductShape problem = sddmm_problem(a, b, pattern);
   const Tensor values = Tensor::empty(result_shape(problem, a), a.dtype(), a.device());
+  sddmm_into(values, a, b, pattern, factor, choose_sddmm(problem).route);
+  return {values, pattern};
+}
+
+SparseTensor sddmm_wide(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
+  OpScope scope("sddmm");
+  const ProductShape problem = sddmm_problem(a, b, pattern);
+  const Tensor values = Tensor::empty(result_shape(problem, a), accumulator_of(a.dtype()), a.device());
   sddmm_into(values, a, b, pattern, factor, choose_sddmm(problem).route);
   return {values, pattern};
 }

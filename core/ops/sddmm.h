@@ -16,7 +16,12 @@ namespace lacuna {
 SparseTensor sddmm(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale = 1);
 SparseVar sddmm(const Var& a, const Var& b, const TopologyPtr& pattern, double scale = 1);
 
-/// The same, overwriting `values` [nnz] or [batch, nnz] (which may be a slice), by the route given. Not on the tape.
+/// The same with values left in f32 where a and b are bf16: a sparse weight's gradient, which its f32 master takes
+/// unrounded.
+SparseTensor sddmm_wide(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale = 1);
+
+/// The same, overwriting `values` [nnz] or [batch, nnz] (which may be a slice, and f32 beside bf16 a and b), by the route
+/// given. Not on the tape.
 void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale,
                 Route route);
 

@@ -17,7 +17,7 @@ Dense<Element> rows_of(const Tensor& t) {
 Tensor gradient(const Tensor& p, const Tensor& dp, double scale, bool causal) {
   const OpScope scope("softmax gradient");
   const Tensor dx = reuse_or_empty(dp);
-  visit_float("softmax", p, [&](auto stream, auto zero) {
+  visit_activation("softmax", p, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::softmax_dx<T>(stream, rows_of<T>(p), rows_of<T>(dp), scale, causal, rows_of<T, T>(dx));
   });
@@ -33,7 +33,7 @@ Tensor softmax(const Tensor& x, double scale, bool causal) {
   if (causal && (x.rank() < 2 || x.dim(-1) != x.dim(-2)))
     throw ShapeError("softmax", "x is " + describe(x) + "; causal: its last two axes must be equal");
   const Tensor y = Tensor::empty_like(x);
-  visit_float("softmax", x, [&](auto stream, auto zero) {
+  visit_activation("softmax", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::softmax<T>(stream, rows_of<T>(x), scale, causal, rows_of<T, T>(y));
   });

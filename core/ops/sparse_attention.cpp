@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/kernel_set.h"
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_softmax.h"
@@ -70,8 +71,16 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& a
 
 Tensor scores_over(const Tensor& a, const Tensor& b, const TopologyPtr& pattern) { return sddmm(a, b, pattern).values; }
 
-/// out = s b, into a slice of the result.
+/// bf16 as f32, in a copy that dies with the call; anything else as it is. Between q, k, v and the result all is f32.
+Tensor wide(const Tensor& x) { return cast(x, accumulator_of(x.dtype())); }
+
+/// out = s b, into a slice of the result; out may be bf16.
 void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
+  if (out.dtype() != b.dtype()) {
+    const Tensor product = Tensor::empty(out.shape(), b.dtype(), out.device());
+    multiply_into(product, s, b);
+    return cast_into(out, product);
+  }
   spmm_into(out, s, b, choose_spmm(spmm_problem(s, b)).route);
 }
 
@@ -82,11 +91,18 @@ void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
 constexpr std::int64_t kMostTokens = 16384 * 64;
 
 bool takes_fused(const Tensor& q) {
-  return q.device().is_cuda() && q.dtype() == DType::f32 && kernels::attention_supports(q.dim(2)) &&
+  return q.device().is_cuda() && q.dtype() != DType::f64 && kernels::attention_supports(q.dim(2)) &&
          q.dim(1) <= kMostTokens && allowed_kernels(q.device()).fused_attention;
 }
 
 #if LACUNA_HAS_CUDA
+/// Calls f(T{}) with what q holds.
+template <class F>
+void with_element(const Tensor& q, F&& f) {
+  if (q.dtype() == DType::bf16) return f(Bf16{});
+  f(float{});
+}
+
 kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention) {
   return {.matrices = q.dim(0),
           .matrices_per_pattern = q.dim(0) / static_cast<std::int64_t>(attention.patterns.size()),
@@ -119,11 +135,14 @@ Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Te
 #if LACUNA_HAS_CUDA
   OpScope scope("sparse_attention");
   translate_failures("sparse_attention", [&] {
-    const auto plans = plans_of(attention, kernels::attention_window<float>(q.dim(2)), false);
-    if (DryRun::active()) return;
-    kernels::sparse_attention_forward<float>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<float>(),
-                                             k.data<float>(), v.data<float>(), out.data<float>(),
-                                             lse.defined() ? lse.data<float>() : nullptr);
+    with_element(q, [&](auto zero) {
+      using T = decltype(zero);
+      const auto plans = plans_of(attention, kernels::attention_window<T>(q.dim(2)), false);
+      if (DryRun::active()) return;
+      kernels::sparse_attention_forward<T>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<T>(),
+                                           k.data<T>(), v.data<T>(), out.data<T>(),
+                                           lse.defined() ? lse.data<float>() : nullptr);
+    });
   });
 #endif
   return out;
@@ -142,21 +161,24 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
   for (int i = 0; i < 3; ++i) {
     if (grads.wants(static_cast<std::size_t>(i))) gradients[i] = Tensor::empty_like(dout);
   }
-  const auto address = [](const Tensor& x) { return x.defined() ? x.data<float>() : nullptr; };
   translate_failures("sparse_attention_backward", [&] {
-    const CudaStream stream = cuda_stream(dout.device());
-    const kernels::AttentionProblem problem = problem_of(saved.q, saved.attention);
-    const std::int64_t window = kernels::attention_window<float>(problem.d);
-    std::vector<kernels::PanelPlan> rows, columns;
-    if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
-    if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
-    const Tensor scratch =
-        Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
-    if (DryRun::active()) return;
-    kernels::sparse_attention_backward<float>(stream, problem, rows, columns, saved.q.data<float>(),
-                                              saved.k.data<float>(), saved.v.data<float>(), saved.out.data<float>(),
-                                              saved.lse.data<float>(), dout.data<float>(), address(gradients[0]),
-                                              address(gradients[1]), address(gradients[2]), scratch.raw());
+    with_element(dout, [&](auto zero) {
+      using T = decltype(zero);
+      const auto address = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
+      const CudaStream stream = cuda_stream(dout.device());
+      const kernels::AttentionProblem problem = problem_of(saved.q, saved.attention);
+      const std::int64_t window = kernels::attention_window<T>(problem.d);
+      std::vector<kernels::PanelPlan> rows, columns;
+      if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
+      if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
+      const Tensor scratch =
+          Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
+      if (DryRun::active()) return;
+      kernels::sparse_attention_backward<T>(stream, problem, rows, columns, saved.q.data<T>(), saved.k.data<T>(),
+                                            saved.v.data<T>(), saved.out.data<T>(), saved.lse.data<float>(),
+                                            dout.data<T>(), address(gradients[0]), address(gradients[1]),
+                                            address(gradients[2]), scratch.raw());
+    });
   });
   for (int i = 0; i < 3; ++i) {
     if (gradients[i].defined()) grads.add(static_cast<std::size_t>(i), gradients[i]);
@@ -167,17 +189,17 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
 // ---- three kernels with the probabilities between them
 // ---------------------------------------------------------------
 
-/// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout.
+/// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout, in q's dtype.
 Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention,
                std::vector<Tensor>* probabilities) {
   OpScope scope("sparse_attention");
   const Tensor out = Tensor::empty_like(q);
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const Tensor p = scores_over(attention.group(q, g), attention.group(k, g), pattern);
+    const Tensor p = scores_over(wide(attention.group(q, g)), wide(attention.group(k, g)), pattern);
     sparse_softmax_into(p, {p, pattern}, attention.scale);
-    multiply_into(attention.group(out, g), {attention.drop(p, g), pattern}, attention.group(v, g));
-    if (probabilities) probabilities->push_back(p);
+    multiply_into(attention.group(out, g), {attention.drop(p, g), pattern}, wide(attention.group(v, g)));
+    if (probabilities) probabilities->push_back(cast(p, q.dtype()));
   }
   return out;
 }
@@ -198,16 +220,16 @@ void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{std::move(saved.probabilities[g]), pattern};
-    const Tensor d = attention.group(dout, g);
+    const SparseTensor p{wide(std::move(saved.probabilities[g])), pattern};
+    const Tensor d = wide(attention.group(dout, g));
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
     if (!wants_q && !wants_k) continue;
-    const Tensor dp = attention.drop(scores_over(d, attention.group(saved.v, g), pattern), g);
+    const Tensor dp = attention.drop(scores_over(d, wide(attention.group(saved.v, g)), pattern), g);
     sparse_softmax_backward_into(dp, p, dp, attention.scale);  // dp is now the gradient of the unscaled scores
     const SparseTensor ds{dp, pattern};
-    if (wants_q) multiply_into(attention.group(dq, g), ds, attention.group(saved.k, g));
-    if (wants_k) multiply_into(attention.group(dk, g), transpose(ds), attention.group(saved.q, g));
+    if (wants_q) multiply_into(attention.group(dq, g), ds, wide(attention.group(saved.k, g)));
+    if (wants_k) multiply_into(attention.group(dk, g), transpose(ds), wide(attention.group(saved.q, g)));
   }
   if (wants_q) grads.add(0, dq);
   if (wants_k) grads.add(1, dk);

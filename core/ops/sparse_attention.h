@@ -15,6 +15,7 @@ namespace lacuna {
 ///   patterns  [t, t] on that device: one that all heads share, or one per head
 ///   dropout_p in [0, 1), on the probabilities; `key` names its random numbers
 ///   returns   [heads * batch, t, d]
+/// bf16: scores, softmax and sums in f32; where the probabilities are kept, they are kept in bf16.
 /// One op on the tape: it keeps the output and one number a row (fused), or the probabilities ([batch, nnz] a head),
 /// and nothing of size t * t; the gradient re-draws the dropout mask from `key` and uses the patterns' cached
 /// transposes. The mask depends on (key, matrix, row, column) alone, on every route. Throws ShapeError, DtypeError,

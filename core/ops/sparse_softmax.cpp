@@ -1,5 +1,6 @@
 #include "core/ops/sparse_softmax.h"
 
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"
@@ -11,6 +12,11 @@ void sparse_softmax_into(const Tensor& p, const SparseTensor& s, double scale) {
   OpScope scope("sparse_softmax");
   require_sparse("sparse_softmax", "s", s);
   require_same_shape("sparse_softmax", "p", p, "s", s.values);
+  if (p.dtype() == DType::bf16) {  // by the f32 kernel
+    const Tensor wide = cast(s.values, DType::f32);
+    sparse_softmax_into(wide, {wide, s.topology}, scale);
+    return cast_into(p, wide);
+  }
   visit_float("sparse_softmax", s.values, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::sparse_softmax<T>(stream, csr_view<const T>(s.values, *s.topology, true), static_cast<T>(scale),
@@ -31,6 +37,11 @@ void sparse_softmax_backward_into(const Tensor& ds, const SparseTensor& p, const
   require_sparse("sparse_softmax_backward", "p", p);
   require_same_shape("sparse_softmax_backward", "p", p.values, "dp", dp);
   require_same_shape("sparse_softmax_backward", "ds", ds, "dp", dp);
+  if (dp.dtype() == DType::bf16) {
+    const Tensor wide = cast(dp, DType::f32);
+    sparse_softmax_backward_into(wide, {cast(p.values, DType::f32), p.topology}, wide, scale);
+    return cast_into(ds, wide);
+  }
   visit_float("sparse_softmax_backward", dp, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::sparse_softmax_backward<T>(stream, csr_view<const T>(p.values, *p.topology, true), dp.data<T>(),

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "core/ops/activation_dropout.h"
+#include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -66,6 +67,18 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
   });
 }
 
+/// By the sparse kernel or on tensor cores. bf16 runs on the f32 kernels, between conversions that die here.
+void spmm_on_nonzeros(Route route, const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias,
+                      Activation activation) {
+  if (b.dtype() == DType::bf16) {
+    const Tensor wide = Tensor::empty(out.shape(), DType::f32, out.device());
+    spmm_on_nonzeros(route, wide, {cast(a.values, DType::f32), a.topology}, cast(b, DType::f32), bias, activation);
+    return cast_into(out, wide);
+  }
+  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return;
+  spmm_sparse(out, a, b, bias, activation);
+}
+
 /// A batch's bias and activation are fused by the sparse kernel alone.
 Route route_of(const ProductShape& problem, const Tensor& b, const Tensor& bias, Activation activation) {
   if (b.rank() == 3 && (bias.defined() || activation != Activation::none)) return Route::sparse;
@@ -106,8 +119,7 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (!(out.shape() == result_shape(problem, b))) {
     throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
   }
-  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return;
-  if (route != Route::dense) return spmm_sparse(out, a, b, bias, activation);
+  if (route != Route::dense) return spmm_on_nonzeros(route, out, a, b, bias, activation);
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
@@ -121,8 +133,7 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   const Route route = route_of(problem, b, bias, activation);
   if (route == Route::dense) return spmm_dense(a, b, bias, activation);
   const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
-  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return out;
-  spmm_sparse(out, a, b, bias, activation);
+  spmm_on_nonzeros(route, out, a, b, bias, activation);
   return out;
 }
 
@@ -151,7 +162,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
                   kept_c = Tensor();
                   if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
                   grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
-                    const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
+                    const Tensor da = sddmm_wide(dp, kept_b, kept_a.topology).values;
                     return shared && da.rank() == 2 ? sum_batch(da) : da;
                   });
                   kept_b = Tensor();  // used up: gone before db needs its memory

@@ -13,13 +13,13 @@ namespace lacuna {
 /// C = activation(A B + bias).
 ///   a     [m, k] sparse; values [nnz], or [batch, nnz] when b is batched too
 ///   b     [k, n] or [batch, k, n], dtype and device of a's values
-///   bias  [m], added along each row; undefined = none
+///   bias  [m], added along each row, f32 beside bf16; undefined = none
 ///   returns [m, n] or [batch, m, n]
 /// Runs on the sparse kernel, on tensor cores, or as a transient densify + dense product, whichever
 /// core/ops/kernel_choice.h predicts to be fastest. A NaN or infinity in b reaches the rows of C that use it; on the
 /// tensor and dense routes its whole column of C.
 /// Throws ShapeError, DtypeError, DeviceError.
-/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc;
+/// Gradients: da = sddmm_wide(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc;
 /// dbias [m]. With relu, dc is masked by output > 0; with gelu the product is kept. Where `pairs` is given and a
 /// takes a gradient, backward also leaves the operands of da, (dc, b), in it.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);

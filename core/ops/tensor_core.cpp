@@ -13,6 +13,23 @@ namespace {
 
 constexpr std::int64_t kMaxBatch = 65535;  // a grid's third extent: partial sums are added matrix by matrix
 
+template <class In, class Out>
+bool sddmm_tiled(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
+                 kernels::SddmmMath math) {
+  const CudaStream stream = cuda_stream(a.device());
+  const Dense<const In> a_view = dense_view<const In>(a), b_view = dense_view<const In>(b);
+  const Csr<Out> c = csr_view<Out>(values, *pattern);
+  if (!kernels::sddmm_tiles_supports(stream, a_view, b_view) || c.batch > kMaxBatch || c.nnz == 0) return false;
+  const kernels::SddmmTiling tiling = kernels::choose_sddmm_tiling(
+      c.rows, c.cols, a_view.cols, c.nnz, c.batch, stream.multiprocessors > 0 ? stream.multiprocessors : 132, math);
+  const Tensor scratch = Tensor::scratch(kernels::sddmm_tiles_scratch_bytes(c, tiling), a.device());
+  const Tensor& plan = pattern->sddmm_plan();
+  if (DryRun::active()) return true;
+  kernels::sddmm_tiles<In, Out>(stream, a_view, b_view, c, static_cast<float>(factor), math, tiling, plan.raw(),
+                                scratch.raw());
+  return true;
+}
+
 }  // namespace
 
 bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias,
@@ -41,22 +58,18 @@ bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor
 
 bool sddmm_on_tensor_cores(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern,
                            double factor) {
-  if (!a.device().is_cuda() || a.dtype() != DType::f32) return false;
+  if (!a.device().is_cuda()) return false;
   bool done = false;
   translate_failures("sddmm", [&] {
-    const CudaStream stream = cuda_stream(a.device());
-    const Dense<const float> a_view = dense_view<const float>(a), b_view = dense_view<const float>(b);
-    const Csr<float> c = csr_view<float>(values, *pattern);
-    if (!kernels::sddmm_tiles_supports(stream, a_view, b_view) || c.batch > kMaxBatch || c.nnz == 0) return;
-    const kernels::SddmmMath math = stream.allow_tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
-    const kernels::SddmmTiling tiling = kernels::choose_sddmm_tiling(
-        c.rows, c.cols, a_view.cols, c.nnz, c.batch, stream.multiprocessors > 0 ? stream.multiprocessors : 132, math);
-    const Tensor scratch = Tensor::scratch(kernels::sddmm_tiles_scratch_bytes(c, tiling), a.device());
-    const Tensor& plan = pattern->sddmm_plan();
-    done = true;
-    if (DryRun::active()) return;
-    kernels::sddmm_tiles<float, float>(stream, a_view, b_view, c, static_cast<float>(factor), math, tiling, plan.raw(),
-                                       scratch.raw());
+    if (a.dtype() == DType::f32) {
+      const bool tf32 = cuda_stream(a.device()).allow_tf32;
+      done = sddmm_tiled<float, float>(values, a, b, pattern, factor,
+                                       tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32);
+    } else if (a.dtype() == DType::bf16 && values.dtype() == DType::f32) {
+      done = sddmm_tiled<Bf16, float>(values, a, b, pattern, factor, kernels::SddmmMath::bf16);
+    } else if (a.dtype() == DType::bf16) {
+      done = sddmm_tiled<Bf16, Bf16>(values, a, b, pattern, factor, kernels::SddmmMath::bf16);
+    }
   });
   return done;
 }

@@ -14,7 +14,7 @@ bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor
                           Activation activation);
 
 /// values [nnz] or [batch, nnz] = factor * (A B^T) on the pattern (kernels/sddmm/sddmm_tiles.h): as accurate as f32, or
-/// in TF32 where the device's precision says so. False, with nothing done, where the kernel cannot take these operands.
+/// in TF32 where the device's precision says so; bf16 a and b with values in bf16 or f32, summed in f32. False, with nothing done, where the kernel cannot take these operands.
 bool sddmm_on_tensor_cores(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern,
                            double factor);
 

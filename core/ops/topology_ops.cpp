@@ -57,7 +57,7 @@ Tensor gather_or_zero(const Tensor& values, const Tensor& map) {
   const bool batched = values.rank() == 2;
   Tensor out =
       Tensor::empty(batched ? Shape{values.dim(0), map.numel()} : Shape{map.numel()}, values.dtype(), values.device());
-  visit_float("gather_or_zero", values, [&](auto stream, auto zero) {
+  visit_activation("gather_or_zero", values, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::gather_or_zero<T>(stream, values.data<T>(), values.dim(-1), map.data<std::int32_t>(), map.numel(),
                                batched ? values.dim(0) : 1, out.data<T>());

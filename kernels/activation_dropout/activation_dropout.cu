@@ -140,6 +140,7 @@ void activation_dropout_gradient(CudaStream stream, const ActivationDropoutGradi
   template std::size_t activation_dropout_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t); \
   template void activation_dropout_gradient<T>(CudaStream, const ActivationDropoutGradient<T>&, void*);
 LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

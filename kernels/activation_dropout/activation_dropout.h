@@ -8,6 +8,7 @@
 
 #include "kernels/common/wide.h"
 #include "kernels/dropout/dropout_rule.h"
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {

@@ -82,6 +82,7 @@ void activation_dropout_gradient(CpuStream, const ActivationDropoutGradient<T>& 
   template void activation_dropout_gradient<T>(CpuStream, const ActivationDropoutGradient<T>&, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -5,6 +5,7 @@
 
 #include "kernels/batch_norm/batch_norm.h"
 #include "kernels/common/chunks.h"
+#include "kernels/common/quad.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/runtime/cuda_check.h"
 
@@ -41,17 +42,17 @@ __device__ Moments<T> warp_combine(Moments<T> own) {
   return own;  // lane 0's
 }
 
-// kVector adjacent columns: one float4, or one float where rows are not aligned.
+// kVector adjacent columns: four at once, or one where rows are not aligned.
 template <int kVector>
 struct Pack {
   float v[kVector];
 };
 
-template <int kVector>
-__device__ __forceinline__ Pack<kVector> load(const float* p) {
+template <int kVector, class T>
+__device__ __forceinline__ Pack<kVector> load(const T* p) {
   Pack<kVector> pack;
   if constexpr (kVector == 4) {
-    const float4 value = *reinterpret_cast<const float4*>(p);
+    const float4 value = load_quad(p);
     pack.v[0] = value.x, pack.v[1] = value.y, pack.v[2] = value.z, pack.v[3] = value.w;
   } else {
     pack.v[0] = *p;
@@ -59,12 +60,12 @@ __device__ __forceinline__ Pack<kVector> load(const float* p) {
   return pack;
 }
 
-template <int kVector>
-__device__ __forceinline__ void store(float* p, const Pack<kVector>& pack) {
+template <int kVector, class T>
+__device__ __forceinline__ void store(T* p, const Pack<kVector>& pack) {
   if constexpr (kVector == 4) {
-    *reinterpret_cast<float4*>(p) = make_float4(pack.v[0], pack.v[1], pack.v[2], pack.v[3]);
+    store_quad(p, make_float4(pack.v[0], pack.v[1], pack.v[2], pack.v[3]));
   } else {
-    *p = pack.v[0];
+    *p = static_cast<T>(pack.v[0]);
   }
 }
 
@@ -83,14 +84,14 @@ __device__ __forceinline__ Piece piece_of(std::int64_t cols, Chunks chunks) {
 
 // Each thread shifts by its own first element: it is one of the numbers summed, so the deviations from it are never
 // large against their spread, and the subtraction in m2 loses little.
-template <int kVector>
+template <int kVector, class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_moments_kernel(Dense<const float> x, Chunks chunks, Moments<float>* __restrict__ partials) {
+    batch_norm_moments_kernel(Dense<const T> x, Chunks chunks, Moments<float>* __restrict__ partials) {
   __shared__ Moments<float> shared[kThreads / kWarp];
   const Piece piece = piece_of(x.cols, chunks);
-  const float* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
+  const T* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
   const int first = threadIdx.x * kVector;
-  const float shift = first < piece.length ? row[first] : 0.0f;
+  const float shift = first < piece.length ? static_cast<float>(row[first]) : 0.0f;
   float sum = 0;
   float square = 0;
   int count = 0;
@@ -150,14 +151,13 @@ __global__ void batch_norm_frozen_kernel(std::int64_t channels, double eps, cons
   statistics.invstd[channel] = static_cast<float>(1.0 / sqrt(double{running_var[channel]} + eps));
 }
 
-template <int kVector>
+template <int kVector, class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_apply_kernel(Dense<const float> x, ChannelStatistics<const float> statistics,
-                            const float* __restrict__ gain, const float* __restrict__ bias, Dense<float> y,
-                            Chunks chunks) {
+    batch_norm_apply_kernel(Dense<const T> x, ChannelStatistics<const float> statistics, const float* __restrict__ gain,
+                            const float* __restrict__ bias, Dense<T> y, Chunks chunks) {
   const Piece piece = piece_of(x.cols, chunks);
-  const float* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
-  float* __restrict__ out = y.data + piece.channel * y.ld + piece.begin;
+  const T* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
+  T* __restrict__ out = y.data + piece.channel * y.ld + piece.begin;
   const float mean = statistics.mean[piece.channel];
   const float scale = gain[piece.channel] * statistics.invstd[piece.channel];
   const float shift = bias[piece.channel];
@@ -166,19 +166,19 @@ __global__ void __launch_bounds__(kThreads)
     Pack<kVector> values = load<kVector>(row + j);
 #pragma unroll
     for (int i = 0; i < kVector; ++i) values.v[i] = (values.v[i] - mean) * scale + shift;
-    store<kVector>(out + j, values);
+    store<kVector, T>(out + j, values);
   }
 }
 
 // Stage one of the parameter gradients. partials is [2, c, chunks]: sums of dy * xhat, then of dy.
-template <int kVector>
+template <int kVector, class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_dparams_kernel(Dense<const float> x, Dense<const float> dy, ChannelStatistics<const float> statistics,
+    batch_norm_dparams_kernel(Dense<const T> x, Dense<const T> dy, ChannelStatistics<const float> statistics,
                               Chunks chunks, float* __restrict__ partials) {
   __shared__ float shared[2 * kWarp];
   const Piece piece = piece_of(x.cols, chunks);
-  const float* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
-  const float* __restrict__ drow = dy.data + piece.channel * dy.ld + piece.begin;
+  const T* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
+  const T* __restrict__ drow = dy.data + piece.channel * dy.ld + piece.begin;
   const float mean = statistics.mean[piece.channel];
   float sums[2] = {};
 #pragma unroll 4
@@ -197,15 +197,15 @@ __global__ void __launch_bounds__(kThreads)
   partials[x.rows * chunks.count + blockIdx.x] = sums[1];
 }
 
-template <int kVector>
+template <int kVector, class T>
 __global__ void __launch_bounds__(kThreads)
-    batch_norm_dx_kernel(Dense<const float> x, Dense<const float> dy, ChannelStatistics<const float> statistics,
+    batch_norm_dx_kernel(Dense<const T> x, Dense<const T> dy, ChannelStatistics<const float> statistics,
                          const float* __restrict__ gain, const float* __restrict__ dgain,
-                         const float* __restrict__ dbias, Dense<float> dx, Chunks chunks) {
+                         const float* __restrict__ dbias, Dense<T> dx, Chunks chunks) {
   const Piece piece = piece_of(x.cols, chunks);
-  const float* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
-  const float* drow = dy.data + piece.channel * dy.ld + piece.begin;
-  float* out = dx.data + piece.channel * dx.ld + piece.begin;  // may be drow
+  const T* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
+  const T* drow = dy.data + piece.channel * dy.ld + piece.begin;
+  T* out = dx.data + piece.channel * dx.ld + piece.begin;  // may be drow
   const float invstd = statistics.invstd[piece.channel];
   const float factor = gain[piece.channel] * invstd;
   if (dgain == nullptr) {
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kThreads)
       Pack<kVector> gradients = load<kVector>(drow + j);
 #pragma unroll
       for (int i = 0; i < kVector; ++i) gradients.v[i] *= factor;
-      store<kVector>(out + j, gradients);
+      store<kVector, T>(out + j, gradients);
     }
     return;
   }
@@ -229,20 +229,24 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < kVector; ++i)
       gradients.v[i] = factor * (gradients.v[i] - mean_dy - (values.v[i] - mean) * slope);
-    store<kVector>(out + j, gradients);
+    store<kVector, T>(out + j, gradients);
   }
 }
 
-bool aligned(const void* pointer, std::int64_t ld) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0 && ld % 4 == 0; }
+template <class T>
+bool aligned(const T* pointer, std::int64_t ld) {
+  return quad_aligned(pointer) && ld % 4 == 0;
+}
 
-// Calls launch with 4 when rows can be read as float4 (chunks begin at multiples of 4), else with 1.
+// Calls launch with 4 when rows can be read four at a time (chunks begin at multiples of 4), else with 1.
 template <class F>
 void with_vector(bool vector, F&& launch) {
   if (vector) return launch(std::integral_constant<int, 4>{});
   launch(std::integral_constant<int, 1>{});
 }
 
-Chunks reduction_chunks(CudaStream stream, const Dense<const float>& x) {
+template <class T>
+Chunks reduction_chunks(CudaStream stream, const Dense<const T>& x) {
   return plan_chunks(x.rows, x.cols, stream.multiprocessors, kThreads * 4);
 }
 
@@ -257,8 +261,8 @@ std::size_t batch_norm_scratch_bytes(CudaStream stream, const Dense<const T>& x)
 }
 
 template <class T>
-void batch_norm_statistics(CudaStream stream, const Dense<const T>& x, double eps, RunningStatistics<T> running,
-                           ChannelStatistics<T> statistics, void* scratch) {
+void batch_norm_statistics(CudaStream stream, const Dense<const T>& x, double eps, RunningStatistics<acc_t<T>> running,
+                           ChannelStatistics<acc_t<T>> statistics, void* scratch) {
   if (x.rows == 0) return;
   const Chunks chunks = reduction_chunks(stream, x);
   const auto handle = (cudaStream_t)stream.handle;
@@ -274,8 +278,8 @@ void batch_norm_statistics(CudaStream stream, const Dense<const T>& x, double ep
 }
 
 template <class T>
-void batch_norm_frozen_statistics(CudaStream stream, std::int64_t channels, double eps, const T* running_mean,
-                                  const T* running_var, ChannelStatistics<T> statistics) {
+void batch_norm_frozen_statistics(CudaStream stream, std::int64_t channels, double eps, const acc_t<T>* running_mean,
+                                  const acc_t<T>* running_var, ChannelStatistics<acc_t<T>> statistics) {
   if (channels == 0) return;
   batch_norm_frozen_kernel<<<static_cast<unsigned>((channels + 127) / 128), 128, 0, (cudaStream_t)stream.handle>>>(
       channels, eps, running_mean, running_var, statistics);
@@ -283,8 +287,8 @@ void batch_norm_frozen_statistics(CudaStream stream, std::int64_t channels, doub
 }
 
 template <class T>
-void batch_norm_apply(CudaStream stream, const Dense<const T>& x, ChannelStatistics<const T> statistics, const T* gain,
-                      const T* bias, const Dense<T>& y) {
+void batch_norm_apply(CudaStream stream, const Dense<const T>& x, ChannelStatistics<const acc_t<T>> statistics,
+                      const acc_t<T>* gain, const acc_t<T>* bias, const Dense<T>& y) {
   if (x.rows == 0 || x.cols == 0) return;
   const Chunks chunks = apply_chunks(x.cols);
   with_vector(x.cols % 4 == 0 && aligned(x.data, x.ld) && aligned(y.data, y.ld), [&](auto vector) {
@@ -297,7 +301,7 @@ void batch_norm_apply(CudaStream stream, const Dense<const T>& x, ChannelStatist
 
 template <class T>
 void batch_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy,
-                        ChannelStatistics<const T> statistics, T* dgain, T* dbias, void* scratch) {
+                        ChannelStatistics<const acc_t<T>> statistics, acc_t<T>* dgain, acc_t<T>* dbias, void* scratch) {
   if (x.rows == 0) return;
   const Chunks chunks = reduction_chunks(stream, x);
   const auto handle = (cudaStream_t)stream.handle;
@@ -315,8 +319,8 @@ void batch_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<
 
 template <class T>
 void batch_norm_dx(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy,
-                   ChannelStatistics<const T> statistics, const T* gain, const T* dgain, const T* dbias,
-                   const Dense<T>& dx) {
+                   ChannelStatistics<const acc_t<T>> statistics, const acc_t<T>* gain, const acc_t<T>* dgain,
+                   const acc_t<T>* dbias, const Dense<T>& dx) {
   if (x.rows == 0 || x.cols == 0) return;
   const Chunks chunks = apply_chunks(x.cols);
   const bool vector = x.cols % 4 == 0 && aligned(x.data, x.ld) && aligned(dy.data, dy.ld) && aligned(dx.data, dx.ld);
@@ -328,17 +332,21 @@ void batch_norm_dx(CudaStream stream, const Dense<const T>& x, const Dense<const
   LACUNA_CUDA_LAUNCHED("batch_norm_dx");
 }
 
-template std::size_t batch_norm_scratch_bytes<float>(CudaStream, const Dense<const float>&);
-template void batch_norm_statistics<float>(CudaStream, const Dense<const float>&, double, RunningStatistics<float>,
-                                           ChannelStatistics<float>, void*);
-template void batch_norm_frozen_statistics<float>(CudaStream, std::int64_t, double, const float*, const float*,
-                                                  ChannelStatistics<float>);
-template void batch_norm_apply<float>(CudaStream, const Dense<const float>&, ChannelStatistics<const float>,
-                                      const float*, const float*, const Dense<float>&);
-template void batch_norm_dparams<float>(CudaStream, const Dense<const float>&, const Dense<const float>&,
-                                        ChannelStatistics<const float>, float*, float*, void*);
-template void batch_norm_dx<float>(CudaStream, const Dense<const float>&, const Dense<const float>&,
-                                   ChannelStatistics<const float>, const float*, const float*, const float*,
-                                   const Dense<float>&);
+#define LACUNA_INSTANTIATE(T)                                                                                        \
+  template std::size_t batch_norm_scratch_bytes<T>(CudaStream, const Dense<const T>&);                               \
+  template void batch_norm_statistics<T>(CudaStream, const Dense<const T>&, double, RunningStatistics<float>,        \
+                                         ChannelStatistics<float>, void*);                                           \
+  template void batch_norm_frozen_statistics<T>(CudaStream, std::int64_t, double, const float*, const float*,        \
+                                                ChannelStatistics<float>);                                           \
+  template void batch_norm_apply<T>(CudaStream, const Dense<const T>&, ChannelStatistics<const float>, const float*, \
+                                    const float*, const Dense<T>&);                                                  \
+  template void batch_norm_dparams<T>(CudaStream, const Dense<const T>&, const Dense<const T>&,                      \
+                                      ChannelStatistics<const float>, float*, float*, void*);                        \
+  template void batch_norm_dx<T>(CudaStream, const Dense<const T>&, const Dense<const T>&,                           \
+                                 ChannelStatistics<const float>, const float*, const float*, const float*,           \
+                                 const Dense<T>&);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -162,6 +162,7 @@ void batch_norm_relu_dx(CudaStream stream, std::int64_t c, std::int64_t n, const
   template void batch_norm_relu_dx<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,                \
                                       const ChannelNorm<T>&, const wide_t<T>*, const wide_t<T>*, T*);
 LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -97,6 +97,7 @@ void batch_norm_relu_dx(CpuStream, std::int64_t c, std::int64_t n, const T* x, c
                                       const ChannelNorm<T>&, const wide_t<T>*, const wide_t<T>*, T*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -47,9 +47,10 @@ __device__ Exponentials joined(const Exponentials& a, float value) {
 }
 
 /// losses[j] and log_sum_exp[j]; an ignored column's loss is written as 0 and not counted later.
-__global__ void __launch_bounds__(kColumns * kSlices)
-    column_losses_kernel(Dense<const float> logits, const std::int32_t* targets, float label_smoothing,
-                         float* log_sum_exp, float* losses) {
+template <class T>
+__global__ void __launch_bounds__(kColumns* kSlices)
+    column_losses_kernel(Dense<const T> logits, const std::int32_t* targets, float label_smoothing, float* log_sum_exp,
+                         float* losses) {
   __shared__ Exponentials slices[kSlices][kColumns];
   __shared__ float totals[kSlices][kColumns];
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x;
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(kColumns * kSlices)
   Exponentials mine{-INFINITY, 0};
   float total = 0;
   if (column < logits.cols) {
-    const float* at = logits.data + column;
+    const T* at = logits.data + column;
     std::int64_t c = threadIdx.y;
     for (; c + (kUnroll - 1) * kSlices < classes; c += kUnroll * kSlices) {
       float values[kUnroll];
@@ -119,9 +120,10 @@ __global__ void __launch_bounds__(kFinalThreads)
 }
 
 /// blockIdx.x: columns; blockIdx.y strides over stretches of kGradientClasses classes.
+template <class T>
 __global__ void __launch_bounds__(kGradientThreads)
-    gradient_kernel(Dense<const float> logits, const std::int32_t* targets, float label_smoothing, const float* dloss,
-                    const float* log_sum_exp, const float* count, Dense<float> dlogits) {
+    gradient_kernel(Dense<const T> logits, const std::int32_t* targets, float label_smoothing, const float* dloss,
+                    const float* log_sum_exp, const float* count, Dense<T> dlogits) {
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kGradientThreads + threadIdx.x;
   if (column >= logits.cols) return;
   const float factor = dloss[0] / count[0], lse = log_sum_exp[column];
@@ -134,13 +136,14 @@ __global__ void __launch_bounds__(kGradientThreads)
     for (std::int64_t c = begin; c < end; ++c) {
       const float softmax = expf(logits.data[c * logits.ld + column] - lse);
       const float difference = softmax - (c == target ? 1 - label_smoothing : 0.0f) - uniform;
-      dlogits.data[c * dlogits.ld + column] = target < 0 ? 0.0f : factor * difference;
+      dlogits.data[c * dlogits.ld + column] = static_cast<T>(target < 0 ? 0.0f : factor * difference);
     }
   }
 }
 
-__global__ void __launch_bounds__(kColumns * kSlices)
-    correct_kernel(Dense<const float> logits, const std::int32_t* targets, float* correct) {
+template <class T>
+__global__ void __launch_bounds__(kColumns* kSlices)
+    correct_kernel(Dense<const T> logits, const std::int32_t* targets, float* correct) {
   __shared__ float values[kSlices][kColumns];
   __shared__ std::int32_t indices[kSlices][kColumns];
   const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x;
@@ -176,9 +179,9 @@ unsigned column_blocks(std::int64_t n, int columns) { return static_cast<unsigne
 
 }  // namespace
 
-template <>
-void cross_entropy<float>(CudaStream stream, const Dense<const float>& logits, const std::int32_t* targets,
-                          double label_smoothing, float* loss, const CrossEntropySaved<float>& saved, float* scratch) {
+template <class T>
+void cross_entropy(CudaStream stream, const Dense<const T>& logits, const std::int32_t* targets, double label_smoothing,
+                   acc_t<T>* loss, const CrossEntropySaved<acc_t<T>>& saved, acc_t<T>* scratch) {
   if (logits.cols > 0) {
     column_losses_kernel<<<column_blocks(logits.cols, kColumns), dim3(kColumns, kSlices), 0, handle_of(stream)>>>(
         logits, targets, static_cast<float>(label_smoothing), saved.log_sum_exp, scratch);
@@ -188,10 +191,10 @@ void cross_entropy<float>(CudaStream stream, const Dense<const float>& logits, c
   LACUNA_CUDA_LAUNCHED("cross_entropy_mean");
 }
 
-template <>
-void cross_entropy_gradient<float>(CudaStream stream, const Dense<const float>& logits, const std::int32_t* targets,
-                                   double label_smoothing, const float* dloss,
-                                   const CrossEntropySaved<const float>& saved, const Dense<float>& dlogits) {
+template <class T>
+void cross_entropy_gradient(CudaStream stream, const Dense<const T>& logits, const std::int32_t* targets,
+                            double label_smoothing, const acc_t<T>* dloss,
+                            const CrossEntropySaved<const acc_t<T>>& saved, const Dense<T>& dlogits) {
   if (logits.rows == 0 || logits.cols == 0) return;
   const std::int64_t stretches = (logits.rows + kGradientClasses - 1) / kGradientClasses;
   const dim3 grid(column_blocks(logits.cols, kGradientThreads),
@@ -202,9 +205,9 @@ void cross_entropy_gradient<float>(CudaStream stream, const Dense<const float>& 
   LACUNA_CUDA_LAUNCHED("cross_entropy_gradient");
 }
 
-template <>
-void count_correct<float>(CudaStream stream, const Dense<const float>& logits, const std::int32_t* targets,
-                          float* correct, float* scratch) {
+template <class T>
+void count_correct(CudaStream stream, const Dense<const T>& logits, const std::int32_t* targets, float* correct,
+                   float* scratch) {
   if (logits.cols > 0) {
     correct_kernel<<<column_blocks(logits.cols, kColumns), dim3(kColumns, kSlices), 0, handle_of(stream)>>>(
         logits, targets, scratch);
@@ -213,5 +216,15 @@ void count_correct<float>(CudaStream stream, const Dense<const float>& logits, c
   total_kernel<<<1, kFinalThreads, 0, handle_of(stream)>>>(scratch, logits.cols, correct);
   LACUNA_CUDA_LAUNCHED("count_correct_total");
 }
+
+#define LACUNA_INSTANTIATE(T)                                                                                    \
+  template void cross_entropy<T>(CudaStream, const Dense<const T>&, const std::int32_t*, double, float*,         \
+                                 const CrossEntropySaved<float>&, float*);                                       \
+  template void cross_entropy_gradient<T>(CudaStream, const Dense<const T>&, const std::int32_t*, double,        \
+                                          const float*, const CrossEntropySaved<const float>&, const Dense<T>&); \
+  template void count_correct<T>(CudaStream, const Dense<const T>&, const std::int32_t*, float*, float*);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

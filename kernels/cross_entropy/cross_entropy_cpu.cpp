@@ -16,9 +16,10 @@ std::int64_t blocks_of(std::int64_t n) { return (n + kColumns - 1) / kColumns; }
 template <class T>
 void column_statistics(const Dense<const T>& logits, std::int64_t begin, std::int64_t width, double* log_sum_exp,
                        double* total) {
-  T largest[kColumns];
+  using A = acc_t<T>;
+  A largest[kColumns];
   double exponentials[kColumns] = {};
-  std::fill_n(largest, width, -std::numeric_limits<T>::infinity());
+  std::fill_n(largest, width, -std::numeric_limits<A>::infinity());
   std::fill_n(total, width, 0.0);
   for (std::int64_t c = 0; c < logits.rows; ++c) {
     const T* row = logits.data + c * logits.ld + begin;
@@ -28,7 +29,7 @@ void column_statistics(const Dense<const T>& logits, std::int64_t begin, std::in
     }
   }
   // An infinite maximum would turn into inf - inf; shifting by 0 gives the right infinity instead.
-  for (std::int64_t j = 0; j < width; ++j) largest[j] = std::isinf(largest[j]) ? T(0) : largest[j];
+  for (std::int64_t j = 0; j < width; ++j) largest[j] = std::isinf(largest[j]) ? A(0) : largest[j];
   for (std::int64_t c = 0; c < logits.rows; ++c) {
     const T* row = logits.data + c * logits.ld + begin;
     for (std::int64_t j = 0; j < width; ++j) exponentials[j] += static_cast<double>(std::exp(row[j] - largest[j]));
@@ -42,7 +43,7 @@ void column_statistics(const Dense<const T>& logits, std::int64_t begin, std::in
 
 template <class T>
 void cross_entropy(CpuStream, const Dense<const T>& logits, const std::int32_t* targets, double label_smoothing,
-                   T* loss, const CrossEntropySaved<T>& saved, T* scratch) {
+                   acc_t<T>* loss, const CrossEntropySaved<acc_t<T>>& saved, acc_t<T>* scratch) {
   const std::int64_t n = logits.cols;
   const double classes = static_cast<double>(logits.rows);
 #pragma omp parallel for schedule(static) if (logits.rows * n >= kParallelFrom)
@@ -52,7 +53,7 @@ void cross_entropy(CpuStream, const Dense<const T>& logits, const std::int32_t* 
     column_statistics(logits, begin, width, log_sum_exp, total);
     for (std::int64_t j = 0; j < width; ++j) {
       const std::int32_t target = targets[begin + j];
-      saved.log_sum_exp[begin + j] = static_cast<T>(log_sum_exp[j]);
+      saved.log_sum_exp[begin + j] = static_cast<acc_t<T>>(log_sum_exp[j]);
       double value = 0;
       if (target >= logits.rows) {
         value = std::numeric_limits<double>::quiet_NaN();
@@ -60,7 +61,7 @@ void cross_entropy(CpuStream, const Dense<const T>& logits, const std::int32_t* 
         value = log_sum_exp[j] - (1 - label_smoothing) * logits.data[target * logits.ld + begin + j];
         if (label_smoothing > 0) value -= label_smoothing / classes * total[j];
       }
-      scratch[begin + j] = static_cast<T>(value);
+      scratch[begin + j] = static_cast<acc_t<T>>(value);
     }
   }
   double sum = 0, count = 0;
@@ -69,26 +70,27 @@ void cross_entropy(CpuStream, const Dense<const T>& logits, const std::int32_t* 
     sum += static_cast<double>(scratch[j]);
     count += 1;
   }
-  saved.count[0] = static_cast<T>(count);
-  loss[0] = static_cast<T>(sum / count);
+  saved.count[0] = static_cast<acc_t<T>>(count);
+  loss[0] = static_cast<acc_t<T>>(sum / count);
 }
 
 template <class T>
 void cross_entropy_gradient(CpuStream, const Dense<const T>& logits, const std::int32_t* targets,
-                            double label_smoothing, const T* dloss, const CrossEntropySaved<const T>& saved,
-                            const Dense<T>& dlogits) {
+                            double label_smoothing, const acc_t<T>* dloss,
+                            const CrossEntropySaved<const acc_t<T>>& saved, const Dense<T>& dlogits) {
   const std::int64_t n = logits.cols;
-  const T factor = dloss[0] / saved.count[0];
-  const T uniform = static_cast<T>(label_smoothing / static_cast<double>(logits.rows));
-  const T on_target = static_cast<T>(1 - label_smoothing);
+  using A = acc_t<T>;
+  const A factor = dloss[0] / saved.count[0];
+  const A uniform = static_cast<A>(label_smoothing / static_cast<double>(logits.rows));
+  const A on_target = static_cast<A>(1 - label_smoothing);
 #pragma omp parallel for schedule(static) if (logits.rows * n >= kParallelFrom)
   for (std::int64_t c = 0; c < logits.rows; ++c) {
     const T* row = logits.data + c * logits.ld;
     T* out = dlogits.data + c * dlogits.ld;
     for (std::int64_t j = 0; j < n; ++j) {
-      const T softmax = std::exp(row[j] - saved.log_sum_exp[j]);
-      const T difference = softmax - (targets[j] == c ? on_target : T(0)) - uniform;
-      out[j] = targets[j] < 0 ? T(0) : factor * difference;
+      const A softmax = std::exp(row[j] - saved.log_sum_exp[j]);
+      const A difference = softmax - (targets[j] == c ? on_target : A(0)) - uniform;
+      out[j] = targets[j] < 0 ? T(0) : static_cast<T>(factor * difference);
     }
   }
 }
@@ -100,9 +102,9 @@ void count_correct(CpuStream, const Dense<const T>& logits, const std::int32_t* 
 #pragma omp parallel for schedule(static) if (logits.rows * n >= kParallelFrom)
   for (std::int64_t block = 0; block < blocks_of(n); ++block) {
     const std::int64_t begin = block * kColumns, width = std::min(kColumns, n - begin);
-    T largest[kColumns];
+    acc_t<T> largest[kColumns];
     std::int64_t index[kColumns];
-    std::fill_n(largest, width, -std::numeric_limits<T>::infinity());
+    std::fill_n(largest, width, -std::numeric_limits<acc_t<T>>::infinity());
     std::fill_n(index, width, 0);
     for (std::int64_t c = 0; c < logits.rows; ++c) {
       const T* row = logits.data + c * logits.ld + begin;
@@ -119,14 +121,15 @@ void count_correct(CpuStream, const Dense<const T>& logits, const std::int32_t* 
   correct[0] = static_cast<float>(total);
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                        \
-  template void cross_entropy<T>(CpuStream, const Dense<const T>&, const std::int32_t*, double, T*,                  \
-                                 const CrossEntropySaved<T>&, T*);                                                   \
-  template void cross_entropy_gradient<T>(CpuStream, const Dense<const T>&, const std::int32_t*, double, const T*,   \
-                                          const CrossEntropySaved<const T>&, const Dense<T>&);                       \
+#define LACUNA_INSTANTIATE(T)                                                                                          \
+  template void cross_entropy<T>(CpuStream, const Dense<const T>&, const std::int32_t*, double, acc_t<T>*,             \
+                                 const CrossEntropySaved<acc_t<T>>&, acc_t<T>*);                                       \
+  template void cross_entropy_gradient<T>(CpuStream, const Dense<const T>&, const std::int32_t*, double,               \
+                                          const acc_t<T>*, const CrossEntropySaved<const acc_t<T>>&, const Dense<T>&); \
   template void count_correct<T>(CpuStream, const Dense<const T>&, const std::int32_t*, float*, float*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -188,6 +188,7 @@ void scale_by(CudaStream stream, const wide_t<T>* factor, T* x, std::int64_t n) 
   template void loss_gradient<T>(CudaStream, const LossGradient<T>&, void*);     \
   template void scale_by<T>(CudaStream, const wide_t<T>*, T*, std::int64_t);
 LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/common/wide.h"
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {

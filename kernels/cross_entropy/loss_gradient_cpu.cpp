@@ -61,6 +61,7 @@ void scale_by(CpuStream, const wide_t<T>* factor, T* x, std::int64_t n) {
   template void scale_by<T>(CpuStream, const wide_t<T>*, T*, std::int64_t);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -35,18 +35,24 @@ std::int64_t num_strips(const Window& window) {
   return std::int64_t{window.batch} * strips_per_column(window.out_height, kRows) * window.out_width;
 }
 
+__device__ __forceinline__ float read(const float* p) { return __ldg(p); }
+__device__ __forceinline__ float read(const Bf16* p) {
+  return __uint_as_float(static_cast<unsigned>(__ldg(&p->bits)) << 16);
+}
+
 // Three neighbouring pixels of row y from column x on; 0 outside the image.
 struct Triple {
   float v[3];
 };
 
-__device__ __forceinline__ Triple load_triple(const float* image, const Window& window, int y, int x) {
+template <class T>
+__device__ __forceinline__ Triple load_triple(const T* image, const Window& window, int y, int x) {
   Triple triple{};
   if (y < 0 || y >= window.height) return triple;
-  const float* row = image + std::int64_t{y} * window.width;
+  const T* row = image + std::int64_t{y} * window.width;
 #pragma unroll
   for (int i = 0; i < 3; ++i)
-    if (x + i >= 0 && x + i < window.width) triple.v[i] = __ldg(row + x + i);
+    if (x + i >= 0 && x + i < window.width) triple.v[i] = read(row + x + i);
   return triple;
 }
 
@@ -57,10 +63,10 @@ __device__ __forceinline__ float finished(float sum, float shift) {
 }
 
 // kFlip: with the filter turned by half a turn, which makes the forward pass its own input gradient at stride 1.
-template <int kStride, int kRows, bool kFlip, bool kRelu>
+template <int kStride, int kRows, bool kFlip, bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
     depthwise3x3_kernel(Window window, unsigned strips, unsigned blocks_per_channel, const float* __restrict__ w,
-                        const float* __restrict__ x, float* __restrict__ y, const float* __restrict__ bias) {
+                        const T* __restrict__ x, T* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= strips) return;
@@ -68,7 +74,7 @@ __global__ void __launch_bounds__(kThreads)
   float filter[9];
 #pragma unroll
   for (int tap = 0; tap < 9; ++tap) filter[tap] = __ldg(w + channel * 9 + (kFlip ? 8 - tap : tap));
-  const float* image = x + channel * window.size() + strip.image * window.image_size();
+  const T* image = x + channel * window.size() + strip.image * window.image_size();
   const int top = strip.y * kStride - window.padding;
   const int left = strip.x * kStride - window.padding;
   float sums[kRows] = {};
@@ -83,23 +89,23 @@ __global__ void __launch_bounds__(kThreads)
       for (int kx = 0; kx < 3; ++kx) sums[o] += filter[ky * 3 + kx] * in.v[kx];
     }
   }
-  float* out = y + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
+  T* out = y + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
   const float shift = bias == nullptr ? 0.0f : __ldg(bias + channel);
 #pragma unroll
   for (int o = 0; o < kRows; ++o)
     if (strip.y + o < window.out_height)
-      out[std::int64_t{strip.y + o} * window.out_width] = finished<kRelu>(sums[o], shift);
+      out[std::int64_t{strip.y + o} * window.out_width] = static_cast<T>(finished<kRelu>(sums[o], shift));
 }
 
-template <bool kRelu>
+template <bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
-    depthwise_kernel(Window window, unsigned blocks_per_channel, const float* __restrict__ w,
-                     const float* __restrict__ x, float* __restrict__ y, const float* __restrict__ bias) {
+    depthwise_kernel(Window window, unsigned blocks_per_channel, const float* __restrict__ w, const T* __restrict__ x,
+                     T* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= window.out_size()) return;
   const Strip out = strip_of<1>(index, window);
-  const float* image = x + channel * window.size() + out.image * window.image_size();
+  const T* image = x + channel * window.size() + out.image * window.image_size();
   const float* filter = w + channel * window.taps();
   float sum = 0;
   for (int ky = 0; ky < window.kernel; ++ky) {
@@ -110,14 +116,15 @@ __global__ void __launch_bounds__(kThreads)
       if (ix >= 0 && ix < window.width) sum += filter[ky * window.kernel + kx] * image[iy * window.width + ix];
     }
   }
-  y[channel * window.out_size() + index] = finished<kRelu>(sum, bias == nullptr ? 0.0f : __ldg(bias + channel));
+  const float shift = bias == nullptr ? 0.0f : __ldg(bias + channel);
+  y[channel * window.out_size() + index] = static_cast<T>(finished<kRelu>(sum, shift));
 }
 
 // A thread per input pixel gathers from the outputs that read it. kKernel = 0: the window's sizes.
-template <int kKernel, int kStride>
+template <int kKernel, int kStride, class T>
 __global__ void __launch_bounds__(kThreads)
     depthwise_dx_kernel(Window window, unsigned blocks_per_channel, const float* __restrict__ w,
-                        const float* __restrict__ dy, float* __restrict__ dx) {
+                        const T* __restrict__ dy, T* __restrict__ dx) {
   const int kernel = kKernel > 0 ? kKernel : window.kernel;
   const int stride = kStride > 0 ? kStride : window.stride;
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
@@ -127,7 +134,7 @@ __global__ void __launch_bounds__(kThreads)
   const int image = static_cast<int>(line / static_cast<unsigned>(window.height));
   const int iy = static_cast<int>(line % static_cast<unsigned>(window.height));
   const int ix = static_cast<int>(index % static_cast<unsigned>(window.width));
-  const float* gradient = dy + channel * window.out_size() + image * window.out_image_size();
+  const T* gradient = dy + channel * window.out_size() + image * window.out_image_size();
   const float* filter = w + channel * window.taps();
   float sum = 0;
 #pragma unroll(kKernel > 0 ? kKernel : 1)
@@ -138,17 +145,17 @@ __global__ void __launch_bounds__(kThreads)
     for (int kx = 0; kx < kernel; ++kx) {
       const int x = ix + window.padding - kx;
       if (row_hits && x >= 0 && x % stride == 0 && x / stride < window.out_width)
-        sum += __ldg(filter + ky * kernel + kx) * __ldg(gradient + (y / stride) * window.out_width + x / stride);
+        sum += __ldg(filter + ky * kernel + kx) * read(gradient + (y / stride) * window.out_width + x / stride);
     }
   }
-  dx[channel * window.size() + index] = sum;
+  dx[channel * window.size() + index] = static_cast<T>(sum);
 }
 
 // Stage one of dw: a block per (channel, chunk of strips), nine sums per thread. partials is [c * 9, chunks].
-template <int kStride, int kRows>
+template <int kStride, int kRows, class T>
 __global__ void __launch_bounds__(kThreads)
-    depthwise3x3_dw_kernel(Window window, unsigned strips, Chunks chunks, const float* __restrict__ x,
-                           const float* __restrict__ dy, float* __restrict__ partials) {
+    depthwise3x3_dw_kernel(Window window, unsigned strips, Chunks chunks, const T* __restrict__ x,
+                           const T* __restrict__ dy, float* __restrict__ partials) {
   __shared__ float shared[9 * kWarp];
   const std::int64_t channel = blockIdx.x / chunks.count;
   const std::int64_t piece = blockIdx.x % chunks.count;
@@ -156,12 +163,12 @@ __global__ void __launch_bounds__(kThreads)
   float sums[9] = {};
   for (unsigned index = static_cast<unsigned>(piece * chunks.size) + threadIdx.x; index < end; index += kThreads) {
     const Strip strip = strip_of<kRows>(index, window);
-    const float* image = x + channel * window.size() + strip.image * window.image_size();
-    const float* out = dy + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
+    const T* image = x + channel * window.size() + strip.image * window.image_size();
+    const T* out = dy + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
     float gradient[kRows] = {};
 #pragma unroll
     for (int o = 0; o < kRows; ++o)
-      if (strip.y + o < window.out_height) gradient[o] = __ldg(out + std::int64_t{strip.y + o} * window.out_width);
+      if (strip.y + o < window.out_height) gradient[o] = read(out + std::int64_t{strip.y + o} * window.out_width);
 #pragma unroll
     for (int r = 0; r < (kRows - 1) * kStride + 3; ++r) {
       const Triple in =
@@ -182,8 +189,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // The same for any window: a block per (channel, tap, chunk of outputs). partials is [c * k * k, chunks].
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    depthwise_dw_kernel(Window window, Chunks chunks, const float* __restrict__ x, const float* __restrict__ dy,
+    depthwise_dw_kernel(Window window, Chunks chunks, const T* __restrict__ x, const T* __restrict__ dy,
                         float* __restrict__ partials) {
   __shared__ float shared[kWarp];
   const std::int64_t row = blockIdx.x / chunks.count;
@@ -220,9 +228,9 @@ auto with_strips(const Window& window, F&& launch) {
   return window.stride == 1 ? with_rows(integral_constant<int, 1>{}) : with_rows(integral_constant<int, 2>{});
 }
 
-template <bool kFlip, bool kRelu>
-void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const float* x,
-                 float* y, const float* bias) {
+template <bool kFlip, bool kRelu, class T>
+void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
+                 const float* bias) {
   with_strips(window, [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
     const std::int64_t strips = num_strips<kRows>(window);
@@ -241,9 +249,9 @@ Chunks dw_chunks(CudaStream stream, std::int64_t channels, const Window& window)
   });
 }
 
-template <bool kRelu>
-void launch_depthwise(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const float* x,
-                      float* y, const float* bias) {
+template <bool kRelu, class T>
+void launch_depthwise(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
+                      const float* bias) {
   if (is_fast(window)) return launch_fast<false, kRelu>(stream, channels, window, w, x, y, bias);
   const unsigned blocks = blocks_for(window.out_size());
   depthwise_kernel<kRelu><<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
@@ -254,8 +262,8 @@ void launch_depthwise(CudaStream stream, std::int64_t channels, const Window& wi
 }  // namespace
 
 template <class T>
-void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
-               const Epilogue<const T>& epilogue) {
+void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue) {
   if (channels == 0 || window.out_size() == 0) return;
   if (epilogue.activation == Activation::relu)
     return launch_depthwise<true>(stream, channels, window, w, x, y, epilogue.bias);
@@ -266,7 +274,8 @@ void depthwise(CudaStream stream, std::int64_t channels, const Window& window, c
 }
 
 template <class T>
-void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window, const T* w, const T* dy, T* dx) {
+void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* dy,
+                  T* dx) {
   if (channels == 0 || window.size() == 0) return;
   if (window.kernel == 3 && window.stride == 1 && window.padding <= 2) {
     // At stride 1 the adjoint is a convolution of dy with the turned filter and padding k - 1 - padding.
@@ -290,7 +299,7 @@ std::size_t depthwise_dw_scratch_bytes(CudaStream stream, std::int64_t channels,
 }
 
 template <class T>
-void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window, const T* x, const T* dy, T* dw,
+void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window, const T* x, const T* dy, acc_t<T>* dw,
                   void* scratch) {
   if (channels == 0) return;
   const Chunks chunks = dw_chunks(stream, channels, window);
@@ -313,10 +322,14 @@ void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window
   LACUNA_CUDA_LAUNCHED("sum_partials");
 }
 
-template void depthwise<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*,
-                               const Epilogue<const float>&);
-template void depthwise_dx<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*);
-template std::size_t depthwise_dw_scratch_bytes<float>(CudaStream, std::int64_t, const Window&);
-template void depthwise_dw<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*, void*);
+#define LACUNA_INSTANTIATE(T)                                                                         \
+  template void depthwise<T>(CudaStream, std::int64_t, const Window&, const float*, const T*, T*,     \
+                             const Epilogue<const float>&);                                           \
+  template void depthwise_dx<T>(CudaStream, std::int64_t, const Window&, const float*, const T*, T*); \
+  template std::size_t depthwise_dw_scratch_bytes<T>(CudaStream, std::int64_t, const Window&);        \
+  template void depthwise_dw<T>(CudaStream, std::int64_t, const Window&, const T*, const T*, float*, void*);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

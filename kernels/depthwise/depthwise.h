@@ -1,10 +1,12 @@
 // Depthwise convolution in the CNHW layout: channel c of the output is channel c of the input under its own k x k filter.
 //   x, dx [c, b * h * w]     y, dy [c, b * ho * wo]     w, dw [c, k * k]     all contiguous
+// For bf16 images w and dw are f32.
 #pragma once
 
 #include <cstddef>
 
 #include "kernels/common/window.h"
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -12,17 +14,17 @@ namespace lacuna::kernels {
 /// y[c, (b, oy, ox)] = sum over ky, kx of w[c, (ky, kx)] * x[c, (b, oy * stride + ky - padding, ox * stride + kx - padding)].
 /// What is stored is activation(y + epilogue.bias[c]).
 template <class T>
-void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
-               const Epilogue<const T>& epilogue = {});
+void depthwise(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue = {});
 template <class T>
-void depthwise(CudaStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
-               const Epilogue<const T>& epilogue = {});
+void depthwise(CudaStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue = {});
 
 /// Gradient with respect to x, overwritten.
 template <class T>
-void depthwise_dx(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* dy, T* dx);
+void depthwise_dx(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* dy, T* dx);
 template <class T>
-void depthwise_dx(CudaStream, std::int64_t channels, const Window& window, const T* w, const T* dy, T* dx);
+void depthwise_dx(CudaStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* dy, T* dx);
 
 /// Gradient with respect to w, overwritten: a sum over b * ho * wo, in two stages on CUDA.
 template <class T>
@@ -30,8 +32,10 @@ std::size_t depthwise_dw_scratch_bytes(CpuStream, std::int64_t channels, const W
 template <class T>
 std::size_t depthwise_dw_scratch_bytes(CudaStream, std::int64_t channels, const Window& window);
 template <class T>
-void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const T* x, const T* dy, T* dw, void* scratch);
+void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const T* x, const T* dy, acc_t<T>* dw,
+                  void* scratch);
 template <class T>
-void depthwise_dw(CudaStream, std::int64_t channels, const Window& window, const T* x, const T* dy, T* dw, void* scratch);
+void depthwise_dw(CudaStream, std::int64_t channels, const Window& window, const T* x, const T* dy, acc_t<T>* dw,
+                  void* scratch);
 
 }  // namespace lacuna::kernels

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/add_into.h"
 #include "kernels/common/parallel.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pointwise/activation.h"
@@ -32,49 +33,51 @@ void for_row_pairs(const Window& window, F&& f) {
 }  // namespace
 
 template <class T>
-void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
-               const Epilogue<const T>& epilogue) {
+void depthwise(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* x, T* y,
+               const Epilogue<const acc_t<T>>& epilogue) {
   const std::int64_t stride = window.stride;
 #pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
-    const T* filter = w + channel * window.taps();
+    const acc_t<T>* filter = w + channel * window.taps();
     const T* in = x + channel * window.size();
     T* out = y + channel * window.out_size();
-    std::fill_n(out, window.out_size(), T(0));
-    for_row_pairs(window, [&](int tap, std::int64_t xi, std::int64_t yi, std::int64_t begin, std::int64_t end) {
-      const T weight = filter[tap];
-      if (stride == 1) {
-        for (std::int64_t ox = begin; ox < end; ++ox) out[yi + ox] += weight * in[xi + ox];
-      } else {
-        for (std::int64_t ox = begin; ox < end; ++ox) out[yi + ox] += weight * in[xi + ox * stride];
+    add_into(out, window.out_size(), [&](acc_t<T>* sums) {
+      for_row_pairs(window, [&](int tap, std::int64_t xi, std::int64_t yi, std::int64_t begin, std::int64_t end) {
+        const acc_t<T> weight = filter[tap];
+        if (stride == 1) {
+          for (std::int64_t ox = begin; ox < end; ++ox) sums[yi + ox] += weight * in[xi + ox];
+        } else {
+          for (std::int64_t ox = begin; ox < end; ++ox) sums[yi + ox] += weight * in[xi + ox * stride];
+        }
+      });
+      // While the channel is in cache.
+      const acc_t<T> shift = epilogue.bias == nullptr ? acc_t<T>(0) : epilogue.bias[channel];
+      if (epilogue.activation == Activation::relu) {
+        for (std::int64_t i = 0; i < window.out_size(); ++i) sums[i] = relu(sums[i] + shift);
+      } else if (epilogue.activation != Activation::none || epilogue.bias != nullptr) {
+        for (std::int64_t i = 0; i < window.out_size(); ++i) sums[i] = activate(epilogue.activation, sums[i] + shift);
       }
     });
-    // While the channel is in cache.
-    const T shift = epilogue.bias == nullptr ? T(0) : epilogue.bias[channel];
-    if (epilogue.activation == Activation::relu) {
-      for (std::int64_t i = 0; i < window.out_size(); ++i) out[i] = relu(out[i] + shift);
-    } else if (epilogue.activation != Activation::none || epilogue.bias != nullptr) {
-      for (std::int64_t i = 0; i < window.out_size(); ++i) out[i] = activate(epilogue.activation, out[i] + shift);
-    }
   }
 }
 
 template <class T>
-void depthwise_dx(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* dy, T* dx) {
+void depthwise_dx(CpuStream, std::int64_t channels, const Window& window, const acc_t<T>* w, const T* dy, T* dx) {
   const std::int64_t stride = window.stride;
 #pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
-    const T* filter = w + channel * window.taps();
+    const acc_t<T>* filter = w + channel * window.taps();
     const T* gradient = dy + channel * window.out_size();
     T* out = dx + channel * window.size();
-    std::fill_n(out, window.size(), T(0));
-    for_row_pairs(window, [&](int tap, std::int64_t xi, std::int64_t yi, std::int64_t begin, std::int64_t end) {
-      const T weight = filter[tap];
-      if (stride == 1) {
-        for (std::int64_t ox = begin; ox < end; ++ox) out[xi + ox] += weight * gradient[yi + ox];
-      } else {
-        for (std::int64_t ox = begin; ox < end; ++ox) out[xi + ox * stride] += weight * gradient[yi + ox];
-      }
+    add_into(out, window.size(), [&](acc_t<T>* sums) {
+      for_row_pairs(window, [&](int tap, std::int64_t xi, std::int64_t yi, std::int64_t begin, std::int64_t end) {
+        const acc_t<T> weight = filter[tap];
+        if (stride == 1) {
+          for (std::int64_t ox = begin; ox < end; ++ox) sums[xi + ox] += weight * gradient[yi + ox];
+        } else {
+          for (std::int64_t ox = begin; ox < end; ++ox) sums[xi + ox * stride] += weight * gradient[yi + ox];
+        }
+      });
     });
   }
 }
@@ -85,19 +88,20 @@ std::size_t depthwise_dw_scratch_bytes(CpuStream, std::int64_t, const Window&) {
 }
 
 template <class T>
-void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const T* x, const T* dy, T* dw, void*) {
+void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const T* x, const T* dy, acc_t<T>* dw,
+                  void*) {
   const std::int64_t stride = window.stride;
 #pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const T* in = x + channel * window.size();
     const T* gradient = dy + channel * window.out_size();
-    T* out = dw + channel * window.taps();
-    std::fill_n(out, window.taps(), T(0));
+    acc_t<T>* out = dw + channel * window.taps();
+    std::fill_n(out, window.taps(), acc_t<T>(0));
     double sum = 0;  // of the tap at hand: pairs come tap by tap
     int current = 0;
     for_row_pairs(window, [&](int tap, std::int64_t xi, std::int64_t yi, std::int64_t begin, std::int64_t end) {
       if (tap != current) {
-        out[current] = static_cast<T>(sum);
+        out[current] = static_cast<acc_t<T>>(sum);
         sum = 0;
         current = tap;
       }
@@ -106,18 +110,19 @@ void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const 
       for (std::int64_t ox = begin; ox < end; ++ox) row += in[xi + ox * stride] * gradient[yi + ox];
       sum += row;
     });
-    if (window.taps() > 0) out[current] = static_cast<T>(sum);
+    if (window.taps() > 0) out[current] = static_cast<acc_t<T>>(sum);
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                 \
-  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*,                  \
-                             const Epilogue<const T>&);                                                       \
-  template void depthwise_dx<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*);              \
-  template std::size_t depthwise_dw_scratch_bytes<T>(CpuStream, std::int64_t, const Window&);                 \
-  template void depthwise_dw<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*, void*);
+#define LACUNA_INSTANTIATE(T)                                                                           \
+  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const acc_t<T>*, const T*, T*,     \
+                             const Epilogue<const acc_t<T>>&);                                          \
+  template void depthwise_dx<T>(CpuStream, std::int64_t, const Window&, const acc_t<T>*, const T*, T*); \
+  template std::size_t depthwise_dw_scratch_bytes<T>(CpuStream, std::int64_t, const Window&);           \
+  template void depthwise_dw<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, acc_t<T>*, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

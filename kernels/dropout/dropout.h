@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {

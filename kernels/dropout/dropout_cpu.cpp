@@ -7,7 +7,7 @@ namespace lacuna::kernels {
 
 template <class T>
 void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, std::uint64_t sequence) {
-  const T keep_scale = static_cast<T>(1 / (1 - p));
+  const auto keep_scale = static_cast<acc_t<T>>(1 / (1 - p));
   const float threshold = static_cast<float>(p);
   const std::int64_t blocks = (n + 3) / 4;  // one Philox block gives four words
 #pragma omp parallel for schedule(static) if (n >= (1 << 14))
@@ -16,12 +16,13 @@ void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_
     const std::int64_t end = std::min<std::int64_t>(4, n - block * 4);
     for (std::int64_t w = 0; w < end; ++w) {
       const std::int64_t i = block * 4 + w;
-      y[i] = uniform_from_word(words.v[w]) < threshold ? T(0) : x[i] * keep_scale;
+      y[i] = uniform_from_word(words.v[w]) < threshold ? T(0) : static_cast<T>(x[i] * keep_scale);
     }
   }
 }
 
 template void dropout<float>(CpuStream, const float*, float*, std::int64_t, double, std::uint64_t, std::uint64_t);
 template void dropout<double>(CpuStream, const double*, double*, std::int64_t, double, std::uint64_t, std::uint64_t);
+template void dropout<Bf16>(CpuStream, const Bf16*, Bf16*, std::int64_t, double, std::uint64_t, std::uint64_t);
 
 }  // namespace lacuna::kernels

@@ -21,8 +21,9 @@ cudaStream_t handle_of(const CudaStream& stream) { return static_cast<cudaStream
 
 /// Tiles of 32 x 32 through shared memory, so that table rows are read and output rows written in whole lines.
 /// blockIdx.x: columns of out; blockIdx.y strides over features.
+template <class T>
 __global__ void lookup_kernel(const float* table, std::int64_t table_ld, std::int64_t vocab, const std::int32_t* tokens,
-                              float* out, std::int64_t out_ld, std::int64_t d, std::int64_t n) {
+                              T* out, std::int64_t out_ld, std::int64_t d, std::int64_t n) {
   __shared__ float tile[kTile][kTile + 1];
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.x) * kTile;
   for (std::int64_t feature0 = static_cast<std::int64_t>(blockIdx.y) * kTile; feature0 < d;
@@ -37,14 +38,15 @@ __global__ void lookup_kernel(const float* table, std::int64_t table_ld, std::in
     __syncthreads();
     for (int r = threadIdx.y; r < kTile; r += kTileRows) {
       const std::int64_t column = column0 + threadIdx.x, feature = feature0 + r;
-      if (column < n && feature < d) out[feature * out_ld + column] = tile[threadIdx.x][r];
+      if (column < n && feature < d) out[feature * out_ld + column] = static_cast<T>(tile[threadIdx.x][r]);
     }
     __syncthreads();
   }
 }
 
-/// to [n, d] = transpose of from [d, n].
-__global__ void transpose_kernel(const float* from, std::int64_t from_ld, float* to, std::int64_t d, std::int64_t n) {
+/// to [n, d] = transpose of from [d, n], in f32.
+template <class T>
+__global__ void transpose_kernel(const T* from, std::int64_t from_ld, float* to, std::int64_t d, std::int64_t n) {
   __shared__ float tile[kTile][kTile + 1];
   const std::int64_t column0 = static_cast<std::int64_t>(blockIdx.x) * kTile;
   for (std::int64_t feature0 = static_cast<std::int64_t>(blockIdx.y) * kTile; feature0 < d;
@@ -158,9 +160,8 @@ Layout layout_of(std::int64_t d, std::int64_t n, std::int64_t vocab) {
 
 }  // namespace
 
-template <>
-void embedding<float>(CudaStream stream, const Dense<const float>& table, const std::int32_t* tokens,
-                      const Dense<float>& out) {
+template <class T>
+void embedding(CudaStream stream, const Dense<const acc_t<T>>& table, const std::int32_t* tokens, const Dense<T>& out) {
   const std::int64_t d = out.rows, n = out.cols;
   if (d == 0 || n == 0) return;
   lookup_kernel<<<tile_grid(d, n), dim3(kTile, kTileRows), 0, handle_of(stream)>>>(table.data, table.ld, table.rows,
@@ -168,14 +169,14 @@ void embedding<float>(CudaStream stream, const Dense<const float>& table, const 
   LACUNA_CUDA_LAUNCHED("embedding");
 }
 
-template <>
-std::size_t embedding_gradient_scratch_bytes<float>(CudaStream, const Dense<const float>& dout, std::int64_t vocab) {
+template <class T>
+std::size_t embedding_gradient_scratch_bytes(CudaStream, const Dense<const T>& dout, std::int64_t vocab) {
   return dout.rows == 0 || dout.cols == 0 ? 0 : layout_of(dout.rows, dout.cols, vocab).total;
 }
 
-template <>
-void embedding_gradient<float>(CudaStream stream, const Dense<const float>& dout, const std::int32_t* tokens,
-                               const Dense<float>& dtable, void* scratch) {
+template <class T>
+void embedding_gradient(CudaStream stream, const Dense<const T>& dout, const std::int32_t* tokens,
+                        const Dense<acc_t<T>>& dtable, void* scratch) {
   const std::int64_t d = dout.rows, n = dout.cols, vocab = dtable.rows;
   const cudaStream_t handle = handle_of(stream);
   if (vocab == 0 || d == 0) return;
@@ -208,5 +209,14 @@ void embedding_gradient<float>(CudaStream stream, const Dense<const float>& dout
   carry_kernel<<<stretches, kThreads, 0, handle>>>(sorted_keys, n, d, limit, carried, dtable.data, dtable.ld);
   LACUNA_CUDA_LAUNCHED("embedding_carry");
 }
+
+#define LACUNA_INSTANTIATE(T)                                                                                      \
+  template void embedding<T>(CudaStream, const Dense<const float>&, const std::int32_t*, const Dense<T>&);         \
+  template std::size_t embedding_gradient_scratch_bytes<T>(CudaStream, const Dense<const T>&, std::int64_t);       \
+  template void embedding_gradient<T>(CudaStream, const Dense<const T>&, const std::int32_t*, const Dense<float>&, \
+                                      void*);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

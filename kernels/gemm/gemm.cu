@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <type_traits>
 
 #include "kernels/gemm/gemm.h"
 #include "kernels/pointwise/pointwise.h"
@@ -31,11 +32,15 @@ std::uint32_t alignment_of(const void* pointer) {
   return static_cast<std::uint32_t>(address == 0 ? 256 : std::min<std::uintptr_t>(address & (~address + 1), 256));
 }
 
+template <class T>
+constexpr cudaDataType_t kTypeOf = std::is_same_v<std::remove_const_t<T>, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
+
 class Layout {
  public:
   /// The column-major view of row-major `matrix`: its columns are our rows.
-  Layout(const Dense<const float>& matrix, std::int64_t batch) {
-    LACUNA_LT_CHECK(cublasLtMatrixLayoutCreate(&layout_, CUDA_R_32F, static_cast<std::uint64_t>(matrix.cols),
+  template <class T>
+  Layout(const Dense<T>& matrix, std::int64_t batch) {
+    LACUNA_LT_CHECK(cublasLtMatrixLayoutCreate(&layout_, kTypeOf<T>, static_cast<std::uint64_t>(matrix.cols),
                                                static_cast<std::uint64_t>(matrix.rows),
                                                std::max<std::int64_t>(matrix.ld, 1)));
     if (batch == 1) return;
@@ -58,8 +63,8 @@ class Layout {
 class Product {
  public:
   Product(bool tf32, bool transpose_first, bool transpose_second) {
-    LACUNA_LT_CHECK(cublasLtMatmulDescCreate(&description_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                             CUDA_R_32F));
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescCreate(&description_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
     set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
     set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
   }
@@ -92,21 +97,56 @@ class Preference {
   cublasLtMatmulPreference_t preference_ = nullptr;
 };
 
+constexpr int kPlainThreads = 256;
+
+/// One thread an element, summed in f32 in the order of k.
+template <class T, class Out>
+__global__ void __launch_bounds__(kPlainThreads)
+    plain_kernel(Dense<const T> a, Dense<const T> b, Dense<Out> c, std::int64_t batch, std::int64_t k, bool transpose_a,
+                 bool transpose_b, bool accumulate) {
+  const std::int64_t matrix = c.rows * c.cols, stride = std::int64_t{gridDim.x} * kPlainThreads;
+  const std::int64_t step_a = transpose_a ? a.ld : 1, step_b = transpose_b ? 1 : b.ld;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kPlainThreads + threadIdx.x; i < matrix * batch; i += stride) {
+    const std::int64_t s = i / matrix, row = i % matrix / c.cols, col = i % c.cols;
+    const T* x = a.data + s * a.batch_stride + (transpose_a ? row : row * a.ld);
+    const T* y = b.data + s * b.batch_stride + (transpose_b ? col * b.ld : col);
+    Out* out = c.data + s * c.batch_stride + row * c.ld + col;
+    float sum = accumulate ? static_cast<float>(*out) : 0.0f;
+    for (std::int64_t p = 0; p < k; ++p) sum += static_cast<float>(x[p * step_a]) * static_cast<float>(y[p * step_b]);
+    *out = static_cast<Out>(sum);
+  }
+}
+
+/// Where cuBLASLt has no algorithm: bf16 at addresses or in rows that are no multiple of what its kernels load.
+template <class T, class Out>
+void multiply_plainly(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+                      std::int64_t batch, const GemmOptions<float>& options) {
+  const std::int64_t wanted = (c.rows * c.cols * batch + kPlainThreads - 1) / kPlainThreads;
+  const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(wanted, 1 << 20));
+  plain_kernel<<<blocks, kPlainThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+      a, b, c, batch, options.transpose_a ? a.rows : a.cols, options.transpose_a, options.transpose_b,
+      options.accumulate);
+  LACUNA_CUDA_LAUNCHED("gemm");
+}
+
 /// op(A) op(B) into C, or added to it; one cuBLASLt call.
-void multiply(const CudaStream& stream, const Dense<const float>& a, const Dense<const float>& b, const Dense<float>& c,
+template <class T, class Out>
+void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
               std::int64_t batch, const GemmOptions<float>& options) {
   CudaLibraries& libraries = *stream.libraries;
-  const Dense<const float> c_view{c.data, c.rows, c.cols, c.ld, c.batch, c.batch_stride};
-  const Layout first(b, batch), second(a, batch), result(c_view, batch);
-  const Product product(stream.allow_tf32, options.transpose_b, options.transpose_a);
+  const Layout first(b, batch), second(a, batch), result(c, batch);
+  const bool tf32 = stream.allow_tf32 && sizeof(T) == 4;
+  const Product product(tf32, options.transpose_b, options.transpose_a);
   const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
 
   // Everything the answer of the heuristic may depend on. Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
-  const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * stream.allow_tf32;
+  const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
+                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
   const std::array<std::int64_t, 12> key = {
-      c.rows, c.cols, k, a.ld, b.ld, c.ld, batch, a.batch_stride, b.batch_stride, c.batch_stride, flags,
-      align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+      c.rows,         c.cols,         k,     a.ld,
+      b.ld,           c.ld,           batch, a.batch_stride,
+      b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
   auto found = libraries.matmul_algorithms.find(key);
   if (found == libraries.matmul_algorithms.end()) {
     Preference preference;
@@ -119,11 +159,12 @@ void multiply(const CudaStream& stream, const Dense<const float>& a, const Dense
     int answers = 0;
     LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
                                                    result.get(), preference.get(), 1, &answer, &answers));
-    if (answers == 0 && stream.allow_tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
+    if (answers == 0 && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
       CudaStream exact = stream;
       exact.allow_tf32 = false;
       return multiply(exact, a, b, c, batch, options);
     }
+    if (answers == 0 && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
     check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
     found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
   }
@@ -142,24 +183,33 @@ Dense<T> batch_from(const Dense<T>& matrix, std::int64_t first) {
 
 }  // namespace
 
-template <>
-void gemm<float>(CudaStream stream, const Dense<const float>& a, const Dense<const float>& b, const Dense<float>& c,
-                 const GemmOptions<float>& options) {
+template <class T, class Out>
+void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+          const GemmOptions<acc_t<T>>& options) {
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; k > 0 && i < c.batch; i += kMostBatches) {
-    multiply(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), std::min(kMostBatches, c.batch - i), options);
+    multiply(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), std::min(kMostBatches, c.batch - i),
+             options);
   }
   const bool has_epilogue = options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none;
   for (std::int64_t i = 0; i < c.batch && (k == 0 || has_epilogue); ++i) {
-    const Dense<float> out{c.data + i * c.batch_stride, c.rows, c.cols, c.ld};
+    const Dense<Out> out{c.data + i * c.batch_stride, c.rows, c.cols, c.ld};
     if (k == 0 && !options.accumulate) {
-      const auto row_bytes = static_cast<std::size_t>(c.cols) * sizeof(float);
-      LACUNA_CUDA_CHECK(cudaMemset2DAsync(out.data, static_cast<std::size_t>(c.ld) * sizeof(float), 0, row_bytes,
+      const auto row_bytes = static_cast<std::size_t>(c.cols) * sizeof(Out);
+      LACUNA_CUDA_CHECK(cudaMemset2DAsync(out.data, static_cast<std::size_t>(c.ld) * sizeof(Out), 0, row_bytes,
                                           static_cast<std::size_t>(c.rows), static_cast<cudaStream_t>(stream.handle)));
     }
-    if (has_epilogue) apply_epilogue<float>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
+    if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
 }
+
+#define LACUNA_INSTANTIATE(T, Out)                                                                        \
+  template void gemm<T, Out>(CudaStream, const Dense<const T>&, const Dense<const T>&, const Dense<Out>&, \
+                             const GemmOptions<float>&);
+LACUNA_INSTANTIATE(float, float)
+LACUNA_INSTANTIATE(Bf16, Bf16)
+LACUNA_INSTANTIATE(Bf16, float)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -2,6 +2,7 @@
 //   op(A) [m, k]    op(B) [k, n]    C [m, n]    m, n are C's; k is op(A)'s columns
 #pragma once
 
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -17,12 +18,13 @@ struct GemmOptions {
 /// The batch count is C's; A and B have the same, or batch_stride 0 and are shared. k = 0 gives zeros (or C, when
 /// accumulating), then the epilogue. C must not overlap A or B.
 /// CPU: oneDNN for float where it was found, Eigen otherwise; the same bits for the same number of threads.
-/// CUDA: cuBLASLt with f32 accumulation; operands are rounded to TF32 when stream.allow_tf32.
-template <class T>
-void gemm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
-          const GemmOptions<T>& options = {});
-template <class T>
-void gemm(CudaStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
-          const GemmOptions<T>& options = {});
+/// CUDA: cuBLASLt with f32 accumulation; f32 operands are rounded to TF32 when stream.allow_tf32. bf16 on CUDA alone,
+/// with an f32 bias and C in bf16 or f32; in bf16 the product is rounded before the epilogue, and its result again.
+template <class T, class Out>
+void gemm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+          const GemmOptions<acc_t<T>>& options = {});
+template <class T, class Out>
+void gemm(CudaStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+          const GemmOptions<acc_t<T>>& options = {});
 
 }  // namespace lacuna::kernels

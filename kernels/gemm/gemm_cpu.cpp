@@ -61,9 +61,9 @@ void product(const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c
 
 }  // namespace
 
-template <class T>
-void gemm(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
-          const GemmOptions<T>& options) {
+template <class T, class Out>
+void gemm(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
+          const GemmOptions<acc_t<T>>& options) {
   if (c.rows == 0 || c.cols == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; i < c.batch; ++i) {
@@ -81,9 +81,9 @@ void gemm(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, co
   }
 }
 
-template void gemm<float>(CpuStream, const Dense<const float>&, const Dense<const float>&, const Dense<float>&,
-                          const GemmOptions<float>&);
-template void gemm<double>(CpuStream, const Dense<const double>&, const Dense<const double>&, const Dense<double>&,
-                           const GemmOptions<double>&);
+template void gemm<float, float>(CpuStream, const Dense<const float>&, const Dense<const float>&, const Dense<float>&,
+                                 const GemmOptions<float>&);
+template void gemm<double, double>(CpuStream, const Dense<const double>&, const Dense<const double>&,
+                                   const Dense<double>&, const GemmOptions<double>&);
 
 }  // namespace lacuna::kernels

@@ -40,16 +40,18 @@ __device__ __forceinline__ void for_rows(std::int64_t rows, F&& f) {
   }
 }
 
-template <int kHeld>
-__global__ void __launch_bounds__(kWarp * kFeatureThreads)
-    layer_norm_kernel(Dense<const float> x, const float* __restrict__ gain, const float* __restrict__ bias, float eps,
-                      Dense<float> y, ColumnStatistics<float> statistics) {
+template <int kHeld, class T>
+__global__ void __launch_bounds__(kWarp* kFeatureThreads)
+    layer_norm_kernel(Dense<const T> x, const float* __restrict__ gain, const float* __restrict__ bias, float eps,
+                      Dense<T> y, ColumnStatistics<float> statistics) {
   __shared__ float shared[kFeatureThreads][kWarp];
   const std::int64_t column = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
   const bool inside = column < x.cols;
-  const float* __restrict__ in = x.data + (inside ? column : 0);  // threads past the edge shadow column 0, write nothing
+  const T* __restrict__ in = x.data + (inside ? column : 0);  // threads past the edge shadow column 0, write nothing
   float held[kHeld > 0 ? kHeld : 1] = {};
-  const auto value = [&](std::int64_t row, int slot) { return kHeld > 0 ? held[slot] : in[row * x.ld]; };
+  const auto value = [&](std::int64_t row, int slot) {
+    return kHeld > 0 ? held[slot] : static_cast<float>(in[row * x.ld]);
+  };
 
   if constexpr (kHeld > 0) for_rows<kHeld>(x.rows, [&](std::int64_t row, int slot) { held[slot] = in[row * x.ld]; });
   const float scale = 1.0f / static_cast<float>(x.rows);
@@ -64,7 +66,7 @@ __global__ void __launch_bounds__(kWarp * kFeatureThreads)
   const float rstd = 1.0f / sqrtf(column_sum(square, shared) * scale + eps);
   if (!inside) return;
   for_rows<kHeld>(x.rows, [&](std::int64_t row, int slot) {
-    y.data[row * y.ld + column] = (value(row, slot) - mean) * rstd * gain[row] + bias[row];
+    y.data[row * y.ld + column] = static_cast<T>((value(row, slot) - mean) * rstd * gain[row] + bias[row]);
   });
   if (threadIdx.y == 0) {
     statistics.mean[column] = mean;
@@ -72,16 +74,16 @@ __global__ void __launch_bounds__(kWarp * kFeatureThreads)
   }
 }
 
-template <int kHeld>
-__global__ void __launch_bounds__(kWarp * kFeatureThreads)
-    layer_norm_dx_kernel(Dense<const float> x, Dense<const float> dy, const float* __restrict__ gain,
-                         ColumnStatistics<const float> statistics, Dense<float> dx) {
+template <int kHeld, class T>
+__global__ void __launch_bounds__(kWarp* kFeatureThreads)
+    layer_norm_dx_kernel(Dense<const T> x, Dense<const T> dy, const float* __restrict__ gain,
+                         ColumnStatistics<const float> statistics, Dense<T> dx) {
   __shared__ float shared[kFeatureThreads][kWarp];
   const std::int64_t column = std::int64_t{blockIdx.x} * kWarp + threadIdx.x;
   const bool inside = column < x.cols;
   const std::int64_t source = inside ? column : 0;
-  const float* __restrict__ in = x.data + source;
-  const float* __restrict__ din = dy.data + source;
+  const T* __restrict__ in = x.data + source;
+  const T* __restrict__ din = dy.data + source;
   const float mean = statistics.mean[source];
   const float rstd = statistics.rstd[source];
   float held_xhat[kHeld > 0 ? kHeld : 1] = {};
@@ -107,13 +109,14 @@ __global__ void __launch_bounds__(kWarp * kFeatureThreads)
   const float mean_gx = column_sum(sum_gx, shared) * scale;
   if (!inside) return;
   for_rows<kHeld>(x.rows, [&](std::int64_t row, int slot) {
-    dx.data[row * dx.ld + column] = rstd * (g(row, slot) - mean_g - xhat(row, slot) * mean_gx);
+    dx.data[row * dx.ld + column] = static_cast<T>(rstd * (g(row, slot) - mean_g - xhat(row, slot) * mean_gx));
   });
 }
 
 // Stage one of the parameter gradients: kRowsPerBlock rows, one chunk of columns. partials is [2, f, chunks].
+template <class T>
 __global__ void __launch_bounds__(kParamThreads)
-    layer_norm_dparams_kernel(Dense<const float> x, Dense<const float> dy, ColumnStatistics<const float> statistics,
+    layer_norm_dparams_kernel(Dense<const T> x, Dense<const T> dy, ColumnStatistics<const float> statistics,
                               Chunks chunks, float* __restrict__ partials) {
   __shared__ float shared[2 * kRowsPerBlock * kWarp];
   const std::int64_t piece = blockIdx.x % chunks.count;
@@ -161,8 +164,8 @@ void with_held_rows(std::int64_t rows, int most, F&& launch) {
 }  // namespace
 
 template <class T>
-void layer_norm(CudaStream stream, const Dense<const T>& x, const T* gain, const T* bias, double eps, const Dense<T>& y,
-                ColumnStatistics<T> statistics) {
+void layer_norm(CudaStream stream, const Dense<const T>& x, const acc_t<T>* gain, const acc_t<T>* bias, double eps,
+                const Dense<T>& y, ColumnStatistics<acc_t<T>> statistics) {
   if (x.rows == 0 || x.cols == 0) return;
   const auto blocks = static_cast<unsigned>((x.cols + kWarp - 1) / kWarp);
   with_held_rows(x.rows, 64, [&](auto held) {
@@ -173,8 +176,8 @@ void layer_norm(CudaStream stream, const Dense<const T>& x, const T* gain, const
 }
 
 template <class T>
-void layer_norm_dx(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy, const T* gain,
-                   ColumnStatistics<const T> statistics, const Dense<T>& dx) {
+void layer_norm_dx(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                   ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx) {
   if (x.rows == 0 || x.cols == 0) return;
   const auto blocks = static_cast<unsigned>((x.cols + kWarp - 1) / kWarp);
   with_held_rows(x.rows, 32, [&](auto held) {  // two values per row are held: half as many rows fit
@@ -192,7 +195,7 @@ std::size_t layer_norm_dparams_scratch_bytes(CudaStream stream, const Dense<cons
 
 template <class T>
 void layer_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy,
-                        ColumnStatistics<const T> statistics, T* dgain, T* dbias, void* scratch) {
+                        ColumnStatistics<const acc_t<T>> statistics, acc_t<T>* dgain, acc_t<T>* dbias, void* scratch) {
   if (x.rows == 0) return;
   const Chunks chunks = param_chunks(stream, x.rows, x.cols);
   auto* partials = static_cast<float*>(scratch);
@@ -206,12 +209,16 @@ void layer_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<
   LACUNA_CUDA_LAUNCHED("sum_partials");
 }
 
-template void layer_norm<float>(CudaStream, const Dense<const float>&, const float*, const float*, double,
-                                const Dense<float>&, ColumnStatistics<float>);
-template void layer_norm_dx<float>(CudaStream, const Dense<const float>&, const Dense<const float>&, const float*,
-                                   ColumnStatistics<const float>, const Dense<float>&);
-template std::size_t layer_norm_dparams_scratch_bytes<float>(CudaStream, const Dense<const float>&);
-template void layer_norm_dparams<float>(CudaStream, const Dense<const float>&, const Dense<const float>&,
-                                        ColumnStatistics<const float>, float*, float*, void*);
+#define LACUNA_INSTANTIATE(T)                                                                                         \
+  template void layer_norm<T>(CudaStream, const Dense<const T>&, const float*, const float*, double, const Dense<T>&, \
+                              ColumnStatistics<float>);                                                               \
+  template void layer_norm_dx<T>(CudaStream, const Dense<const T>&, const Dense<const T>&, const float*,              \
+                                 ColumnStatistics<const float>, const Dense<T>&);                                     \
+  template std::size_t layer_norm_dparams_scratch_bytes<T>(CudaStream, const Dense<const T>&);                        \
+  template void layer_norm_dparams<T>(CudaStream, const Dense<const T>&, const Dense<const T>&,                       \
+                                      ColumnStatistics<const float>, float*, float*, void*);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -17,8 +17,8 @@ std::int64_t column_blocks(std::int64_t cols) { return (cols + kColumns - 1) / k
 }  // namespace
 
 template <class T>
-void layer_norm(CpuStream, const Dense<const T>& x, const T* gain, const T* bias, double eps, const Dense<T>& y,
-                ColumnStatistics<T> statistics) {
+void layer_norm(CpuStream, const Dense<const T>& x, const acc_t<T>* gain, const acc_t<T>* bias, double eps,
+                const Dense<T>& y, ColumnStatistics<acc_t<T>> statistics) {
 #pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t block = 0; block < column_blocks(x.cols); ++block) {
     const std::int64_t first = block * kColumns;
@@ -37,8 +37,8 @@ void layer_norm(CpuStream, const Dense<const T>& x, const T* gain, const T* bias
     }
     for (std::int64_t j = 0; j < width; ++j) {
       rstd[j] = 1.0 / std::sqrt(square[j] / static_cast<double>(x.rows) + eps);
-      statistics.mean[first + j] = static_cast<T>(mean[j]);
-      statistics.rstd[first + j] = static_cast<T>(rstd[j]);
+      statistics.mean[first + j] = static_cast<acc_t<T>>(mean[j]);
+      statistics.rstd[first + j] = static_cast<acc_t<T>>(rstd[j]);
     }
     for (std::int64_t i = 0; i < x.rows; ++i) {
       const T* row = x.data + i * x.ld + first;
@@ -50,21 +50,21 @@ void layer_norm(CpuStream, const Dense<const T>& x, const T* gain, const T* bias
 }
 
 template <class T>
-void layer_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, const T* gain,
-                   ColumnStatistics<const T> statistics, const Dense<T>& dx) {
+void layer_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                   ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx) {
 #pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t block = 0; block < column_blocks(x.cols); ++block) {
     const std::int64_t first = block * kColumns;
     const std::int64_t width = std::min(kColumns, x.cols - first);
-    const T* mean = statistics.mean + first;
-    const T* rstd = statistics.rstd + first;
+    const acc_t<T>* mean = statistics.mean + first;
+    const acc_t<T>* rstd = statistics.rstd + first;
     double sum_g[kColumns] = {};
     double sum_gx[kColumns] = {};
     for (std::int64_t i = 0; i < x.rows; ++i) {
       const T* row = x.data + i * x.ld + first;
       const T* drow = dy.data + i * dy.ld + first;
       for (std::int64_t j = 0; j < width; ++j) {
-        const T g = gain[i] * drow[j];
+        const acc_t<T> g = gain[i] * drow[j];
         sum_g[j] += g;
         sum_gx[j] += g * ((row[j] - mean[j]) * rstd[j]);
       }
@@ -79,7 +79,7 @@ void layer_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy,
       const T* drow = dy.data + i * dy.ld + first;
       T* out = dx.data + i * dx.ld + first;
       for (std::int64_t j = 0; j < width; ++j) {
-        const T xhat = (row[j] - mean[j]) * rstd[j];
+        const acc_t<T> xhat = (row[j] - mean[j]) * rstd[j];
         out[j] = static_cast<T>(rstd[j] * (gain[i] * drow[j] - sum_g[j] - xhat * sum_gx[j]));
       }
     }
@@ -93,9 +93,9 @@ std::size_t layer_norm_dparams_scratch_bytes(CpuStream, const Dense<const T>&) {
 
 template <class T>
 void layer_norm_dparams(CpuStream, const Dense<const T>& x, const Dense<const T>& dy,
-                        ColumnStatistics<const T> statistics, T* dgain, T* dbias, void*) {
-  const T* mean = statistics.mean;
-  const T* rstd = statistics.rstd;
+                        ColumnStatistics<const acc_t<T>> statistics, acc_t<T>* dgain, acc_t<T>* dbias, void*) {
+  const acc_t<T>* mean = statistics.mean;
+  const acc_t<T>* rstd = statistics.rstd;
 #pragma omp parallel for schedule(static) if (worth_threads(x.rows * x.cols))
   for (std::int64_t i = 0; i < x.rows; ++i) {
     const T* row = x.data + i * x.ld;
@@ -107,21 +107,22 @@ void layer_norm_dparams(CpuStream, const Dense<const T>& x, const Dense<const T>
       sum_gain += drow[j] * ((row[j] - mean[j]) * rstd[j]);
       sum_bias += drow[j];
     }
-    dgain[i] = static_cast<T>(sum_gain);
-    dbias[i] = static_cast<T>(sum_bias);
+    dgain[i] = static_cast<acc_t<T>>(sum_gain);
+    dbias[i] = static_cast<acc_t<T>>(sum_bias);
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                          \
-  template void layer_norm<T>(CpuStream, const Dense<const T>&, const T*, const T*, double, const Dense<T>&,           \
-                              ColumnStatistics<T>);                                                                    \
-  template void layer_norm_dx<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const T*,                    \
-                                 ColumnStatistics<const T>, const Dense<T>&);                                          \
-  template std::size_t layer_norm_dparams_scratch_bytes<T>(CpuStream, const Dense<const T>&);                          \
-  template void layer_norm_dparams<T>(CpuStream, const Dense<const T>&, const Dense<const T>&,                         \
-                                      ColumnStatistics<const T>, T*, T*, void*);
+#define LACUNA_INSTANTIATE(T)                                                                              \
+  template void layer_norm<T>(CpuStream, const Dense<const T>&, const acc_t<T>*, const acc_t<T>*, double,  \
+                              const Dense<T>&, ColumnStatistics<acc_t<T>>);                                \
+  template void layer_norm_dx<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const acc_t<T>*, \
+                                 ColumnStatistics<const acc_t<T>>, const Dense<T>&);                       \
+  template std::size_t layer_norm_dparams_scratch_bytes<T>(CpuStream, const Dense<const T>&);              \
+  template void layer_norm_dparams<T>(CpuStream, const Dense<const T>&, const Dense<const T>&,             \
+                                      ColumnStatistics<const acc_t<T>>, acc_t<T>*, acc_t<T>*, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -8,11 +8,12 @@ namespace {
 constexpr int kTile = 32;
 constexpr int kTileRows = 8;  // rows of a tile that the block moves at a time
 
-__global__ void __launch_bounds__(kTile * kTileRows)
-    transpose_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const float* __restrict__ x,
-                     BlockLayout x_layout, float* __restrict__ y, BlockLayout y_layout,
+template <class T>
+__global__ void __launch_bounds__(kTile* kTileRows)
+    transpose_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const T* __restrict__ x,
+                     BlockLayout x_layout, T* __restrict__ y, BlockLayout y_layout,
                      const float* __restrict__ row_bias) {
-  __shared__ float tile[kTile][kTile + 1];  // the extra column spreads a column over all banks
+  __shared__ T tile[kTile][kTile + 1];  // the extra column spreads a column over all banks
   const unsigned block = blockIdx.x / (row_tiles * col_tiles);
   const unsigned position = blockIdx.x % (row_tiles * col_tiles);
   const std::int64_t first_row = std::int64_t{position / col_tiles} * kTile;
@@ -27,8 +28,8 @@ __global__ void __launch_bounds__(kTile * kTileRows)
     const std::int64_t r = first_row + i;
     const std::int64_t c = first_col + threadIdx.x;
     if (r < grid.rows && c < grid.cols) {
-      const float value = x[r * x_layout.ld + c];
-      tile[i][threadIdx.x] = row_bias == nullptr ? value : value + row_bias[r];
+      const T value = x[r * x_layout.ld + c];
+      tile[i][threadIdx.x] = row_bias == nullptr ? value : static_cast<T>(static_cast<float>(value) + row_bias[r]);
     }
   }
   __syncthreads();
@@ -43,8 +44,8 @@ __global__ void __launch_bounds__(kTile * kTileRows)
 constexpr int kCopyThreads = 256;
 constexpr std::int64_t kCopySpan = kCopyThreads * 8;
 
-__global__ void __launch_bounds__(kCopyThreads)
-    copy_matrix_kernel(Dense<const float> x, Dense<float> y, std::int64_t pieces) {
+template <class T>
+__global__ void __launch_bounds__(kCopyThreads) copy_matrix_kernel(Dense<const T> x, Dense<T> y, std::int64_t pieces) {
   const std::int64_t row = blockIdx.x / pieces;
   const std::int64_t begin = blockIdx.x % pieces * kCopySpan;
   const std::int64_t end = min(begin + kCopySpan, x.cols);
@@ -75,8 +76,12 @@ void copy_matrix(CudaStream stream, const Dense<const T>& x, const Dense<T>& y) 
   LACUNA_CUDA_LAUNCHED("copy_matrix");
 }
 
-template void transpose_blocks<float>(CudaStream, const BlockGrid&, const float*, const BlockLayout&, float*,
-                                      const BlockLayout&, const float*);
-template void copy_matrix<float>(CudaStream, const Dense<const float>&, const Dense<float>&);
+#define LACUNA_INSTANTIATE(T)                                                                       \
+  template void transpose_blocks<T>(CudaStream, const BlockGrid&, const T*, const BlockLayout&, T*, \
+                                    const BlockLayout&, const float*);                              \
+  template void copy_matrix<T>(CudaStream, const Dense<const T>&, const Dense<T>&);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

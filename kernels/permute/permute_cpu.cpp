@@ -47,6 +47,7 @@ void copy_matrix(CpuStream, const Dense<const T>& x, const Dense<T>& y) {
   template void copy_matrix<T>(CpuStream, const Dense<const T>&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

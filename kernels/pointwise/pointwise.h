@@ -1,8 +1,9 @@
-// Elementwise kernels. Outputs may be one of the inputs (in place); other overlap is not allowed.   n: elements.
+// Elementwise kernels: float, Bf16, on the CPU double. bf16 is computed in f32 and rounded once. Outputs may be one of the inputs (in place); other overlap is not allowed.   n: elements.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -34,10 +35,10 @@ template <class T>
 void activation_gradient(CudaStream, Activation activation, const T* saved, const T* dy, T* dx, std::int64_t n);
 
 /// y = activation(x + bias[row]) for matrices x, y [m, n] (one each; their batch fields are not read).
-/// epilogue.bias may be null.
+/// epilogue.bias may be null; for bf16 it is f32.
 template <class T>
-void apply_epilogue(CpuStream, const Dense<const T>& x, const Epilogue<const T>& epilogue, const Dense<T>& y);
+void apply_epilogue(CpuStream, const Dense<const T>& x, const Epilogue<const acc_t<T>>& epilogue, const Dense<T>& y);
 template <class T>
-void apply_epilogue(CudaStream, const Dense<const T>& x, const Epilogue<const T>& epilogue, const Dense<T>& y);
+void apply_epilogue(CudaStream, const Dense<const T>& x, const Epilogue<const acc_t<T>>& epilogue, const Dense<T>& y);
 
 }  // namespace lacuna::kernels

@@ -10,23 +10,23 @@ namespace {
 constexpr int kThreads = 256;
 
 // `lanes` neighbouring threads (a power of two, at most a warp) share a segment.
-__global__ void __launch_bounds__(kThreads)
-    segment_mean_kernel(std::int64_t segments, std::int64_t length, int lanes, const float* __restrict__ x,
-                        float* __restrict__ y) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) segment_mean_kernel(std::int64_t segments, std::int64_t length, int lanes,
+                                                                const T* __restrict__ x, T* __restrict__ y) {
   const std::int64_t segment = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / lanes;
   const int lane = static_cast<int>(threadIdx.x) % lanes;
   float sum = 0;
   if (segment < segments)  // no early return: the shuffles below take whole warps
     for (std::int64_t i = lane; i < length; i += lanes) sum += x[segment * length + i];
   for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-  if (segment < segments && lane == 0) y[segment] = sum / static_cast<float>(length);
+  if (segment < segments && lane == 0) y[segment] = static_cast<T>(sum / static_cast<float>(length));
 }
 
-__global__ void __launch_bounds__(kThreads)
-    segment_mean_dx_kernel(std::int64_t count, unsigned length, float scale, const float* __restrict__ dy,
-                           float* __restrict__ dx) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) segment_mean_dx_kernel(std::int64_t count, unsigned length, float scale,
+                                                                   const T* __restrict__ dy, T* __restrict__ dx) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (index < count) dx[index] = dy[index / length] * scale;
+  if (index < count) dx[index] = static_cast<T>(dy[index / length] * scale);
 }
 
 struct Pixel {
@@ -61,41 +61,43 @@ __device__ __forceinline__ Covering covering(const Window& window, int at, int o
   return {first > 0 ? (first + window.stride - 1) / window.stride : 0, min(shifted / window.stride + 1, out_extent)};
 }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    avg_pool_kernel(std::int64_t count, Window window, const float* __restrict__ x, float* __restrict__ y) {
+    avg_pool_kernel(std::int64_t count, Window window, const T* __restrict__ x, T* __restrict__ y) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= count) return;
   const Pixel out = pixel_of(index, window.out_height, window.out_width);
   const Patch patch = patch_of(window, out.y, out.x);
-  const float* in = x + out.image * window.image_size();
+  const T* in = x + out.image * window.image_size();
   float sum = 0;
   for (int iy = patch.top; iy < patch.bottom; ++iy)
     for (int ix = patch.left; ix < patch.right; ++ix) sum += in[iy * window.width + ix];
-  y[index] = sum / static_cast<float>(window.taps());
+  y[index] = static_cast<T>(sum / static_cast<float>(window.taps()));
 }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    avg_pool_dx_kernel(std::int64_t count, Window window, const float* __restrict__ dy, float* __restrict__ dx) {
+    avg_pool_dx_kernel(std::int64_t count, Window window, const T* __restrict__ dy, T* __restrict__ dx) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= count) return;
   const Pixel in = pixel_of(index, window.height, window.width);
   const Covering rows = covering(window, in.y, window.out_height);
   const Covering cols = covering(window, in.x, window.out_width);
-  const float* gradient = dy + in.image * window.out_image_size();
+  const T* gradient = dy + in.image * window.out_image_size();
   float sum = 0;
   for (int oy = rows.begin; oy < rows.end; ++oy)
     for (int ox = cols.begin; ox < cols.end; ++ox) sum += gradient[oy * window.out_width + ox];
-  dx[index] = sum / static_cast<float>(window.taps());
+  dx[index] = static_cast<T>(sum / static_cast<float>(window.taps()));
 }
 
-__global__ void __launch_bounds__(kThreads)
-    max_pool_kernel(std::int64_t count, Window window, const float* __restrict__ x, float* __restrict__ y,
-                    std::int32_t* __restrict__ chosen) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) max_pool_kernel(std::int64_t count, Window window, const T* __restrict__ x,
+                                                            T* __restrict__ y, std::int32_t* __restrict__ chosen) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= count) return;
   const Pixel out = pixel_of(index, window.out_height, window.out_width);
   const Patch patch = patch_of(window, out.y, out.x);
-  const float* in = x + out.image * window.image_size();
+  const T* in = x + out.image * window.image_size();
   int best = patch.top * window.width + patch.left;
   float largest = in[best];
   for (int iy = patch.top; iy < patch.bottom; ++iy) {
@@ -107,13 +109,14 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-  y[index] = largest;
+  y[index] = static_cast<T>(largest);
   if (chosen != nullptr) chosen[index] = best;
 }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    max_pool_dx_kernel(std::int64_t count, Window window, const float* __restrict__ dy,
-                       const std::int32_t* __restrict__ chosen, float* __restrict__ dx) {
+    max_pool_dx_kernel(std::int64_t count, Window window, const T* __restrict__ dy,
+                       const std::int32_t* __restrict__ chosen, T* __restrict__ dx) {
   const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= count) return;
   const Pixel in = pixel_of(index, window.height, window.width);
@@ -128,7 +131,7 @@ __global__ void __launch_bounds__(kThreads)
       if (chosen[output] == pixel) sum += dy[output];
     }
   }
-  dx[index] = sum;
+  dx[index] = static_cast<T>(sum);
 }
 
 unsigned blocks_for(std::int64_t count) { return static_cast<unsigned>((count + kThreads - 1) / kThreads); }
@@ -187,11 +190,15 @@ void max_pool_dx(CudaStream stream, std::int64_t channels, const Window& window,
   LACUNA_CUDA_LAUNCHED("max_pool_dx");
 }
 
-template void segment_mean<float>(CudaStream, std::int64_t, std::int64_t, const float*, float*);
-template void segment_mean_dx<float>(CudaStream, std::int64_t, std::int64_t, const float*, float*);
-template void avg_pool<float>(CudaStream, std::int64_t, const Window&, const float*, float*);
-template void avg_pool_dx<float>(CudaStream, std::int64_t, const Window&, const float*, float*);
-template void max_pool<float>(CudaStream, std::int64_t, const Window&, const float*, float*, std::int32_t*);
-template void max_pool_dx<float>(CudaStream, std::int64_t, const Window&, const float*, const std::int32_t*, float*);
+#define LACUNA_INSTANTIATE(T)                                                                      \
+  template void segment_mean<T>(CudaStream, std::int64_t, std::int64_t, const T*, T*);             \
+  template void segment_mean_dx<T>(CudaStream, std::int64_t, std::int64_t, const T*, T*);          \
+  template void avg_pool<T>(CudaStream, std::int64_t, const Window&, const T*, T*);                \
+  template void avg_pool_dx<T>(CudaStream, std::int64_t, const Window&, const T*, T*);             \
+  template void max_pool<T>(CudaStream, std::int64_t, const Window&, const T*, T*, std::int32_t*); \
+  template void max_pool_dx<T>(CudaStream, std::int64_t, const Window&, const T*, const std::int32_t*, T*);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

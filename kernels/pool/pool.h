@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/common/window.h"
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {

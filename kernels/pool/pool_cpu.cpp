@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/common/add_into.h"
 #include "kernels/common/parallel.h"
 #include "kernels/pool/pool.h"
 
@@ -19,6 +20,11 @@ Patch patch_of(const Window& window, int oy, int ox) {
   const int left = ox * window.stride - window.padding;
   return {std::max(top, 0), std::min(top + window.kernel, window.height), std::max(left, 0),
           std::min(left + window.kernel, window.width)};
+}
+
+template <class T>
+bool is_nan(T x) {
+  return std::isnan(static_cast<acc_t<T>>(x));
 }
 
 // Calls f(image, output, patch) for every output; `image` counts images over all channels, `output` over everything.
@@ -48,32 +54,33 @@ void segment_mean(CpuStream, std::int64_t segments, std::int64_t length, const T
 
 template <class T>
 void segment_mean_dx(CpuStream, std::int64_t segments, std::int64_t length, const T* dy, T* dx) {
-  const T scale = T(1) / static_cast<T>(length);
+  const acc_t<T> scale = acc_t<T>(1) / static_cast<acc_t<T>>(length);
 #pragma omp parallel for schedule(static) if (worth_threads(segments * length))
-  for (std::int64_t s = 0; s < segments; ++s) std::fill_n(dx + s * length, length, dy[s] * scale);
+  for (std::int64_t s = 0; s < segments; ++s) std::fill_n(dx + s * length, length, static_cast<T>(dy[s] * scale));
 }
 
 template <class T>
 void avg_pool(CpuStream, std::int64_t channels, const Window& window, const T* x, T* y) {
-  const T scale = T(1) / static_cast<T>(window.taps());
+  const acc_t<T> scale = acc_t<T>(1) / static_cast<acc_t<T>>(window.taps());
   for_outputs(channels, window, [&](std::int64_t image, std::int64_t output, const Patch& patch) {
     const T* in = x + image * window.image_size();
-    T sum = 0;
+    acc_t<T> sum = 0;
     for (int iy = patch.top; iy < patch.bottom; ++iy)
       for (int ix = patch.left; ix < patch.right; ++ix) sum += in[std::int64_t{iy} * window.width + ix];
-    y[output] = sum * scale;
+    y[output] = static_cast<T>(sum * scale);
   });
 }
 
 template <class T>
 void avg_pool_dx(CpuStream, std::int64_t channels, const Window& window, const T* dy, T* dx) {
-  const T scale = T(1) / static_cast<T>(window.taps());
-  std::fill_n(dx, channels * window.size(), T(0));
-  for_outputs(channels, window, [&](std::int64_t image, std::int64_t output, const Patch& patch) {
-    T* out = dx + image * window.image_size();
-    const T share = dy[output] * scale;
-    for (int iy = patch.top; iy < patch.bottom; ++iy)
-      for (int ix = patch.left; ix < patch.right; ++ix) out[std::int64_t{iy} * window.width + ix] += share;
+  const acc_t<T> scale = acc_t<T>(1) / static_cast<acc_t<T>>(window.taps());
+  add_into(dx, channels * window.size(), [&](acc_t<T>* sums) {
+    for_outputs(channels, window, [&](std::int64_t image, std::int64_t output, const Patch& patch) {
+      acc_t<T>* out = sums + image * window.image_size();
+      const acc_t<T> share = dy[output] * scale;
+      for (int iy = patch.top; iy < patch.bottom; ++iy)
+        for (int ix = patch.left; ix < patch.right; ++ix) out[std::int64_t{iy} * window.width + ix] += share;
+    });
   });
 }
 
@@ -85,7 +92,7 @@ void max_pool(CpuStream, std::int64_t channels, const Window& window, const T* x
     for (int iy = patch.top; iy < patch.bottom; ++iy) {
       for (int ix = patch.left; ix < patch.right; ++ix) {
         const std::int64_t pixel = std::int64_t{iy} * window.width + ix;
-        if (in[pixel] > in[best] || (std::isnan(in[pixel]) && !std::isnan(in[best]))) best = pixel;
+        if (in[pixel] > in[best] || (is_nan(in[pixel]) && !is_nan(in[best]))) best = pixel;
       }
     }
     y[output] = in[best];
@@ -95,9 +102,10 @@ void max_pool(CpuStream, std::int64_t channels, const Window& window, const T* x
 
 template <class T>
 void max_pool_dx(CpuStream, std::int64_t channels, const Window& window, const T* dy, const std::int32_t* chosen, T* dx) {
-  std::fill_n(dx, channels * window.size(), T(0));
-  for_outputs(channels, window, [&](std::int64_t image, std::int64_t output, const Patch&) {
-    dx[image * window.image_size() + chosen[output]] += dy[output];
+  add_into(dx, channels * window.size(), [&](acc_t<T>* sums) {
+    for_outputs(channels, window, [&](std::int64_t image, std::int64_t output, const Patch&) {
+      sums[image * window.image_size() + chosen[output]] += dy[output];
+    });
   });
 }
 
@@ -110,6 +118,7 @@ void max_pool_dx(CpuStream, std::int64_t channels, const Window& window, const T
   template void max_pool_dx<T>(CpuStream, std::int64_t, const Window&, const T*, const std::int32_t*, T*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -19,15 +19,16 @@ cudaStream_t handle_of(const CudaStream& stream) { return static_cast<cudaStream
 std::int64_t chunks_of(std::int64_t n) { return (n + kChunk - 1) / kChunk; }
 
 /// Spans of one launch; span s owns blocks first_block[s] .. first_block[s + 1] - 1, one chunk each.
+template <class T>
 struct SpanTable {
-  const float* data[kSpansPerLaunch];
+  const T* data[kSpansPerLaunch];
   std::int64_t size[kSpansPerLaunch];
   std::int64_t first_block[kSpansPerLaunch + 1];
   int count = 0;
 };
 
-template <bool squared>
-__device__ float thread_sum(const float* x, std::int64_t n) {
+template <bool squared, class T>
+__device__ float thread_sum(const T* x, std::int64_t n) {
   float lanes[4] = {};  // four chains hide the latency of the adds, and shorten each
   std::int64_t i = threadIdx.x;
   for (; i + 3 * kThreads < n; i += 4 * kThreads) {
@@ -37,12 +38,16 @@ __device__ float thread_sum(const float* x, std::int64_t n) {
       lanes[lane] += squared ? v * v : v;
     }
   }
-  for (; i < n; i += kThreads) lanes[0] += squared ? x[i] * x[i] : x[i];
+  for (; i < n; i += kThreads) {
+    const float v = x[i];
+    lanes[0] += squared ? v * v : v;
+  }
   return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
 }
 
-template <bool squared>
-__global__ void __launch_bounds__(kThreads) chunk_sums_kernel(const __grid_constant__ SpanTable table, double* partials) {
+template <bool squared, class T>
+__global__ void __launch_bounds__(kThreads)
+    chunk_sums_kernel(const __grid_constant__ SpanTable<T> table, double* partials) {
   const std::int64_t block = blockIdx.x;
   int span = 0;
   for (int low = 0, high = table.count; low < high;) {  // the last span whose first block is not past this one
@@ -69,12 +74,11 @@ __global__ void __launch_bounds__(kFinalThreads)
 }
 
 /// Partial sums of every chunk of every span; returns how many there are.
-template <bool squared>
-std::int64_t launch_chunk_sums(const CudaStream& stream, const Span<float>* spans, std::int64_t count,
-                               double* partials) {
+template <bool squared, class T>
+std::int64_t launch_chunk_sums(const CudaStream& stream, const Span<T>* spans, std::int64_t count, double* partials) {
   std::int64_t total = 0;
   for (std::int64_t s = 0; s < count;) {
-    SpanTable table;
+    SpanTable<T> table;
     std::int64_t blocks = 0;
     for (; s < count && table.count < kSpansPerLaunch; ++s) {
       if (spans[s].size == 0) continue;
@@ -98,9 +102,10 @@ void launch_final_sum(const CudaStream& stream, const double* partials, std::int
 }
 
 /// One block per (row, stretch of its columns): row = blockIdx.x / splits. With one stretch the row's sum is final.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    row_sums_kernel(const float* x, std::int64_t ld, std::int64_t n, std::int64_t splits, std::int64_t stretch,
-                    float* out, double* partials) {
+    row_sums_kernel(const T* x, std::int64_t ld, std::int64_t n, std::int64_t splits, std::int64_t stretch, float* out,
+                    double* partials) {
   const std::int64_t row = blockIdx.x / splits, begin = (blockIdx.x % splits) * stretch;
   const std::int64_t size = max(0ll, min(static_cast<long long>(stretch), static_cast<long long>(n - begin)));
   const double total = block_sum<kThreads>(static_cast<double>(thread_sum<false>(x + row * ld + begin, size)));
@@ -113,8 +118,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 /// Short rows: one warp each.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    short_row_sums_kernel(const float* x, std::int64_t ld, std::int64_t m, std::int64_t n, float* out) {
+    short_row_sums_kernel(const T* x, std::int64_t ld, std::int64_t m, std::int64_t n, float* out) {
   const std::int64_t row = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) / 32;
   if (row >= m) return;  // whole warps leave
   float sum = 0;
@@ -139,11 +145,12 @@ std::int64_t splits_of(std::int64_t m, std::int64_t n) {
   return std::clamp<std::int64_t>(kWantedBlocks / m, 1, std::max<std::int64_t>(1, n / kLeastStretch));
 }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    broadcast_rows_kernel(const float* row_values, float factor, float* y, std::int64_t m, std::int64_t n) {
+    broadcast_rows_kernel(const float* row_values, float factor, T* y, std::int64_t m, std::int64_t n) {
   const std::int64_t total = m * n, stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < total; i += stride) {
-    y[i] = factor * row_values[m == 1 ? 0 : i / n];
+    y[i] = static_cast<T>(factor * row_values[m == 1 ? 0 : i / n]);
   }
 }
 
@@ -153,10 +160,10 @@ std::size_t sum_scratch_bytes(CudaStream, std::int64_t n) {
   return static_cast<std::size_t>(chunks_of(n)) * sizeof(double);
 }
 
-template <>
-void sum<float>(CudaStream stream, const float* x, std::int64_t n, double factor, float* out, void* scratch) {
+template <class T>
+void sum(CudaStream stream, const T* x, std::int64_t n, double factor, acc_t<T>* out, void* scratch) {
   auto* partials = static_cast<double*>(scratch);
-  const Span<float> span{x, n};
+  const Span<T> span{x, n};
   const std::int64_t count = launch_chunk_sums<false>(stream, &span, 1, partials);
   launch_final_sum(stream, partials, count, factor, out);
 }
@@ -166,8 +173,8 @@ std::size_t sum_columns_scratch_bytes(CudaStream, std::int64_t m, std::int64_t n
   return splits == 1 ? 0 : static_cast<std::size_t>(m * splits) * sizeof(double);
 }
 
-template <>
-void sum_columns<float>(CudaStream stream, const Dense<const float>& x, float* out, void* scratch) {
+template <class T>
+void sum_columns(CudaStream stream, const Dense<const T>& x, acc_t<T>* out, void* scratch) {
   const std::int64_t m = x.rows, n = x.cols;
   if (m == 0) return;
   if (n <= 1024) {
@@ -187,27 +194,37 @@ void sum_columns<float>(CudaStream stream, const Dense<const float>& x, float* o
   LACUNA_CUDA_LAUNCHED("combine_rows");
 }
 
-template <>
-std::size_t sum_of_squares_scratch_bytes<float>(CudaStream, const Span<float>* spans, std::int64_t count) {
+template <class T>
+std::size_t sum_of_squares_scratch_bytes(CudaStream, const Span<T>* spans, std::int64_t count) {
   std::int64_t chunks = 0;
   for (std::int64_t s = 0; s < count; ++s) chunks += chunks_of(spans[s].size);
   return static_cast<std::size_t>(chunks) * sizeof(double);
 }
 
-template <>
-void sum_of_squares<float>(CudaStream stream, const Span<float>* spans, std::int64_t count, float* out, void* scratch) {
+template <class T>
+void sum_of_squares(CudaStream stream, const Span<T>* spans, std::int64_t count, acc_t<T>* out, void* scratch) {
   auto* partials = static_cast<double*>(scratch);
   launch_final_sum(stream, partials, launch_chunk_sums<true>(stream, spans, count, partials), 1, out);
 }
 
-template <>
-void broadcast_rows<float>(CudaStream stream, const float* row_values, double factor, float* y, std::int64_t m,
-                           std::int64_t n) {
+template <class T>
+void broadcast_rows(CudaStream stream, const acc_t<T>* row_values, double factor, T* y, std::int64_t m,
+                    std::int64_t n) {
   if (m == 0 || n == 0) return;
   const std::int64_t most = 32ll * std::max(stream.multiprocessors, 1);
   const auto blocks = static_cast<unsigned>(std::min((m * n + kThreads - 1) / kThreads, most));
   broadcast_rows_kernel<<<blocks, kThreads, 0, handle_of(stream)>>>(row_values, static_cast<float>(factor), y, m, n);
   LACUNA_CUDA_LAUNCHED("broadcast_rows");
 }
+
+#define LACUNA_INSTANTIATE(T)                                                                     \
+  template void sum<T>(CudaStream, const T*, std::int64_t, double, float*, void*);                \
+  template void sum_columns<T>(CudaStream, const Dense<const T>&, float*, void*);                 \
+  template std::size_t sum_of_squares_scratch_bytes<T>(CudaStream, const Span<T>*, std::int64_t); \
+  template void sum_of_squares<T>(CudaStream, const Span<T>*, std::int64_t, float*, void*);       \
+  template void broadcast_rows<T>(CudaStream, const float*, double, T*, std::int64_t, std::int64_t);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

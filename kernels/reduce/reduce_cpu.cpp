@@ -49,19 +49,19 @@ std::size_t sum_scratch_bytes(CpuStream, std::int64_t n) {
 }
 
 template <class T>
-void sum(CpuStream, const T* x, std::int64_t n, double factor, T* out, void* scratch) {
+void sum(CpuStream, const T* x, std::int64_t n, double factor, acc_t<T>* out, void* scratch) {
   auto* partials = static_cast<double*>(scratch);
   chunk_sums(x, n, [](double v) { return v; }, partials);
-  out[0] = static_cast<T>(factor * total_of(partials, chunks_of(n)));
+  out[0] = static_cast<acc_t<T>>(factor * total_of(partials, chunks_of(n)));
 }
 
 std::size_t sum_columns_scratch_bytes(CpuStream, std::int64_t, std::int64_t) { return 0; }
 
 template <class T>
-void sum_columns(CpuStream, const Dense<const T>& x, T* out, void*) {
+void sum_columns(CpuStream, const Dense<const T>& x, acc_t<T>* out, void*) {
 #pragma omp parallel for schedule(static) if (x.rows * x.cols >= kParallelFrom)
   for (std::int64_t i = 0; i < x.rows; ++i) {
-    out[i] = static_cast<T>(chunk_sum(x.data + i * x.ld, x.cols, [](double v) { return v; }));
+    out[i] = static_cast<acc_t<T>>(chunk_sum(x.data + i * x.ld, x.cols, [](double v) { return v; }));
   }
 }
 
@@ -73,32 +73,33 @@ std::size_t sum_of_squares_scratch_bytes(CpuStream, const Span<T>* spans, std::i
 }
 
 template <class T>
-void sum_of_squares(CpuStream, const Span<T>* spans, std::int64_t count, T* out, void* scratch) {
+void sum_of_squares(CpuStream, const Span<T>* spans, std::int64_t count, acc_t<T>* out, void* scratch) {
   auto* partials = static_cast<double*>(scratch);
   std::int64_t chunks = 0;
   for (std::int64_t s = 0; s < count; ++s) {
     chunk_sums(spans[s].data, spans[s].size, [](double v) { return v * v; }, partials + chunks);
     chunks += chunks_of(spans[s].size);
   }
-  out[0] = static_cast<T>(total_of(partials, chunks));
+  out[0] = static_cast<acc_t<T>>(total_of(partials, chunks));
 }
 
 template <class T>
-void broadcast_rows(CpuStream, const T* row_values, double factor, T* y, std::int64_t m, std::int64_t n) {
+void broadcast_rows(CpuStream, const acc_t<T>* row_values, double factor, T* y, std::int64_t m, std::int64_t n) {
   if (m == 0 || n == 0) return;
-  const T typed = static_cast<T>(factor);
+  const auto typed = static_cast<acc_t<T>>(factor);
 #pragma omp parallel for schedule(static) if (m * n >= kParallelFrom)
-  for (std::int64_t i = 0; i < m; ++i) std::fill_n(y + i * n, n, typed * row_values[i]);
+  for (std::int64_t i = 0; i < m; ++i) std::fill_n(y + i * n, n, static_cast<T>(typed * row_values[i]));
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                             \
-  template void sum<T>(CpuStream, const T*, std::int64_t, double, T*, void*);                             \
-  template void sum_columns<T>(CpuStream, const Dense<const T>&, T*, void*);                              \
-  template std::size_t sum_of_squares_scratch_bytes<T>(CpuStream, const Span<T>*, std::int64_t);          \
-  template void sum_of_squares<T>(CpuStream, const Span<T>*, std::int64_t, T*, void*);                    \
-  template void broadcast_rows<T>(CpuStream, const T*, double, T*, std::int64_t, std::int64_t);
+#define LACUNA_INSTANTIATE(T)                                                                    \
+  template void sum<T>(CpuStream, const T*, std::int64_t, double, acc_t<T>*, void*);             \
+  template void sum_columns<T>(CpuStream, const Dense<const T>&, acc_t<T>*, void*);              \
+  template std::size_t sum_of_squares_scratch_bytes<T>(CpuStream, const Span<T>*, std::int64_t); \
+  template void sum_of_squares<T>(CpuStream, const Span<T>*, std::int64_t, acc_t<T>*, void*);    \
+  template void broadcast_rows<T>(CpuStream, const acc_t<T>*, double, T*, std::int64_t, std::int64_t);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -394,6 +394,7 @@ void residual_norm_gradient(CudaStream stream, const ResidualNormGradient<T>& c,
   template std::size_t residual_norm_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t); \
   template void residual_norm_gradient<T>(CudaStream, const ResidualNormGradient<T>&, void*);
 LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -145,6 +145,7 @@ void residual_norm_gradient(CpuStream, const ResidualNormGradient<T>& c, void*) 
   template void residual_norm_gradient<T>(CpuStream, const ResidualNormGradient<T>&, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -56,16 +56,17 @@ __device__ __forceinline__ int row_length(std::int64_t row, int cols, bool causa
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 
-template <bool kBlock, int kHeld>
-__global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock * kWarp) softmax_kernel(Dense<const float> x, float scale, bool causal, Dense<float> y) {
+template <bool kBlock, int kHeld, class T>
+__global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock* kWarp)
+    softmax_kernel(Dense<const T> x, float scale, bool causal, Dense<T> y) {
   __shared__ float shared[kWarp];
   const Team<kBlock> team{shared};
   const std::int64_t row = team.row();
   if (row >= x.rows) return;  // whole teams only
   const int cols = static_cast<int>(x.cols);
   const int length = row_length(row, cols, causal);
-  const float* __restrict__ in = x.data + row * x.ld;
-  float* __restrict__ out = y.data + row * y.ld;
+  const T* __restrict__ in = x.data + row * x.ld;
+  T* __restrict__ out = y.data + row * y.ld;
   float held[kHeld > 0 ? kHeld : 1] = {};
   if constexpr (kHeld > 0)
     team.template for_columns<kHeld>(length, [&](int column, int slot) { held[slot] = scale * in[column]; });
@@ -82,23 +83,23 @@ __global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock * kWarp) softma
   });
   const float inverse = 1.0f / team.sum(sum);
   team.template for_columns<kHeld>(length, [&](int column, int slot) {
-    out[column] = (kHeld > 0 ? held[slot] : expf(value(column, slot) - largest)) * inverse;
+    out[column] = static_cast<T>((kHeld > 0 ? held[slot] : expf(value(column, slot) - largest)) * inverse);
   });
-  for (int column = length + team.rank(); column < cols; column += team.size()) out[column] = 0.0f;
+  for (int column = length + team.rank(); column < cols; column += team.size()) out[column] = T(0);
 }
 
-template <bool kBlock, int kHeld>
-__global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock * kWarp) softmax_dx_kernel(Dense<const float> p, Dense<const float> dp, float scale, bool causal,
-                                  Dense<float> dx) {
+template <bool kBlock, int kHeld, class T>
+__global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock* kWarp)
+    softmax_dx_kernel(Dense<const T> p, Dense<const T> dp, float scale, bool causal, Dense<T> dx) {
   __shared__ float shared[kWarp];
   const Team<kBlock> team{shared};
   const std::int64_t row = team.row();
   if (row >= p.rows) return;
   const int cols = static_cast<int>(p.cols);
   const int length = row_length(row, cols, causal);
-  const float* __restrict__ prob = p.data + row * p.ld;
-  const float* gradient = dp.data + row * dp.ld;
-  float* out = dx.data + row * dx.ld;  // may be gradient
+  const T* __restrict__ prob = p.data + row * p.ld;
+  const T* gradient = dp.data + row * dp.ld;
+  T* out = dx.data + row * dx.ld;  // may be gradient
   float held_p[kHeld > 0 ? kHeld : 1] = {};
   float held_dp[kHeld > 0 ? kHeld : 1] = {};
   float dot = 0;
@@ -111,10 +112,11 @@ __global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock * kWarp) softma
     team.template for_columns<kHeld>(length, [&](int, int slot) { dot += held_p[slot] * held_dp[slot]; });
   dot = team.sum(dot);
   team.template for_columns<kHeld>(length, [&](int column, int slot) {
-    const float weight = kHeld > 0 ? held_p[slot] : prob[column];
-    out[column] = scale * weight * ((kHeld > 0 ? held_dp[slot] : gradient[column]) - dot);
+    const float weight = kHeld > 0 ? held_p[slot] : static_cast<float>(prob[column]);
+    const float slope = kHeld > 0 ? held_dp[slot] : static_cast<float>(gradient[column]);
+    out[column] = static_cast<T>(scale * weight * (slope - dot));
   });
-  for (int column = length + team.rank(); column < cols; column += team.size()) out[column] = 0.0f;
+  for (int column = length + team.rank(); column < cols; column += team.size()) out[column] = T(0);
 }
 
 struct Launch {
@@ -163,8 +165,11 @@ void softmax_dx(CudaStream stream, const Dense<const T>& p, const Dense<const T>
   LACUNA_CUDA_LAUNCHED("softmax_dx");
 }
 
-template void softmax<float>(CudaStream, const Dense<const float>&, double, bool, const Dense<float>&);
-template void softmax_dx<float>(CudaStream, const Dense<const float>&, const Dense<const float>&, double, bool,
-                                const Dense<float>&);
+#define LACUNA_INSTANTIATE(T)                                                                 \
+  template void softmax<T>(CudaStream, const Dense<const T>&, double, bool, const Dense<T>&); \
+  template void softmax_dx<T>(CudaStream, const Dense<const T>&, const Dense<const T>&, double, bool, const Dense<T>&);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -3,6 +3,7 @@
 //   keeps columns 0..i, the others get probability exactly 0 and are never read.
 #pragma once
 
+#include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {

@@ -172,6 +172,7 @@ void sample(CpuStream, const Dense<const T>& a, const Csr<T>& out) {
   template void sample<T>(CpuStream, const Dense<const T>&, const Csr<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

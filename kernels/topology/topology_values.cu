@@ -18,15 +18,15 @@ cudaStream_t cuda(CudaStream stream) { return static_cast<cudaStream_t>(stream.h
 
 unsigned batch_blocks(std::int64_t batch) { return static_cast<unsigned>(std::min(batch, kMaxBatchBlocks)); }
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    gather_or_zero_kernel(const float* __restrict__ values, std::int64_t num_values,
-                          const std::int32_t* __restrict__ index, std::int64_t num_index, std::int64_t batch,
-                          float* __restrict__ out) {
+    gather_or_zero_kernel(const T* __restrict__ values, std::int64_t num_values, const std::int32_t* __restrict__ index,
+                          std::int64_t num_index, std::int64_t batch, T* __restrict__ out) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= num_index) return;
   const std::int32_t at = index[i];
   for (std::int64_t b = blockIdx.z; b < batch; b += gridDim.z)
-    out[b * num_index + i] = at < 0 ? 0.0f : values[b * num_values + at];
+    out[b * num_index + i] = at < 0 ? T(0) : values[b * num_values + at];
 }
 
 /// First of entries [low, high) whose column is at least `column`.
@@ -47,11 +47,13 @@ struct DensifyTiles {
   int tile_rows, tile_cols;
 };
 
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    densify_kernel(const Csr<const float> a, const Dense<float> out, const DensifyTiles tiles) {
-  __shared__ float4 shared[kTile / 4];
+    densify_kernel(const Csr<const T> a, const Dense<T> out, const DensifyTiles tiles) {
+  constexpr int kVector = 16 / sizeof(T);  // elements of one float4, which here only carries bits
+  __shared__ float4 shared[kTile / kVector];
   __shared__ int range[2];
-  float* tile = reinterpret_cast<float*>(shared);
+  T* tile = reinterpret_cast<T*>(shared);
   const std::int64_t row = blockIdx.x / tiles.segments * tiles.tile_rows;
   const std::int64_t column = blockIdx.x % tiles.segments * tiles.tile_cols;
   const int num_rows = static_cast<int>(min(std::int64_t{tiles.tile_rows}, tiles.rows - row));
@@ -63,9 +65,10 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   for (std::int64_t matrix = blockIdx.z; matrix < out.batch; matrix += gridDim.z) {
-    const float* values = a.values + matrix * a.values_stride;
-    float* to = out.data + matrix * out.batch_stride + row * out.ld + column;
-    for (int i = threadIdx.x; i < (count + 3) / 4; i += kThreads) shared[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    const T* values = a.values + matrix * a.values_stride;
+    T* to = out.data + matrix * out.batch_stride + row * out.ld + column;
+    for (int i = threadIdx.x; i < (count + kVector - 1) / kVector; i += kThreads)
+      shared[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     __syncthreads();
     if (tiles.segments > 1) {
       for (std::int64_t i = std::int64_t{range[0]} + threadIdx.x; i < range[1]; i += kThreads)
@@ -80,22 +83,23 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     __syncthreads();
-    const int vectors = reinterpret_cast<std::uintptr_t>(to) % 16 == 0 ? count / 4 : 0;
+    const int vectors = reinterpret_cast<std::uintptr_t>(to) % 16 == 0 ? count / kVector : 0;
     for (int i = threadIdx.x; i < vectors; i += kThreads) reinterpret_cast<float4*>(to)[i] = shared[i];
-    for (int i = vectors * 4 + threadIdx.x; i < count; i += kThreads) to[i] = tile[i];
+    for (int i = vectors * kVector + threadIdx.x; i < count; i += kThreads) to[i] = tile[i];
     __syncthreads();
   }
 }
 
 /// `team` threads (a power of two) take a row.
-__global__ void __launch_bounds__(kThreads) sample_kernel(const Dense<const float> a, const Csr<float> out, int team) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) sample_kernel(const Dense<const T> a, const Csr<T> out, int team) {
   const std::int64_t thread = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const std::int64_t row = thread / team;
   if (row >= out.rows) return;
   const std::int64_t begin = out.row_offsets[row], end = out.row_offsets[row + 1];
   for (std::int64_t matrix = blockIdx.z; matrix < out.batch; matrix += gridDim.z) {
-    const float* from = a.data + matrix * a.batch_stride + row * a.ld;
-    float* values = out.values + matrix * out.values_stride;
+    const T* from = a.data + matrix * a.batch_stride + row * a.ld;
+    T* values = out.values + matrix * out.values_stride;
 #pragma unroll 4
     for (std::int64_t i = begin + thread % team; i < end; i += team) values[i] = from[out.col_indices[i]];
   }
@@ -144,6 +148,7 @@ void sample(CudaStream stream, const Dense<const T>& a, const Csr<T>& out) {
   template void densify<T>(CudaStream, const Csr<const T>&, const Dense<T>&);                                               \
   template void sample<T>(CudaStream, const Dense<const T>&, const Csr<T>&);
 LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -22,9 +22,9 @@ __device__ __forceinline__ Position position_of(unsigned index, int height, int 
 }
 
 // kKernel, kStride: known at compile time, or 0 to take the window's.
-template <int kKernel, int kStride>
+template <int kKernel, int kStride, class T>
 __global__ void __launch_bounds__(kThreads)
-    unfold_kernel(Dense<const float> images, Window window, unsigned blocks_per_channel, Dense<float> columns) {
+    unfold_kernel(Dense<const T> images, Window window, unsigned blocks_per_channel, Dense<T> columns) {
   const int kernel = kKernel > 0 ? kKernel : window.kernel;
   const int stride = kStride > 0 ? kStride : window.stride;
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(kThreads)
   const Position out = position_of(index, window.out_height, window.out_width);
   const int top = out.y * stride - window.padding;
   const int left = out.x * stride - window.padding;
-  const float* __restrict__ in = images.data + channel * images.ld + out.image * window.image_size();
-  float* __restrict__ target = columns.data + channel * window.taps() * columns.ld + index;
+  const T* __restrict__ in = images.data + channel * images.ld + out.image * window.image_size();
+  T* __restrict__ target = columns.data + channel * window.taps() * columns.ld + index;
 #pragma unroll(kKernel > 0 ? kKernel : 1)
   for (int ky = 0; ky < kernel; ++ky) {
     const int y = top + ky;
@@ -43,21 +43,21 @@ __global__ void __launch_bounds__(kThreads)
     for (int kx = 0; kx < kernel; ++kx) {
       const int x = left + kx;
       const bool inside = row_inside && x >= 0 && x < window.width;
-      target[(ky * kernel + kx) * columns.ld] = inside ? in[y * window.width + x] : 0.0f;
+      target[(ky * kernel + kx) * columns.ld] = inside ? in[y * window.width + x] : T(0);
     }
   }
 }
 
-template <int kKernel, int kStride>
+template <int kKernel, int kStride, class T>
 __global__ void __launch_bounds__(kThreads)
-    fold_kernel(Dense<const float> columns, Window window, unsigned blocks_per_channel, Dense<float> images) {
+    fold_kernel(Dense<const T> columns, Window window, unsigned blocks_per_channel, Dense<T> images) {
   const int kernel = kKernel > 0 ? kKernel : window.kernel;
   const int stride = kStride > 0 ? kStride : window.stride;
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= window.size()) return;
   const Position in = position_of(index, window.height, window.width);
-  const float* __restrict__ source =
+  const T* __restrict__ source =
       columns.data + channel * window.taps() * columns.ld + in.image * window.out_image_size();
   float sum = 0;
 #pragma unroll(kKernel > 0 ? kKernel : 1)
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads)
         sum += source[(ky * kernel + kx) * columns.ld + (y / stride) * window.out_width + x / stride];
     }
   }
-  images.data[channel * images.ld + index] = sum;
+  images.data[channel * images.ld + index] = static_cast<T>(sum);
 }
 
 // Calls launch(kernel, stride) with the compile-time sizes that fit the window.
@@ -111,7 +111,11 @@ void fold(CudaStream stream, const Dense<const T>& columns, const Window& window
   LACUNA_CUDA_LAUNCHED("fold");
 }
 
-template void unfold<float>(CudaStream, const Dense<const float>&, const Window&, const Dense<float>&);
-template void fold<float>(CudaStream, const Dense<const float>&, const Window&, const Dense<float>&);
+#define LACUNA_INSTANTIATE(T)                                                                 \
+  template void unfold<T>(CudaStream, const Dense<const T>&, const Window&, const Dense<T>&); \
+  template void fold<T>(CudaStream, const Dense<const T>&, const Window&, const Dense<T>&);
+LACUNA_INSTANTIATE(float)
+LACUNA_INSTANTIATE(Bf16)
+#undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

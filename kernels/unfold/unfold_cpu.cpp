@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/add_into.h"
 #include "kernels/common/parallel.h"
 #include "kernels/unfold/unfold.h"
 
@@ -44,22 +45,24 @@ void fold(CpuStream, const Dense<const T>& columns, const Window& window, const 
 #pragma omp parallel for schedule(static) if (worth_threads(columns.rows * columns.cols))
   for (std::int64_t channel = 0; channel < images.rows; ++channel) {
     T* out = images.data + channel * images.ld;
-    std::fill_n(out, window.size(), T(0));
-    for (int tap = 0; tap < k * k; ++tap) {
-      const int ky = tap / k;
-      const int kx = tap % k;
-      const OutputRange rows = outputs_inside(ky, window, window.height, window.out_height);
-      const OutputRange valid = outputs_inside(kx, window, window.width, window.out_width);
-      const T* in = columns.data + (channel * window.taps() + tap) * columns.ld;
-      for (int b = 0; b < window.batch; ++b) {
-        for (int oy = rows.begin; oy < rows.end; ++oy) {
-          const int iy = oy * window.stride + ky - window.padding;
-          const T* in_row = in + b * window.out_image_size() + std::int64_t{oy} * window.out_width;
-          const std::int64_t target = b * window.image_size() + std::int64_t{iy} * window.width + kx - window.padding;
-          for (int ox = valid.begin; ox < valid.end; ++ox) out[target + std::int64_t{ox} * window.stride] += in_row[ox];
+    add_into(out, window.size(), [&](acc_t<T>* sums) {
+      for (int tap = 0; tap < k * k; ++tap) {
+        const int ky = tap / k;
+        const int kx = tap % k;
+        const OutputRange rows = outputs_inside(ky, window, window.height, window.out_height);
+        const OutputRange valid = outputs_inside(kx, window, window.width, window.out_width);
+        const T* in = columns.data + (channel * window.taps() + tap) * columns.ld;
+        for (int b = 0; b < window.batch; ++b) {
+          for (int oy = rows.begin; oy < rows.end; ++oy) {
+            const int iy = oy * window.stride + ky - window.padding;
+            const T* in_row = in + b * window.out_image_size() + std::int64_t{oy} * window.out_width;
+            const std::int64_t target = b * window.image_size() + std::int64_t{iy} * window.width + kx - window.padding;
+            for (int ox = valid.begin; ox < valid.end; ++ox)
+              sums[target + std::int64_t{ox} * window.stride] += in_row[ox];
+          }
         }
       }
-    }
+    });
   }
 }
 
@@ -68,6 +71,7 @@ void fold(CpuStream, const Dense<const T>& columns, const Window& window, const 
   template void fold<T>(CpuStream, const Dense<const T>&, const Window&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
+LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
 
 }  // namespace lacuna::kernels

@@ -116,6 +116,9 @@ TEST_P(MemoryPlanOf, IsWithinATenthOfWhatIsMeasured) {
     expect_agreement(load_run_config(GetParam(), overrides),
                      fs::path(GetParam()).stem().string() + (recompute ? ", recomputed" : ""));
   }
+  std::vector<std::string> overrides = reductions(GetParam(), whole);
+  overrides.push_back("training.precision=bf16");
+  expect_agreement(load_run_config(GetParam(), overrides), fs::path(GetParam()).stem().string() + ", bf16");
 }
 
 INSTANTIATE_TEST_SUITE_P(Shipped, MemoryPlanOf, ::testing::ValuesIn(shipped_configs()),

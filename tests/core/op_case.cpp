@@ -13,7 +13,7 @@ namespace lacuna {
 namespace {
 
 constexpr double kF64Tolerance = 1e-11;
-constexpr double kLeastNonzero = 0.02;       // a reference with fewer nonzeros than this proves nothing
+constexpr double kLeastNonzero = 0.02;         // a reference with fewer nonzeros than this proves nothing
 constexpr std::int64_t kMaxDifferences = 150;  // central differences taken per input, spread over it
 
 struct Target {
@@ -22,6 +22,7 @@ struct Target {
   bool tf32 = false;
   double tolerance = 0;
   double gradient_tolerance = 0;
+  bool narrow_seed = false;  // d(loss)/d(output) of numbers that bf16 holds
 };
 
 std::string to_string(const Target& target) {
@@ -34,11 +35,19 @@ bool differentiable(const OpCase& c, std::size_t i) {
   return is_float(c.inputs[i]) && (i >= c.differentiable.size() || c.differentiable[i]);
 }
 
-Tensor rounded_to_f32(const Tensor& t) { return is_float(t) ? t.to(DType::f32).to(DType::f64) : t; }
+Tensor rounded_to(DType dtype, const Tensor& t) { return is_float(t) ? t.to(dtype).to(DType::f64) : t; }
 
-Tensor convert(const Tensor& t, const Target& target) {
+bool stays_f32(const OpCase& c, std::size_t i) { return i < c.parameters.size() && c.parameters[i]; }
+
+Tensor convert(const Tensor& t, DType dtype, Device device) {
   if (!t.defined()) return t;
-  return (is_float(t) && t.dtype() != target.dtype ? t.to(target.dtype) : t.clone()).to(target.device);
+  return (is_float(t) && t.dtype() != dtype ? t.to(dtype) : t.clone()).to(device);
+}
+
+/// Input i as the target wants it.
+Tensor convert(const OpCase& c, std::size_t i, const std::vector<Tensor>& inputs, const Target& target) {
+  const bool wide = target.dtype == DType::bf16 && stays_f32(c, i);
+  return convert(inputs[i], wide ? DType::f32 : target.dtype, target.device);
 }
 
 /// The same elements at an address that is not a multiple of more than one element.
@@ -83,7 +92,8 @@ Gradients run_with_tape(const OpCase& c, const std::vector<Tensor>& tensors, con
     ADD_FAILURE() << c.name << ": " << to_string(target) << ": the output does not require a gradient";
     return result;
   }
-  backward(out, convert(gradient_seed(out.shape()), target));
+  const Tensor seed = gradient_seed(out.shape());
+  backward(out, convert(target.narrow_seed ? rounded_to(DType::bf16, seed) : seed, out.data().dtype(), target.device));
   for (std::size_t i = 0; i < in.size(); ++i) {
     if (!differentiable(c, i)) continue;
     result.of_input[i] = in[i].grad();
@@ -129,8 +139,8 @@ void check_target(const OpCase& c, const std::vector<Tensor>& inputs, const Tens
                   Gradients* f64_gradients) {
   const std::string where = to_string(target);
   std::vector<Tensor> converted, shifted;
-  for (const Tensor& t : inputs) {
-    converted.push_back(convert(t, target));
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    converted.push_back(convert(c, i, inputs, target));
     shifted.push_back(misaligned(converted.back()));
   }
   std::vector<std::size_t> sizes;
@@ -146,7 +156,7 @@ void check_target(const OpCase& c, const std::vector<Tensor>& inputs, const Tens
   expect_close(c, where + ", misaligned inputs", c.run(leaves(c, shifted, false)).data(), ref, target.tolerance);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i].defined()) {
-      EXPECT_TRUE(equal_bits(converted[i], convert(inputs[i], target)))
+      EXPECT_TRUE(equal_bits(converted[i], convert(c, i, inputs, target)))
           << c.name << ": " << where << ": input " << i << " was overwritten";
     }
   }
@@ -168,12 +178,29 @@ void check_target(const OpCase& c, const std::vector<Tensor>& inputs, const Tens
   if (f64_gradients->of_input.empty()) *f64_gradients = once;
 }
 
+/// In bf16 on every device: from inputs that bf16 holds, so that what is measured is the op's rounding and not theirs.
+void check_bf16(const OpCase& c) {
+  std::vector<Tensor> inputs;
+  for (std::size_t i = 0; i < c.inputs.size(); ++i)
+    inputs.push_back(rounded_to(stays_f32(c, i) ? DType::f32 : DType::bf16, c.inputs[i]));
+  const Tensor ref = c.reference(inputs);
+  Gradients f64_gradients;
+  if (c.check_gradient) f64_gradients = run_with_tape(c, inputs, {kCpu, DType::f64, false, 0, 0, true});
+  const double gradient_roundings = c.bf16_gradient_roundings > 0 ? c.bf16_gradient_roundings : 2 * c.bf16_roundings;
+  const double tolerance = c.bf16_roundings * kBf16Rounding + c.f32_tolerance;
+  const double gradient_tolerance = gradient_roundings * kBf16Rounding + 5 * c.f32_tolerance;
+  std::vector<Device> on = cuda_devices_under_test();
+  on.push_back(kCpu);
+  for (const Device device : on)
+    check_target(c, inputs, ref, {device, DType::bf16, false, tolerance, gradient_tolerance, true}, &f64_gradients);
+}
+
 }  // namespace
 
 void check(const OpCase& c) {
   SCOPED_TRACE("OpCase " + c.name);
   std::vector<Tensor> inputs;
-  for (const Tensor& t : c.inputs) inputs.push_back(rounded_to_f32(t));
+  for (const Tensor& t : c.inputs) inputs.push_back(rounded_to(DType::f32, t));
   const Tensor ref = c.reference(inputs);
   const double gradient_tolerance = c.gradient_tolerance > 0 ? c.gradient_tolerance : 5 * c.f32_tolerance;
 
@@ -189,6 +216,7 @@ void check(const OpCase& c) {
     check_target(c, inputs, ref, {device, DType::f32, true, c.tf32_tolerance, 5 * c.tf32_tolerance}, &f64_gradients);
     set_matmul_precision(device, before);
   }
+  if (c.bf16_roundings > 0) check_bf16(c);
 }
 
 Tensor random_input(const Shape& shape, std::uint64_t seed, double low, double high) {
@@ -230,8 +258,8 @@ void poison_free_memory(Device device, const std::vector<std::size_t>& bytes) {
   std::vector<Tensor> held;
   for (const std::size_t size : bytes) {
     const auto elements = static_cast<std::int64_t>((size + 3) / 4);
-    for (int copy = 0; copy < 3; ++copy) {
-      held.push_back(Tensor::full({elements}, std::numeric_limits<double>::quiet_NaN(), DType::f32, device));
+    for (int copy = 0; copy < 3; ++copy) {  // 0x7fffffff: a NaN in f32, in f64, and in both halves as bf16
+      held.push_back(Tensor::full({elements}, 0x7fffffff, DType::i32, device));
     }
   }
 }

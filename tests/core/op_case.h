@@ -7,6 +7,7 @@
 // For each device and dtype, check() runs the op without a tape, again over freed memory that was filled with NaN
 // (so an unwritten output shows, and the bits of the two runs are compared), on misaligned inputs, and with a tape;
 // each result is compared with the reference. Gradients: central differences in f64, then f32 and CUDA against f64.
+// With bf16_roundings the same in bf16, against the reference and the f64 gradients at inputs rounded to bf16.
 #pragma once
 
 #include <cstdint>
@@ -28,16 +29,25 @@ struct OpCase {
   std::function<Var(const std::vector<Var>&)> run;
   /// Naive f64 loops on the CPU.
   std::function<Tensor(const std::vector<Tensor>&)> reference;
-  double f32_tolerance = 1e-5;  ///< relative L2 error ||out - ref|| / ||ref|| of f32 on CPU and CUDA
-  double tf32_tolerance = 0;    ///< > 0: also on CUDA with TF32 products
+  double f32_tolerance = 1e-5;            ///< relative L2 error ||out - ref|| / ||ref|| of f32 on CPU and CUDA
+  double tf32_tolerance = 0;              ///< > 0: also on CUDA with TF32 products
   std::vector<bool> differentiable = {};  ///< per input; default: every floating one
   bool check_gradient = true;
   // Beyond the common case:
-  double gradient_tolerance = 0;      ///< f32 gradients against f64; 0: five times f32_tolerance
+  double gradient_tolerance = 0;       ///< f32 gradients against f64; 0: five times f32_tolerance
   double difference_tolerance = 1e-6;  ///< central differences against backward(), both f64
   double difference_step = 1e-5;
-  bool allow_zeros = false;  ///< the right result is (nearly) all zeros, so proves little; say so on purpose
+  /// > 0: also in bf16, with a tolerance of this many roundings: computed in f32 and rounded to nearest once, each element
+  /// is off by at most kBf16Rounding of itself, and so is the L2 norm. An op that rounds in between, or whose backward
+  /// runs on an output that was rounded, says so by a larger count.
+  double bf16_roundings = 0;
+  double bf16_gradient_roundings = 0;  ///< 0: twice bf16_roundings
+  std::vector<bool> parameters = {};   ///< per input: stays f32 beside bf16 (a bias, a gain, a table); default: none
+  bool allow_zeros = false;            ///< the right result is (nearly) all zeros, so proves little; say so on purpose
 };
+
+/// Half of a last place of bf16's eight bits, relative to the number: the most that rounding to nearest moves it.
+inline constexpr double kBf16Rounding = 1.0 / 256;
 
 void check(const OpCase& op_case);
 

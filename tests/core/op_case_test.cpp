@@ -55,6 +55,16 @@ TEST(OpCase, SeesAMissingGradient) {
   EXPECT_NE(failures_of(c).find("got no gradient"), std::string::npos);
 }
 
+TEST(OpCase, SeesABf16ResultThatIsTooCoarse) {
+  OpCase c = doubling();
+  c.bf16_roundings = 1;
+  EXPECT_EQ(failures_of(c), "");
+  c.run = [](const std::vector<Var>& v) { return scale(v[0], v[0].data().dtype() == DType::bf16 ? 2.02 : 2); };
+  const std::string failures = failures_of(c);
+  EXPECT_NE(failures.find("cpu bf16"), std::string::npos);
+  EXPECT_EQ(failures.find("cpu f32"), std::string::npos);
+}
+
 TEST(OpCase, SeesAnElementThatIsNotWritten) {
   OpCase c = doubling();
   c.check_gradient = false;

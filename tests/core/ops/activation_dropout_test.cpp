@@ -42,6 +42,8 @@ OpCase make_case(const Shape& shape, Activation kind, double p, bool bias) {
                }};
   c.difference_tolerance = 1e-5;
   c.difference_step = 1e-6;
+  c.bf16_roundings = 1;
+  c.parameters = {false, true};
   c.allow_zeros = shape.numel() < 8;
   return c;
 }

@@ -52,6 +52,8 @@ TEST(BatchNormRelu, Training) {
                    .reference = [](const Tensors& in) { return reference(in, {}, {}); }};
     op_case.difference_tolerance = 1e-5;  // differences of a sum over c * n lose digits
     op_case.difference_step = 1e-6;       // an element nearer than this to the kink would show
+    op_case.bf16_roundings = 1;
+    op_case.parameters = {false, true, true};
     check(op_case);
   }
 }
@@ -63,12 +65,14 @@ TEST(BatchNormRelu, Evaluation) {
            .inputs = inputs(c, n),
            .run =
                [=](const Vars& v) {
-                 const Tensor& x = v[0].data();
-                 return batch_norm_relu(v[0], v[1], v[2], mean.to(x.dtype()).to(x.device()),
-                                        var.to(x.dtype()).to(x.device()), false);
+                 const Tensor& gain = v[1].data();
+                 return batch_norm_relu(v[0], v[1], v[2], mean.to(gain.dtype()).to(gain.device()),
+                                        var.to(gain.dtype()).to(gain.device()), false);
                },
            .reference =
                [=](const Tensors& in) { return reference(in, mean.to_vector<double>(), var.to_vector<double>()); },
+           .bf16_roundings = 1,
+           .parameters = {false, true, true},
            .allow_zeros = n == 0});
   }
 }

@@ -63,7 +63,8 @@ TEST(Unfold, EveryWindow) {
                  y.data<double>()[(ch * taps(p) + tap) * out_columns + o] = in[0].data<double>()[ch * in_columns + i];
              });
              return y;
-           }});
+           },
+           .bf16_roundings = 1});
     check({.name = name_of("fold", p), .inputs = {random_input({c * taps(p), out_columns}, 1)},
            .run = [=](const Vars& v) { return fold(v[0], p.image, p.spec); },
            .reference = [=](const Tensors& in) {
@@ -73,7 +74,8 @@ TEST(Unfold, EveryWindow) {
                  x.data<double>()[ch * in_columns + i] += in[0].data<double>()[(ch * taps(p) + tap) * out_columns + o];
              });
              return x;
-           }});
+           },
+           .bf16_roundings = 1});
   }
 }
 
@@ -99,7 +101,10 @@ void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes) {
                     bias ? random_input({cout}, 3) : Tensor()},
          .run = [=](const Vars& v) { return conv2d(v[0], v[1], v[2], p.image, p.spec, unfolded_bytes); },
          .reference = [=](const Tensors& in) { return conv2d_reference(p, in); },
-         .tf32_tolerance = 2e-3});
+         .tf32_tolerance = 2e-3,
+         .bf16_roundings = 2,           // of the product, and of it with the bias where that is apart (CUDA)
+         .bf16_gradient_roundings = 3,  // dx: of w^T dy, then of the sum over the windows
+         .parameters = {false, false, true}});
 }
 
 TEST(Conv2d, EveryWindow) {
@@ -137,7 +142,9 @@ TEST(DepthwiseConv2d, EveryWindow) {
                      in[0].data<double>()[ch * taps(p) + tap] * in[1].data<double>()[ch * in_columns + i];
              });
              return y;
-           }});
+           },
+           .bf16_roundings = 1,
+           .parameters = {true, false}});
   }
 }
 

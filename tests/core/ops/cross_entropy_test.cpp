@@ -39,6 +39,7 @@ OpCase loss_case(std::int64_t classes, const Targets& targets, double smoothing,
     }
     return Tensor::full({}, total / count, DType::f64);
   };
+  c.bf16_roundings = 1;  // of the gradient; the loss is f32
   return c;
 }
 

@@ -49,7 +49,9 @@ TEST(DepthwiseEpilogue, BiasAndRelu) {
                  return Var(depthwise_conv2d(v[0].data(), v[1].data(), image, spec, v[2].data(), Activation::relu));
                },
            .reference = [=](const std::vector<Tensor>& in) { return reference(in[0], in[1], in[2], image, spec); },
-           .check_gradient = false});
+           .check_gradient = false,
+           .bf16_roundings = 1,
+           .parameters = {true, false, true}});
   }
 }
 

@@ -39,10 +39,14 @@ TEST(Heads, SplitAndMerge) {
   for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}, {1, 7, 1, 16}, {2, 2, 0, 3}}) {
     check({.name = "split_heads", .inputs = {random_input({s.heads * s.d, s.batch * s.t}, 1)},
            .run = [=](const Vars& v) { return split_heads(v[0], s.batch, s.heads); },
-           .reference = [=](const Tensors& in) { return rearrange(in[0], s, true); }, .allow_zeros = s.t == 0});
+           .reference = [=](const Tensors& in) { return rearrange(in[0], s, true); },
+           .bf16_roundings = 1,
+           .allow_zeros = s.t == 0});
     check({.name = "merge_heads", .inputs = {random_input({s.heads * s.batch, s.t, s.d}, 1)},
            .run = [=](const Vars& v) { return merge_heads(v[0], s.batch, s.heads); },
-           .reference = [=](const Tensors& in) { return rearrange(in[0], s, false); }, .allow_zeros = s.t == 0});
+           .reference = [=](const Tensors& in) { return rearrange(in[0], s, false); },
+           .bf16_roundings = 1,
+           .allow_zeros = s.t == 0});
   }
 }
 
@@ -58,7 +62,9 @@ TEST(Heads, SplitWithBias) {
                  for (std::int64_t i = 0; i < biased.numel(); ++i)
                    biased.data<double>()[i] += in[1].data<double>()[i / cols];
                  return rearrange(biased, s, true);
-               }});
+               },
+           .bf16_roundings = 1,
+           .parameters = {false, true}});
     for (const Device device : devices()) {
       const Tensor x = random_input({rows, cols}, 3).to(DType::f32).to(device);
       const Tensor bias = random_input({rows}, 4).to(DType::f32).to(device);
@@ -82,6 +88,7 @@ TEST(Heads, Transpose) {
                for (std::int64_t j = 0; j < cols; ++j) y.data<double>()[j * rows + i] = in[0].data<double>()[i * cols + j];
              return y;
            },
+           .bf16_roundings = 1,
            .allow_zeros = n == 0});
   }
 }

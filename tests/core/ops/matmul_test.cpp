@@ -45,6 +45,7 @@ OpCase matmul_case(std::int64_t batch, std::int64_t m, std::int64_t k, std::int6
   c.run = [=](const Vars& v) { return matmul(v[0], v[1], ta, tb); };
   c.reference = [=](const Tensors& t) { return naive_matmul(t[0], t[1], ta, tb); };
   c.tf32_tolerance = 5e-3;  // operands keep ten bits after the point
+  c.bf16_roundings = 1;
   c.allow_zeros = m == 0 || k == 0 || n == 0;  // empty sums
   return c;
 }
@@ -88,6 +89,8 @@ OpCase linear_case(std::int64_t m, std::int64_t k, std::int64_t n, bool with_bia
     return out;
   };
   c.tf32_tolerance = 5e-3;
+  c.bf16_roundings = 3;  // of the product, of it with the bias (apart on CUDA), of the activation (apart when recording gelu)
+  c.parameters = {false, false, true};
   c.allow_zeros = m == 0 || k == 0 || n == 0;
   return c;
 }

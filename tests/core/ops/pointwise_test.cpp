@@ -28,13 +28,16 @@ TEST(Pointwise, AddSubMul) {
     const Tensors in{random_input(shape, 1), random_input(shape, 2)};
     check({.name = "add " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return add(v[0], v[1]); },
-           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a + b; }); }});
+           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a + b; }); },
+           .bf16_roundings = 1});
     check({.name = "sub " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return sub(v[0], v[1]); },
-           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a - b; }); }});
+           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a - b; }); },
+           .bf16_roundings = 1});
     check({.name = "mul " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return mul(v[0], v[1]); },
-           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a * b; }); }});
+           .reference = [](const Tensors& t) { return apply(t[0], t[1], [](double a, double b) { return a * b; }); },
+           .bf16_roundings = 1});
   }
 }
 
@@ -43,17 +46,20 @@ TEST(Pointwise, ScaleReluGelu) {
     const Tensors in{random_input(shape, 3, -2, 3)};
     check({.name = "scale " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return scale(v[0], -0.75); },
-           .reference = [](const Tensors& t) { return apply(t[0], t[0], [](double a, double) { return -0.75 * a; }); }});
+           .reference = [](const Tensors& t) { return apply(t[0], t[0], [](double a, double) { return -0.75 * a; }); },
+           .bf16_roundings = 1});
     // One element may fall on the flat side, where zero is the right answer.
     check({.name = "relu " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return relu(v[0]); },
            .reference = [](const Tensors& t) { return apply(t[0], t[0], [](double a, double) { return a > 0 ? a : 0; }); },
+           .bf16_roundings = 1,
            .allow_zeros = shape.numel() == 1});
     check({.name = "gelu " + to_string(shape), .inputs = in,
            .run = [](const Vars& v) { return gelu(v[0]); },
            .reference = [](const Tensors& t) {
              return apply(t[0], t[0], [](double a, double) { return a * 0.5 * (1 + std::erf(a / std::sqrt(2.0))); });
-           }});
+           },
+           .bf16_roundings = 1});
   }
 }
 
@@ -89,6 +95,8 @@ TEST(Pointwise, AddBias) {
              for (std::int64_t i = 0; i < out.numel(); ++i) out.data<double>()[i] += t[1].data<double>()[i / cols];
              return out;
            },
+           .bf16_roundings = 1,
+           .parameters = {false, true},
            .allow_zeros = n == 0});  // then the bias's gradient is an empty sum
   }
 }

@@ -48,6 +48,7 @@ TEST(Pool, GlobalAverage) {
                y.data<double>()[e / pixels] += in[0].data<double>()[e] / static_cast<double>(pixels);
              return y;
            },
+           .bf16_roundings = 1,
            .allow_zeros = image.batch == 0});
   }
 }
@@ -62,6 +63,7 @@ TEST(Pool, Windows) {
       check({.name = largest ? "max_pool2d" : "avg_pool2d", .inputs = {random_input({3, image.columns()}, 1)},
              .run = [=](const Vars& v) { return largest ? max_pool2d(v[0], image, spec) : avg_pool2d(v[0], image, spec); },
              .reference = [=](const Tensors& in) { return pool_reference(in[0], image, spec, largest); },
+             .bf16_roundings = 1,
              .allow_zeros = image.batch == 0});
     }
   }

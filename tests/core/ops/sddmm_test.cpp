@@ -36,6 +36,7 @@ OpCase sddmm_case(const TopologyPtr& topology, std::int64_t k, std::int64_t batc
     return out;
   };
   c.tf32_tolerance = 5e-3;
+  c.bf16_roundings = 1;
   return c;
 }
 

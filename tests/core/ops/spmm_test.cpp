@@ -51,6 +51,8 @@ OpCase spmm_case(const TopologyPtr& topology, std::int64_t n, std::int64_t batch
   };
   c.reference = [=](const std::vector<Tensor>& t) { return naive_spmm(t, *topology, kind); };
   c.tf32_tolerance = 2e-3;  // the dense route may be taken
+  c.bf16_roundings = 3;     // of the product, of it with the bias (apart on CUDA), of gelu (apart when recording)
+  c.parameters = {false, false, true};
   return c;
 }
 
