@@ -57,6 +57,24 @@ void Module::to(Device device) {
   on_move(device);
 }
 
+void Module::prepare_for_inference() {
+  if (std::exchange(for_inference_, true)) return;
+  for (auto& [name, child] : children_) child->prepare_for_inference();
+  on_prepare_for_inference();
+}
+
+void Module::set_parameter(Parameter*& parameter, const char* name, Tensor value) {
+  if (parameter)
+    parameter->assign(std::move(value), nullptr);
+  else
+    parameter = &add_parameter(name, std::move(value));
+}
+
+void Module::drop_state() {
+  parameters_.clear();
+  buffers_.clear();
+}
+
 Parameter& Module::add_parameter(std::string name, Tensor value, bool prunable, bool decay) {
   check_new("parameter", parameters_, name);
   auto parameter = std::make_unique<Parameter>(name, std::move(value));

@@ -10,6 +10,7 @@
 #include "core/visit.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/permute/permute.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/unfold/unfold.h"
 
 namespace lacuna {
@@ -194,14 +195,14 @@ Var fold(const Var& columns, const ImageShape& image, const ConvSpec& spec) {
 }
 
 Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageShape& image, const ConvSpec& spec,
-              std::size_t unfolded_bytes) {
+              std::size_t unfolded_bytes, Activation kind) {
   const OpScope scope("conv2d");
   const Convolution conv = plan(w, x, bias, image, spec, unfolded_bytes);
-  if (is_pointwise(spec)) return linear(w, x, bias);
-  if (conv.in_one()) return linear(w, unfold_range(x, {0, image}, spec), bias);
+  if (is_pointwise(spec)) return linear(w, x, bias, kind);
+  if (conv.in_one()) return linear(w, unfold_range(x, {0, image}, spec), bias, kind);
   const Tensor y = Tensor::empty({w.dim(0), conv.out.columns()}, x.dtype(), x.device());
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    copy_columns(y, column, linear(w, unfold_range(x, range, spec), bias), true);
+    copy_columns(y, column, linear(w, unfold_range(x, range, spec), bias, kind), true);
   });
   return y;
 }
@@ -226,6 +227,20 @@ Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& imag
   visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>());
+  });
+  return y;
+}
+
+Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec,
+                        const Tensor& bias, Activation kind) {
+  const OpScope scope("depthwise_conv2d");
+  require_bias("depthwise_conv2d", bias, x, w.dim(0));
+  const Tensor y = depthwise_conv2d(w, x, image, spec);
+  if (!bias.defined() && kind == Activation::none) return y;
+  visit_float("depthwise_conv2d", y, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, kind};
+    kernels::apply_epilogue<T>(stream, matrix<T>(y), epilogue, matrix<T, T>(y));
   });
   return y;
 }

@@ -46,8 +46,9 @@ inline constexpr std::size_t kUnfoldedBytes = std::size_t{512} << 20;
 /// Unfolds as many images at a time as fit `unfolded_bytes` (at least one). The unfolded matrix is not kept for the
 /// backward pass but made again. Throws ShapeError, DtypeError, DeviceError.
 /// Gradients: dw = dy unfold(x)^T;  dx = fold(w^T dy);  dbias = sum_columns(dy).
+/// The tensor form may apply an activation, fused into the product.
 Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageShape& image, const ConvSpec& spec,
-              std::size_t unfolded_bytes = kUnfoldedBytes);
+              std::size_t unfolded_bytes = kUnfoldedBytes, Activation activation = Activation::none);
 Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image, const ConvSpec& spec,
            std::size_t unfolded_bytes = kUnfoldedBytes);
 
@@ -55,5 +56,9 @@ Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image,
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: dw[c, tap] = sum of dy times the shifted x; dx: the adjoint.
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec);
 Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const ConvSpec& spec);
+
+/// activation(depthwise_conv2d(w, x) + bias[channel]), for inference:  bias [c]. Throws as without.
+Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec,
+                        const Tensor& bias, Activation activation);
 
 }  // namespace lacuna
