@@ -71,11 +71,12 @@ struct EmaElement {
 };
 
 __global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm, float* norm, float* factor,
-                                   std::int32_t* bad) {
+                                   std::int32_t* bad, std::int32_t* num_good) {
   const double root = sqrt(static_cast<double>(*sum_of_squares));
   if (norm) *norm = static_cast<float>(root);
   if (factor) *factor = clip_rule(root, max_norm);
   if (bad && !isfinite(root)) *bad = 1;
+  if (num_good && !(bad && *bad != 0)) ++*num_good;
 }
 
 /// Whoever finds something stores the same 1, so no order is needed.
@@ -119,10 +120,10 @@ void ema_update(CudaStream stream, T* ema, const T* value, std::int64_t n, doubl
 }
 
 template <class T>
-void clip_factor(CudaStream stream, const T* sum_of_squares, double max_norm, T* norm, float* factor,
-                 std::int32_t* bad) {
-  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor,
-                                                                            bad);
+void clip_factor(CudaStream stream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad,
+                 std::int32_t* num_good) {
+  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor, bad,
+                                                                            num_good);
   LACUNA_CUDA_LAUNCHED("clip_factor");
 }
 
@@ -133,13 +134,13 @@ void flag_not_finite(CudaStream stream, const T* x, std::int64_t n, std::int32_t
   LACUNA_CUDA_LAUNCHED("flag_not_finite");
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                                 \
-  template void sgd_update<T>(CudaStream, T*, const T*, T*, std::int64_t, double, double, double, double, bool, bool,         \
-                              const UpdateGuard<T>&);                                                                         \
-  template void adam_update<T>(CudaStream, T*, const T*, T*, T*, std::int64_t, double, double, double, double, double, bool, \
-                               std::int64_t, const UpdateGuard<T>&);                                                          \
-  template void ema_update<T>(CudaStream, T*, const T*, std::int64_t, double, const UpdateGuard<T>&);                         \
-  template void clip_factor<T>(CudaStream, const T*, double, T*, float*, std::int32_t*);                                      \
+#define LACUNA_INSTANTIATE(T)                                                                                          \
+  template void sgd_update<T>(CudaStream, T*, const T*, T*, std::int64_t, double, double, double, double, bool, bool,  \
+                              const UpdateGuard<T>&);                                                                  \
+  template void adam_update<T>(CudaStream, T*, const T*, T*, T*, std::int64_t, double, double, double, double, double, \
+                               bool, std::int64_t, const UpdateGuard<T>&);                                             \
+  template void ema_update<T>(CudaStream, T*, const T*, std::int64_t, double, const UpdateGuard<T>&);                  \
+  template void clip_factor<T>(CudaStream, const T*, double, T*, float*, std::int32_t*, std::int32_t*);                \
   template void flag_not_finite<T>(CudaStream, const T*, std::int64_t, std::int32_t*);
 LACUNA_INSTANTIATE(float)
 #undef LACUNA_INSTANTIATE
