@@ -28,7 +28,7 @@ struct Attention {
   /// Dropout of values over pattern g. Keys of a training run leave the top bits of the sequence free.
   Tensor drop(const Tensor& values, std::size_t g) const {
     if (dropout_p == 0) return values;
-    return dropout(values, dropout_p, RandomKey{key.seed, key.sequence ^ (static_cast<std::uint64_t>(g) << 48)});
+    return dropout(values, dropout_p, RandomKey{key.seed, key.sequence.with(static_cast<std::uint64_t>(g) << 48)});
   }
 };
 

@@ -19,7 +19,8 @@ __device__ float keep_or_drop(float x, std::uint32_t word, float threshold, floa
 template <bool vectorised>
 __global__ void __launch_bounds__(kThreads)
     dropout_kernel(const float* x, float* y, std::int64_t n, float threshold, float keep_scale, std::uint64_t seed,
-                   std::uint64_t sequence) {
+                   RandomSequence number) {
+  const std::uint64_t sequence = number;
   const std::int64_t quads = (n + 3) / 4, stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t q = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; q < quads; q += stride) {
     const Philox4 words = philox(seed, sequence, static_cast<std::uint64_t>(q));
@@ -43,7 +44,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <>
 void dropout<float>(CudaStream stream, const float* x, float* y, std::int64_t n, double p, std::uint64_t seed,
-                    std::uint64_t sequence) {
+                    RandomSequence sequence) {
   if (n == 0) return;
   const bool aligned = reinterpret_cast<std::uintptr_t>(x) % 16 == 0 && reinterpret_cast<std::uintptr_t>(y) % 16 == 0;
   const std::int64_t wanted = ((n + 3) / 4 + kThreads - 1) / kThreads;
