@@ -88,8 +88,9 @@ void* Allocator::allocate(std::size_t bytes) {
   // Guard the rounding itself: a request this large can only be a mistake or an attack, and must read as what it is.
   if (bytes > (std::size_t{1} << 46)) refuse(bytes, "");
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
-  if (limit_ > 0 && stats_.live_bytes + rounded > limit_) refuse(rounded, "");
-  void* block = take(rounded);
+  const bool pooled = in_pool();
+  if (limit_ > 0 && stats_.live_bytes + stats_.reserved_bytes + rounded > limit_ && !pooled) refuse(rounded, "");
+  void* block = pooled ? take_from_pool(rounded) : take(rounded);
   live_[block] = bytes;
   stats_.live_bytes += rounded;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
@@ -105,6 +106,11 @@ void Allocator::release(void* pointer, std::size_t bytes) noexcept {
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
   live_.erase(pointer);
   stats_.live_bytes -= rounded;
+  if (in_pool() || pooled_.count(pointer) > 0) return release_to_pool(pointer, rounded);
+  give_back(pointer, rounded);
+}
+
+void Allocator::give_back(void* pointer, std::size_t rounded) noexcept {
   if (device_.is_cuda()) {
 #if LACUNA_HAS_CUDA
     runtime::release(stream_, device_.index, pointer);
