@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/errors.h"
 
 namespace lacuna {
@@ -48,6 +50,21 @@ std::vector<NamedBuffer> Module::buffers() {
   std::vector<NamedBuffer> result;
   collect("", nullptr, &result);
   return result;
+}
+
+void Module::collect_topologies(std::vector<TopologyPtr>& all) const {
+  for (const auto& [name, parameter] : parameters_)
+    if (parameter->is_sparse()) all.push_back(parameter->topology());
+  add_topologies(all);
+  for (const auto& [name, child] : children_) child->collect_topologies(all);
+}
+
+std::vector<TopologyPtr> Module::topologies() {
+  std::vector<TopologyPtr> all, distinct;
+  collect_topologies(all);
+  for (const TopologyPtr& t : all)
+    if (std::find(distinct.begin(), distinct.end(), t) == distinct.end()) distinct.push_back(t);
+  return distinct;
 }
 
 void Module::to(Device device) {
