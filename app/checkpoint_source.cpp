@@ -25,13 +25,14 @@ fs::path find_checkpoint(const std::string& command, const std::string& text) {
   return latest.file->path;
 }
 
-RunConfig config_for(const std::string& command, const fs::path& checkpoint, const std::string& config_path) {
-  if (!config_path.empty()) return load_run_config(config_path, {});
+RunConfig config_for(const std::string& command, const fs::path& checkpoint, const std::string& config_path,
+                     const std::vector<std::string>& overrides) {
+  if (!config_path.empty()) return load_run_config(config_path, overrides);
   const TrainingState state = verify_checkpoint(checkpoint);
   const auto text = state.extra.find("config");
   if (text == state.extra.end() || !text->is_string())
     throw CheckpointError(command, fmt::format("'{}': holds no config; name one with --config", checkpoint.string()));
-  return parse_run_config(text->get<std::string>(), checkpoint.string() + " (its config)", {});
+  return parse_run_config(text->get<std::string>(), checkpoint.string() + " (its config)", overrides);
 }
 
 }  // namespace lacuna
