@@ -14,6 +14,9 @@ namespace fs = std::filesystem;
 
 fs::path find_checkpoint(const std::string& command, const std::string& text) {
   const fs::path path(text);
+  if (!fs::is_directory(path) && (path.extension() == ".yaml" || path.extension() == ".yml"))
+    throw CheckpointError(
+        command, fmt::format("'{}': is named as a config; must be a .safetensors file or a run directory", text));
   if (fs::exists(fs::symlink_status(path)) && !fs::is_directory(path)) return path;
   const fs::path directory = fs::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   const LatestCheckpoint latest = find_latest(directory);

@@ -13,8 +13,8 @@ namespace lacuna {
 /// `command` begins messages. Throws CheckpointError.
 std::filesystem::path find_checkpoint(const std::string& command, const std::string& run_or_checkpoint);
 
-/// The config at `config_path`, or with "" the one inside the checkpoint, which is verified, under `overrides` ("a.b=c").
-/// Throws ConfigError, CheckpointError.
+/// The config at `config_path`, or with "" the one inside the checkpoint, which is verified; with overrides. Throws
+/// ConfigError, CheckpointError.
 RunConfig config_for(const std::string& command, const std::filesystem::path& checkpoint,
                      const std::string& config_path, const std::vector<std::string>& overrides = {});
 

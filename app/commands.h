@@ -83,7 +83,8 @@ int sweep_command(const SweepArguments& arguments);
 /// Trains the config and its dense twin (the same without pruning) one after the other and prints what sparsity cost and gave.
 int compare_command(const TrainArguments& arguments);
 int plan_command(const std::string& config, const std::vector<std::string>& overrides);
-int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split);
+int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split,
+                 const std::vector<std::string>& overrides);
 int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
                        double sparsity);
 /// Times forward passes of a network and its dense twin: docs/inference.md. kExitRuntime when the two disagree.

@@ -9,6 +9,8 @@
 
 #include "app/commands.h"
 #include "core/errors.h"
+#include "kernels/runtime/runtime.h"
+#include "train/config/suggest.h"
 
 namespace {
 
@@ -29,7 +31,30 @@ int guarded(F&& command) {
                 OutOfMemoryError("host", "an allocation outside of tensors failed; the machine is out of memory"));
   } catch (const std::exception& e) {
     return fail(exit_code_of(e), e);
+  } catch (const runtime::Failure& failure) {  // a call of the CUDA runtime outside of any op
+    const Error error("cuda", failure.what);
+    return fail(failure.out_of_memory ? kExitOutOfMemory : kExitRuntime, error);
   }
+}
+
+/// "unknown command 'trian' (did you mean 'train'?)", where CLI11 would say that a subcommand is required.
+int refuse(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc && argv[i][0] != '-' && !at->get_subcommands({}).empty(); ++i) {
+    const CLI::App* next = nullptr;
+    std::vector<std::string> names;
+    for (const CLI::App* command : at->get_subcommands({})) {
+      names.push_back(command->get_name());
+      if (names.back() == argv[i]) next = command;
+    }
+    if (!next) {
+      std::fprintf(stderr, "unknown command '%s'%s; must be one of %s\n", argv[i],
+                   config::did_you_mean(argv[i], names).c_str(), config::join(names).c_str());
+      return kExitConfig;
+    }
+    at = next;
+  }
+  return app.exit(error) == 0 ? kExitDone : kExitConfig;
 }
 
 void add_map_options(CLI::App* command, MapArguments& map) {
@@ -66,8 +91,8 @@ int main(int argc, char** argv) {
 
   SweepArguments sweep;
   sweep.command_line = train.command_line;
-  auto* sweep_app = app.add_subcommand(
-      "sweep", "Train every combination of a grid of settings: lacuna sweep SWEEP.yaml [a.b=c ...]");
+  auto* sweep_app =
+      app.add_subcommand("sweep", "Train every combination of a grid of settings: lacuna sweep SWEEP.yaml [a.b=c ...]");
   sweep_app->add_option("sweep", sweep.file, "YAML file with base and grid; left out with --resume");
   sweep_app->add_option("overrides", sweep.overrides, "key.sub=value, for every run");
   sweep_app->add_option("--resume", sweep.resume, "Directory of a sweep to go on with: finished runs are skipped");
@@ -86,6 +111,7 @@ int main(int argc, char** argv) {
 
   auto* eval_app = app.add_subcommand("eval", "Evaluate a run's newest checkpoint, or one checkpoint file");
   eval_app->add_option("run", run, "Run directory or .safetensors checkpoint")->required();
+  eval_app->add_option("overrides", overrides, "key.sub=value, such as device=cpu");
   eval_app->add_option("--config", config, "YAML file; the one inside the checkpoint when left out");
   eval_app->add_option("--split", split, "train, valid or test")->check(CLI::IsMember({"train", "valid", "test"}));
 
@@ -97,9 +123,13 @@ int main(int argc, char** argv) {
   double sparsity = -1;
   step_app->add_option("config", config, "YAML file")->required();
   step_app->add_option("overrides", overrides, "key.sub=value");
-  step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::PositiveNumber);
+  step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::Range(1, 1000000));
   step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check([](const std::string& text) {
+        const char* end = nullptr;
+        const double value = std::strtod(text.c_str(), const_cast<char**>(&end));
+        return *end == '\0' && value >= 0 && value < 1 ? "" : "must be in [0, 1), 0.9 for 90 %, got " + text;
+      });
 
   InferArguments infer;
   infer.command_line = train.command_line;
@@ -185,14 +215,14 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kExitDone : kExitConfig;
+    return refuse(app, e, argc, argv);
   }
   return guarded([&] {
     if (*train_app) return train_command(train);
     if (*sweep_app) return sweep_command(sweep);
     if (*compare_app) return compare_command(train);
     if (*plan_app) return plan_command(config, overrides);
-    if (*eval_app) return eval_command(run, config, split);
+    if (*eval_app) return eval_command(run, config, split, overrides);
     if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
     if (*infer_app) return bench_infer_command(infer);
     if (*kernels_app) return bench_kernels_command(kernels);

@@ -100,14 +100,18 @@ std::unique_ptr<Trainer> make_trainer(Session& session) {
   }
 }
 
+int num_slots(const RunConfig& config) {
+  return make_optimizer(config.optimizer)->num_slots() + (config.training.ema_decay > 0 ? 1 : 0);
+}
+
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config) {
-  const int num_slots = make_optimizer(config.optimizer)->num_slots() + (config.training.ema_decay > 0 ? 1 : 0);
+  const auto slots = static_cast<std::size_t>(num_slots(config));
   TrainingBytes bytes;
   for (const Parameter* p : parameters) {
     const std::size_t values = p->value().nbytes();
     bytes.weights += values;
     bytes.gradients += values;
-    bytes.optimizer += values * static_cast<std::size_t>(num_slots);
+    bytes.optimizer += values * slots;
     bytes.topology += p->topology_bytes();
   }
   return bytes;

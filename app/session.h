@@ -48,6 +48,8 @@ struct TrainingBytes {
   std::size_t topology = 0;
   std::size_t total() const { return weights + gradients + optimizer + topology; }
 };
+/// Arrays beside a parameter's value and gradient: the optimizer's slots, and the moving average if there is one.
+int num_slots(const RunConfig& config);
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config);
 
 }  // namespace lacuna

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "core/errors.h"
+#include "train/atomic_file.h"
 #include "train/environment.h"
 #include "train/report.h"
 #include "train/run_directory.h"
@@ -50,15 +51,15 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
   report.facts.emplace_back("steps", format_count(result.steps));
   report.facts.emplace_back("training time", format_duration(result.training_s));
   report.facts.emplace_back("stored weights", format_count(result.stored));
-  report.facts.emplace_back("FLOPs of a forward pass, per example",
-                            fmt::format("{} of {} dense ({})", format_si(result.flops.effective),
-                                        format_si(result.flops.dense),
-                                        format_percent(result.flops.effective / result.flops.dense)));
+  report.facts.emplace_back(
+      "FLOPs of a forward pass, per example",
+      fmt::format("{} of {} dense ({})", format_si(result.flops.effective), format_si(result.flops.dense),
+                  format_percent(result.flops.effective / result.flops.dense)));
   report.facts.emplace_back("weights + gradients + optimizer + patterns",
                             format_bytes(static_cast<double>(result.bytes.total())));
   report.facts.emplace_back("peak memory", format_bytes(static_cast<double>(result.peak_bytes)));
   report.metrics = read_metrics(directory.metrics());
-  report.layers = layer_rows(parameters);
+  report.layers = layer_rows(parameters, num_slots(session.config));
   report.config_text = write_run_config(session.config);
   return report;
 }
@@ -86,12 +87,17 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
     notes.push_back(step > 0 ? fmt::format("resumed at step {}", step)
                              : "no checkpoint yet: starting from the beginning");
   }
+  const std::string config_text = write_run_config(config);
   if (!resume) {
-    directory.write_config(write_run_config(config));
+    directory.write_config(config_text);
     directory.write_environment(describe_environment(session.device, command_line));
   }
   MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
   AppendFile log(directory.log());
+  if (resume && !(std::filesystem::exists(directory.config()) && read_text_file(directory.config()) == config_text)) {
+    directory.write_config(config_text);  // else the next --resume would go back to the settings before these
+    notes.push_back("settings changed: config.resolved.yaml is rewritten");
+  }
   const auto say = [&](const std::string& line) {
     fmt::print("{}\n", line);
     std::fflush(stdout);
@@ -101,7 +107,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   say(fmt::format("{} on {} ({}); {}; {} steps", config.name, to_string(session.device), device_name(session.device),
                   session.data.train->description(), format_count(trainer.total_steps())));
   for (const std::string& note : notes) say(note);
-  say(layer_table(layer_rows(trainer.parameters())));
+  say(layer_table(layer_rows(trainer.parameters(), num_slots(config))));
 
   Progress progress(stdout, session.items());
   RunContext context{trainer, metrics, progress, directory.checkpoints(), session.data.valid.get(), config.training};
@@ -111,7 +117,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   context.items = session.items();
   context.stop = &signal_received;
   context.forward_flops = [&session] { return forward_flops(session); };
-  context.config_text = write_run_config(config);
+  context.config_text = config_text;
   reset_peak_memory(session.device);
 
   const auto start = std::chrono::steady_clock::now();
@@ -144,7 +150,7 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
     metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
   }
   if (trainer.pruner()) {
-    say(layer_table(layer_rows(trainer.parameters())));
+    say(layer_table(layer_rows(trainer.parameters(), num_slots(config))));
     say(trainer.pruner()->summary());
   }
   if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session.is_text())));

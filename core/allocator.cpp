@@ -55,8 +55,8 @@ void* Allocator::take(std::size_t rounded) {
     } catch (const runtime::Failure& failure) {
       if (!failure.out_of_memory) throw DeviceError(OpScope::current(), failure.what);
     }
-    runtime::trim(stream_, device_.index);  // fragments of the pool may hold what we need
     try {
+      runtime::trim(stream_, device_.index);  // fragments of the pool may hold what we need
       return runtime::allocate(stream_, device_.index, rounded);
     } catch (const runtime::Failure& failure) {
       refuse(rounded, failure.what.c_str());
@@ -142,7 +142,11 @@ void Allocator::trim() {
   const std::lock_guard lock(mutex_);
   if (device_.is_cuda()) {
 #if LACUNA_HAS_CUDA
-    runtime::trim(stream_, device_.index);
+    try {
+      runtime::trim(stream_, device_.index);
+    } catch (const runtime::Failure& failure) {
+      throw DeviceError("trim", failure.what);
+    }
 #endif
     return;
   }

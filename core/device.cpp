@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <memory>
 #include <thread>
 
 #include "core/allocator.h"
 #include "core/errors.h"
+#include "core/kernel_set.h"
 #include "kernels/runtime/runtime.h"
 
 namespace lacuna {
@@ -17,6 +19,7 @@ thread_local const char* current_op = "(no op)";
 struct CudaDevice {
   runtime::DeviceInfo info;
   CudaStream stream;
+  KernelSet kernels;
   std::unique_ptr<Allocator> allocator;  // set when the device is first used
 };
 
@@ -29,7 +32,7 @@ struct DeviceList {
 
   DeviceList() {
 #if LACUNA_HAS_CUDA
-    for (auto& info : runtime::cuda_devices(&why_no_cuda)) cuda.push_back({info, {}, nullptr});
+    for (auto& info : runtime::cuda_devices(&why_no_cuda)) cuda.push_back({info, {}, {}, nullptr});
 #else
     why_no_cuda = "built without CUDA";
 #endif
@@ -53,6 +56,8 @@ CudaDevice& opened(Device device) {
 #if LACUNA_HAS_CUDA
   const std::lock_guard lock(list.mutex);
   if (!entry.allocator) {
+    if (entry.info.compute_capability != 90) entry.kernels = {false, false, false};
+    if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {
       entry.stream = runtime::open_cuda_device(device.index);
     } catch (const runtime::Failure& failure) {
@@ -105,6 +110,12 @@ void set_matmul_precision(Device device, MatmulPrecision precision) {
 
 MatmulPrecision matmul_precision(Device device) {
   return device.is_cuda() && opened(device).stream.allow_tf32 ? MatmulPrecision::tf32 : MatmulPrecision::highest;
+}
+
+KernelSet allowed_kernels(Device device) { return device.is_cuda() ? opened(device).kernels : KernelSet{}; }
+
+void set_allowed_kernels(Device device, const KernelSet& set) {
+  if (device.is_cuda()) opened(device).kernels = set;
 }
 
 CudaStream cuda_stream(Device device) {

@@ -7,6 +7,7 @@
 
 #include "core/tensor.h"
 #include "core/var.h"
+#include "kernels/spmm_tensor/spmm_tensor.h"
 
 namespace lacuna {
 
@@ -46,9 +47,11 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const Tensor& col_indices() const { return col_indices_; }  ///< i32 [nnz]
   const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
   const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
-  const TransposedTopology& transposed() const;    ///< cached; transposed().topology->transposed() is built on its own
-  std::int64_t max_row_length() const;             ///< cached
-  bool same_pattern(const Topology& other) const;  ///< compares on the host
+  const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
+  std::int64_t max_row_length() const;           ///< cached
+  const kernels::SpmmTensorPlan& spmm_tensor_plan() const;  ///< of kernels/spmm_tensor; cached; CUDA only
+  const Tensor& sddmm_plan() const;                         ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
+  bool same_pattern(const Topology& other) const;           ///< compares on the host
 
   /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).
   std::size_t bytes() const;
@@ -65,6 +68,9 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable Tensor row_indices_;
   mutable Tensor row_order_;
   mutable std::unique_ptr<TransposedTopology> transposed_;
+  mutable Tensor spmm_tensor_memory_;
+  mutable kernels::SpmmTensorPlan spmm_tensor_plan_;
+  mutable Tensor sddmm_plan_;
   mutable std::int64_t max_row_length_ = -1;
 };
 

@@ -4,7 +4,7 @@
 #   scripts/download_data.sh NAME [DIR]
 #
 # NAME: cifar10 cifar100 mnist fashion-mnist imagenette tinyshakespeare wikitext2
-# DIR:  where to put it (default: data_sets)
+# DIR:  where to put it (default: datasets, where the configs look)
 #
 # Nothing that exists is overwritten: what is already there and verifies is kept, what does not verify is an error.
 # Files arrive as NAME.part and archives unpack into a fresh directory; both are renamed only once they are whole.
@@ -101,7 +101,7 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
   exit 2
 fi
 name=$1
-dir=${2:-data_sets}
+dir=${2:-datasets}
 case $name in
   cifar10 | cifar100 | mnist | fashion-mnist | imagenette | tinyshakespeare | wikitext2) ;;
   *) say "unknown data set '$name'" >&2; usage >&2; exit 2 ;;
@@ -126,9 +126,10 @@ case $name in
     archive_set https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz e793b78cc4c9e9a4ccc0c1155377a412 \
       imagenette2-160 ;;
   tinyshakespeare)
+    mkdir -p -- "$dir/text"
     fetch https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt \
-      "$dir/tinyshakespeare_input.txt" 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed
-    say "ready: $dir/tinyshakespeare_input.txt" ;;
+      "$dir/text/tinyshakespeare_input.txt" 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed
+    say "ready: $dir/text/tinyshakespeare_input.txt" ;;
   wikitext2)  # Merity, Xiong, Bradbury, Socher 2016
     archive_set https://wikitext.smerity.com/wikitext-2-raw-v1.zip \
       ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11 wikitext-2-raw ;;

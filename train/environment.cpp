@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "core/kernel_set.h"
+
 #ifndef LACUNA_GIT_DESCRIBE
 #define LACUNA_GIT_DESCRIBE "unknown"
 #endif
@@ -85,6 +87,7 @@ nlohmann::ordered_json describe_environment(Device device, const std::vector<std
       {"memory_bytes", static_cast<std::int64_t>(memory)},
       {"device", to_string(device)},
       {"device_name", device_name(device)},
+      {"kernels_off", names_off(allowed_kernels(device))},
       {"cuda_runtime", version_text(cuda.runtime)},
       {"cuda_driver", version_text(cuda.driver)},
   };

@@ -1,8 +1,8 @@
 #include "train/report.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "train/atomic_file.h"
 #include "train/chart.h"
@@ -115,11 +115,11 @@ std::string layers_html(const std::vector<LayerRow>& rows) {
 
 }  // namespace
 
-std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters) {
+std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters, int num_slots) {
   std::vector<LayerRow> rows;
   for (const Parameter* p : parameters) {
     rows.push_back({p->name(), to_string(p->shape()), p->shape().numel(), p->nnz(), p->is_sparse(),
-                    p->state_bytes() + p->topology_bytes()});
+                    p->value().nbytes() * static_cast<std::size_t>(2 + num_slots) + p->topology_bytes()});
   }
   return rows;
 }

@@ -15,15 +15,16 @@ namespace lacuna {
 /// A line of the layer table, in report.html and on the console.
 struct LayerRow {
   std::string name;
-  std::string shape;           ///< "[512, 512]"
-  std::int64_t size = 0;       ///< entries of the full shape
-  std::int64_t nnz = 0;        ///< entries stored
+  std::string shape;      ///< "[512, 512]"
+  std::int64_t size = 0;  ///< entries of the full shape
+  std::int64_t nnz = 0;   ///< entries stored
   bool is_sparse = false;
-  std::size_t bytes = 0;       ///< values, gradient, optimizer state and pattern
+  std::size_t bytes = 0;  ///< values, gradient, optimizer state and pattern
   double sparsity() const { return size == 0 ? 0 : 1 - static_cast<double>(nnz) / static_cast<double>(size); }
 };
-/// One row for each parameter, as it is stored now.
-std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters);
+/// One row for each parameter, as it is stored now. Its bytes are those of training, whether that has begun or not: values,
+/// gradient, `num_slots` arrays beside them (optimizer, averages) and what there is of the pattern.
+std::vector<LayerRow> layer_rows(const std::vector<Parameter*>& parameters, int num_slots);
 /// Plain text with a total below.
 std::string layer_table(const std::vector<LayerRow>& rows);
 
@@ -34,7 +35,7 @@ struct Report {
   std::vector<std::pair<std::string, std::string>> facts;    ///< small: label, value ("parameters", "12,345,678")
   std::vector<MetricsRecord> metrics;
   std::vector<LayerRow> layers;
-  std::string config_text;                                   ///< the resolved configuration
+  std::string config_text;  ///< the resolved configuration
 };
 
 /// Parts of a page (render_page of report_page.h): big numbers with labels, and a list of small ones; "" when there are none.

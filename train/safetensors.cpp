@@ -71,8 +71,10 @@ std::string read_header_text(Reader& reader, std::uint64_t& header_bytes) {
   }
   reader.read(&header_bytes, 8, "the header's length");
   if (header_bytes > safetensors::kMaxHeaderBytes) {
-    throw fault(reader.name(), fmt::format("the header would be {} bytes long, past the format's limit of {}",
-                                           header_bytes, safetensors::kMaxHeaderBytes));
+    throw fault(
+        reader.name(),
+        fmt::format("the header would be {} bytes long, past the format's limit of {} (is this a safetensors file?)",
+                    header_bytes, safetensors::kMaxHeaderBytes));
   }
   if (header_bytes > reader.size() - 8) {
     throw fault(reader.name(),

@@ -54,7 +54,7 @@ Graph capture(cudaStream_t stream, const std::function<void(int)>& run, int call
   bool good = true;
   try {
     for (int i = 0; i < calls; ++i) run(i);
-  } catch (const std::exception&) {
+  } catch (...) {  // whatever it was, the stream must not stay in capture; run outside, it will show itself
     good = false;
   }
   cudaGraph_t graph = nullptr;
@@ -70,26 +70,17 @@ class CudaStopwatch : public Stopwatch {
  public:
   CudaStopwatch(Device device, const std::function<void(int)>& run, int rotation)
       : stream_(static_cast<cudaStream_t>(cuda_stream(device).handle)), run_(run) {
+    // Derived data of every copy of the pattern must be there before capture, and before the estimate: building waits.
+    for (int i = 0; i < std::min(rotation, kMostPatterns); ++i) run_(i);
     Events events(2);
-    run_(0);  // builds whatever is built lazily
     const int probes = std::clamp(rotation, 2, 4);
     events.record(0, stream_);
     for (int i = 0; i < probes; ++i) run_(i);
     events.record(1, stream_);
-    // The estimate holds launch gaps, so a block may come out shorter than planned, never longer.
-    const double estimate = std::max(events.seconds(0, 1) / probes, 1e-7);
-    const int wanted = static_cast<int>(std::min(std::ceil(kLeastBlock / estimate), double{kMostCalls}));
-    const int rotations = (wanted + rotation - 1) / rotation;
-    calls_ = std::min(rotations * rotation, std::max(rotation, kMostCalls));
-    // Derived data of every copy of the pattern must be there before capture.
-    for (int i = 0; i < std::min(rotation, kMostPatterns); ++i) run_(i);
-    graph_ = capture(stream_, run_, calls_);
-    method_ = graph_ ? "graph" : "stream";
-    block();
-    events.record(0, stream_);
-    block();
-    events.record(1, stream_);
-    block_seconds_ = std::max(events.seconds(0, 1), 1e-7);
+    prepare_block(kLeastBlock / std::max(events.seconds(0, 1) / probes, 1e-7), rotation);
+    // The estimate holds launch gaps, which a graph has not: its blocks may come out much shorter than planned.
+    if (graph_ && block_seconds_ < kLeastBlock / 2 && calls_ < std::max(rotation, kMostCalls))
+      prepare_block(calls_ * kLeastBlock / block_seconds_, rotation);
   }
   ~CudaStopwatch() override { cudaStreamSynchronize(stream_); }  // before the graph goes
   CudaStopwatch(const CudaStopwatch&) = delete;
@@ -111,6 +102,20 @@ class CudaStopwatch : public Stopwatch {
   }
 
  private:
+  /// A block of about `wanted` calls, whole rotations of them, timed once.
+  void prepare_block(double wanted, int rotation) {
+    const int calls = static_cast<int>(std::min(std::ceil(wanted), double{kMostCalls}));
+    const int rotations = (calls + rotation - 1) / rotation;
+    calls_ = std::min(rotations * rotation, std::max(rotation, kMostCalls));
+    graph_ = capture(stream_, run_, calls_);
+    method_ = graph_ ? "graph" : "stream";
+    Events events(2);
+    block();
+    events.record(0, stream_);
+    block();
+    events.record(1, stream_);
+    block_seconds_ = std::max(events.seconds(0, 1), 1e-7);
+  }
   void block() {
     if (graph_) {
       LACUNA_CUDA_CHECK(cudaGraphLaunch(graph_.get(), stream_));

@@ -12,9 +12,10 @@
 
 namespace lacuna {
 
-int eval_command(const std::string& run, const std::string& config_path, const std::string& split) {
+int eval_command(const std::string& run, const std::string& config_path, const std::string& split,
+                 const std::vector<std::string>& overrides) {
   const std::filesystem::path checkpoint = find_checkpoint("eval", run);
-  const RunConfig config = config_for("eval", checkpoint, config_path);
+  const RunConfig config = config_for("eval", checkpoint, config_path, overrides);
   Session session = open_session(config);
   const TrainingState state = load_weights(checkpoint, *session.model);
   const std::shared_ptr<Dataset> dataset = split == "train"   ? session.data.train
@@ -30,8 +31,7 @@ int eval_command(const std::string& run, const std::string& config_path, const s
   };
   const Evaluation e = evaluate(predict, *dataset, batch_size, session.device);
   if (predictor && !predictor->step().refusal().empty())
-    fmt::print(stderr, "no CUDA graph: {}
-", predictor->step().refusal());
+    fmt::print(stderr, "no CUDA graph: {}\n", predictor->step().refusal());
   fmt::print("{}, step {}, {}: ", checkpoint.string(), state.step, dataset->description());
   if (session.is_text())
     fmt::print("{:.4f} bits per byte, loss {:.4f} nats, accuracy {:.2f} %\n", e.bits_per_target(), e.loss,

@@ -98,7 +98,7 @@ int plan_command(const std::string& path, const std::vector<std::string>& overri
     print_sparsity(pruner);
   }
   fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "",
-             layer_table(layer_rows(trainer.parameters())));
+             layer_table(layer_rows(trainer.parameters(), num_slots(config))));
   print_layers(session);
   return kExitDone;
 }

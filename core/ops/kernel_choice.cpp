@@ -1,11 +1,14 @@
 #include "core/ops/kernel_choice.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "core/errors.h"
+#include "kernels/sddmm/sddmm_tiles.h"
+#include "kernels/spmm/spmm_plan.h"
 
 namespace lacuna {
 
@@ -32,7 +35,8 @@ struct CpuModel {
 };
 
 /// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time kernels, which this project's follow;
-/// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98.
+/// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98. The panel kernel on one H200:
+/// within 20 % of 9 of the 10 problems looked at (docs/kernels/spmm.md).
 struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel
@@ -41,13 +45,32 @@ struct CudaModel {
   double tf32_rate = 430e12;       // cuBLAS TF32
   double spmm_rate = 10.3e12;      // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
   double spmm_bandwidth = 0.8e12;  // of B and C, re-reads of B included
+  double panel_start = 4.5e-6;
+  double panel_rate = 11.3e12;     // bound by shared memory
+  double panel_split_rate = 6e12;  // where blocks of a cluster share k
+  double panel_bandwidth = 2.3e12;
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
   double bandwidth = 2.5e12;  // of densify and sample
 };
 
+constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr int kMultiprocessors = 132;
+
+/// kernels/spmm_tensor on one H200 (132 multiprocessors), packing included: the ten shapes of
+/// docs/kernels/spmm_tensor.md at sparsities from 0.5 to 0.95 within 4 %. A block of 128 x 128 walks k in slabs of 64;
+/// a slab takes its products' time, or its entries' when they are many.
+double spmm_tensor_seconds(double m, double k, double n, double nnz) {
+  const double tiles = std::ceil(m / 128) * std::ceil(n / 128), slabs = std::ceil(k / 64);
+  const double entries = nnz / (m * k) * 128 * 64;
+  const double slab = std::max(1.187e-6 + 0.334e-9 * entries, 1.012e-9 * entries);
+  return 7e-6 + 6.8e-12 * nnz + std::ceil(tiles / kMultiprocessors) * (9.5e-6 + slabs * slab);
+}
+
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
 constexpr double kMaxScratchBytes = 256.0 * 1024 * 1024;
+/// Nor is a plan of the SDDMM tiles, four bytes for each row and 64 columns.
+constexpr double kMaxPlanBytes = 256.0 * 1024 * 1024;
 
 struct Work {
   double rows, cols, nnz, other, batch;
@@ -68,22 +91,43 @@ Work work_of(const ProductShape& p) {
   return w;
 }
 
+/// Of the row kernel, or of the panel kernel where the ops take that.
+double cuda_core_spmm_seconds(const ProductShape& p, const Work& w) {
+  constexpr CudaModel model;
+  const double bytes = 4 * (w.rows + w.cols) * w.other * w.batch;
+  if (p.kernels.spmm_panel) {
+    const kernels::SpmmPlan plan =
+        kernels::plan_spmm({p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, p.other % 4 == 0});
+    if (plan.kernel == kernels::SpmmKernel::panel) {
+      return model.panel_start + w.flops_sparse / (plan.split > 1 ? model.panel_split_rate : model.panel_rate) +
+             bytes / model.panel_bandwidth;
+    }
+  }
+  return model.start + w.flops_sparse / model.spmm_rate + bytes / model.spmm_bandwidth;
+}
+
 /// The faster prediction, unless a rule leaves no choice.
-Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, double dense_seconds) {
-  Choice choice{Route::sparse, sparse_seconds, dense_seconds, {}};
+Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, double dense_seconds,
+              double tensor_seconds = kNever) {
+  Choice choice{Route::sparse, sparse_seconds, dense_seconds, tensor_seconds, {}};
   if (p.dtype != DType::f32) {
     choice.reason = fmt::format("{} always runs on the sparse kernel", to_string(p.dtype));
   } else if (p.nnz == 0 || w.flops_dense == 0) {
     choice.reason = "nothing to multiply";
   } else if (p.shared_values && p.batch > 1) {
     choice.reason = "one set of values for a whole batch always runs on the sparse kernel";
-  } else if (w.scratch_bytes > kMaxScratchBytes) {
-    choice.reason = fmt::format("a dense scratch would take {:.0f} MiB, more than {:.0f}", w.scratch_bytes / 1048576,
-                                kMaxScratchBytes / 1048576);
   } else {
-    if (dense_seconds < sparse_seconds) choice.route = Route::dense;
-    choice.reason =
-        fmt::format("predicted {:.3g} us sparse, {:.3g} us dense", sparse_seconds * 1e6, dense_seconds * 1e6);
+    const bool dense_fits = w.scratch_bytes <= kMaxScratchBytes;
+    const double least = std::min(sparse_seconds, tensor_seconds);
+    if (tensor_seconds < sparse_seconds) choice.route = Route::tensor;
+    if (dense_fits && dense_seconds < least) choice.route = Route::dense;
+    choice.reason = fmt::format("predicted {:.3g} us sparse", sparse_seconds * 1e6);
+    if (tensor_seconds < kNever) choice.reason += fmt::format(", {:.3g} us on tensor cores", tensor_seconds * 1e6);
+    if (dense_fits)
+      choice.reason += fmt::format(", {:.3g} us dense", dense_seconds * 1e6);
+    else
+      choice.reason += fmt::format("; a dense scratch would take {:.0f} MiB, more than {:.0f}",
+                                   w.scratch_bytes / 1048576, kMaxScratchBytes / 1048576);
   }
   return choice;
 }
@@ -102,12 +146,14 @@ Choice choose_spmm(const ProductShape& p) {
     return decide(p, w, sparse, w.flops_dense / model.dense_rate + densify);
   }
   constexpr CudaModel model;
-  const double sparse =
-      model.start + w.flops_sparse / model.spmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.spmm_bandwidth;
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
-  return decide(p, w, sparse, dense);
+  // Rows of fewer than eight entries: its error would be more than twice a plain f32 kernel's.
+  const bool tensor =
+      p.kernels.spmm_tensor && p.batch == 1 && p.other % 4 == 0 && p.nnz > 0 && w.other > 0 && w.nnz >= 8 * w.rows;
+  return decide(p, w, cuda_core_spmm_seconds(p, w), dense,
+                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever);
 }
 
 Choice choose_sddmm(const ProductShape& p) {
@@ -130,7 +176,14 @@ Choice choose_sddmm(const ProductShape& p) {
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
-  return decide(p, w, sparse, dense);
+  double tensor = kNever;
+  const double plan_bytes = std::ceil(w.cols / 64 + 1) * w.rows * 4;
+  if (p.kernels.sddmm_tensor && p.other % 4 == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes) {
+    kernels::choose_sddmm_tiling(
+        p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors,
+        p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32, &tensor);
+  }
+  return decide(p, w, sparse, dense, tensor);
 }
 
 std::string explain_choice(const char* op, const ProductShape& problem) {
@@ -140,9 +193,10 @@ std::string explain_choice(const char* op, const ProductShape& problem) {
   const Choice choice = name == "spmm" ? choose_spmm(problem) : choose_sddmm(problem);
   const double total = static_cast<double>(problem.rows) * static_cast<double>(problem.cols);
   const double sparsity = total == 0 ? 0 : 1 - static_cast<double>(problem.nnz) / total;
-  const char* how = choice.route == Route::sparse ? "sparse kernel"
-                    : name == "spmm"              ? "densify + matmul"
-                                                  : "matmul + sample";
+  const char* how = choice.route == Route::sparse   ? "sparse kernel"
+                    : choice.route == Route::tensor ? "tensor cores"
+                    : name == "spmm"                ? "densify + matmul"
+                                                    : "matmul + sample";
   return fmt::format("{}: sparsity {:.3f}, {}", how, sparsity, choice.reason);
 }
 

@@ -9,11 +9,13 @@
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/kernel_set.h"
 
 namespace lacuna {
 
 enum class Route : std::uint8_t {
   sparse,  ///< the sparse kernel
+  tensor,  ///< tensor cores on the nonzeros alone (core/ops/tensor_core.h); where they refuse, the sparse kernel
   dense,   ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
 };
 
@@ -28,13 +30,15 @@ struct ProductShape {
   std::int64_t other = 0;  ///< n of spmm (columns of B), k of sddmm (the sum's length)
   std::int64_t batch = 1;
   bool shared_values = false;  ///< spmm: one set of values for the whole batch
+  KernelSet kernels = {};      ///< of the device
 };
 
 struct Choice {
   Route route = Route::sparse;
   double sparse_seconds = 0;  ///< predicted; on the CPU for the one machine the model was fitted on
   double dense_seconds = 0;
-  std::string reason;  ///< one clause
+  double tensor_seconds = 0;  ///< infinite where the tensor-core kernels do not apply
+  std::string reason;         ///< one clause
 };
 
 Choice choose_spmm(const ProductShape& problem);

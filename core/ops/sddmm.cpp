@@ -8,6 +8,7 @@
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
 #include "core/ops/spmm.h"
+#include "core/ops/tensor_core.h"
 #include "core/visit.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sddmm/sddmm.h"
@@ -64,7 +65,8 @@ ProductShape sddmm_problem(const Tensor& a, const Tensor& b, const TopologyPtr& 
           .cols = pattern->cols(),
           .nnz = pattern->nnz(),
           .other = a.dim(-1),
-          .batch = a.rank() == 3 ? a.dim(0) : 1};
+          .batch = a.rank() == 3 ? a.dim(0) : 1,
+          .kernels = allowed_kernels(a.device())};
 }
 
 void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
@@ -77,6 +79,7 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
                      fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
   if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
+  if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),

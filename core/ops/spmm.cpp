@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -10,8 +12,10 @@
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
+#include "core/ops/tensor_core.h"
 #include "core/visit.h"
 #include "kernels/spmm/spmm.h"
+#include "kernels/spmm/spmm_cuda.h"
 
 namespace lacuna {
 
@@ -46,6 +50,14 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
     const std::size_t bytes = kernels::spmm_scratch_bytes<T>(stream, a_view, b_view);
     const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, b.device());
     const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
+#if LACUNA_HAS_CUDA
+    if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
+      const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
+      const bool panels = allowed_kernels(b.device()).spmm_panel && kernels::spmm_panel_supports(stream);
+      const kernels::SpmmPlan plan = panels ? kernels::plan_spmm(shape) : kernels::SpmmPlan{};
+      return kernels::spmm_with(plan, stream, a_view, b_view, dense_view<T>(out), epilogue);
+    }
+#endif
     kernels::spmm<T>(stream, a_view, b_view, dense_view<T>(out), epilogue, scratch.raw());
   });
 }
@@ -77,7 +89,8 @@ ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
           .nnz = topology.nnz(),
           .other = b.dim(-1),
           .batch = b.rank() == 3 ? b.dim(0) : 1,
-          .shared_values = a.values.rank() == 1};
+          .shared_values = a.values.rank() == 1,
+          .kernels = allowed_kernels(b.device())};
 }
 
 void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias,
@@ -89,7 +102,8 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (!(out.shape() == result_shape(problem, b))) {
     throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
   }
-  if (route == Route::sparse) return spmm_sparse(out, a, b, bias, activation);
+  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return;
+  if (route != Route::dense) return spmm_sparse(out, a, b, bias, activation);
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
@@ -100,8 +114,10 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   OpScope scope("spmm");
   const ProductShape problem = spmm_problem(a, b);
   require_bias("spmm", bias, b, problem.rows);
-  if (route_of(problem, b, bias, activation) == Route::dense) return spmm_dense(a, b, bias, activation);
+  const Route route = route_of(problem, b, bias, activation);
+  if (route == Route::dense) return spmm_dense(a, b, bias, activation);
   const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
+  if (route == Route::tensor && spmm_on_tensor_cores(out, a, b, bias, activation)) return out;
   spmm_sparse(out, a, b, bias, activation);
   return out;
 }
@@ -111,7 +127,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
              grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
-  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) 
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias))
     return gelu(spmm(a, b, bias, Activation::none, pairs));
 
   const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
@@ -122,19 +138,19 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool shared = a.values.shape().rank() == 1;
   return record("spmm", c, {a.values, b, bias},
                 [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) {
-    const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
-    if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
-    grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
-      const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
-      return shared && da.rank() == 2 ? sum_batch(da) : da;
-    });
-    grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
-    grads.add(2, [&] {
-      if (dp.rank() == 2) return sum_columns(dp);
-      const std::int64_t batch = dp.dim(0), m = dp.dim(1);
-      return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
-    });
-  });
+                  const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+                  if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
+                  grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
+                    const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
+                    return shared && da.rank() == 2 ? sum_batch(da) : da;
+                  });
+                  grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
+                  grads.add(2, [&] {
+                    if (dp.rank() == 2) return sum_columns(dp);
+                    const std::int64_t batch = dp.dim(0), m = dp.dim(1);
+                    return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
+                  });
+                });
 }
 
 }  // namespace lacuna

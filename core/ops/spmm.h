@@ -15,18 +15,20 @@ namespace lacuna {
 ///   b     [k, n] or [batch, k, n], dtype and device of a's values
 ///   bias  [m], added along each row; undefined = none
 ///   returns [m, n] or [batch, m, n]
-/// Runs on the sparse kernel or as a transient densify + dense product, whichever core/ops/kernel_choice.h predicts to
-/// be faster. A NaN or infinity in b reaches the rows of C that use it, and on the dense route its whole column of C.
+/// Runs on the sparse kernel, on tensor cores, or as a transient densify + dense product, whichever
+/// core/ops/kernel_choice.h predicts to be fastest. A NaN or infinity in b reaches the rows of C that use it; on the
+/// tensor and dense routes its whole column of C.
 /// Throws ShapeError, DtypeError, DeviceError.
-/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc; dbias
-/// [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept. Where `pairs` is given and a takes a
-/// gradient, backward also leaves the operands of da, (dc, b), in it.
+/// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc;
+/// dbias [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept. Where `pairs` is given and a
+/// takes a gradient, backward also leaves the operands of da, (dc, b), in it.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);
 Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none,
          const std::shared_ptr<GradientPairs>& pairs = nullptr);
 
-/// The same, overwriting `out` (which may be a slice), by the route given. Not on the tape. The dense route takes a
-/// batch only without bias and activation.
+/// The same, overwriting `out` (which may be a slice and must not overlap b), by the route given; by the sparse one
+/// where Route::tensor cannot take these operands. Not on the tape. The dense route takes a batch only without bias and
+/// activation.
 void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias = {},
                Activation activation = Activation::none);
 

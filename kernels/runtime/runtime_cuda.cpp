@@ -69,6 +69,7 @@ void trim(CudaStream stream, int device) {
   cudaMemPool_t pool = nullptr;
   LACUNA_CUDA_CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
   LACUNA_CUDA_CHECK(cudaMemPoolTrimTo(pool, 0));
+  LACUNA_CUDA_CHECK(cudaDeviceGraphMemTrim(device));  // what graphs that are gone have allocated
 }
 
 std::size_t free_bytes(int device) {
@@ -78,11 +79,13 @@ std::size_t free_bytes(int device) {
 }
 
 void copy(CudaStream stream, int device, void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;  // either address may be null then
   LACUNA_CUDA_CHECK(cudaSetDevice(device));
   LACUNA_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)));
 }
 
 void clear(CudaStream stream, int device, void* to, std::size_t bytes) {
+  if (bytes == 0) return;
   LACUNA_CUDA_CHECK(cudaSetDevice(device));
   LACUNA_CUDA_CHECK(cudaMemsetAsync(to, 0, bytes, native(stream)));
 }

@@ -8,7 +8,7 @@
 
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
-#include "kernels/sddmm/wgmma.cuh"
+#include "kernels/common/wgmma.cuh"
 
 namespace lacuna::kernels {
 

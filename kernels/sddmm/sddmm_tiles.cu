@@ -122,7 +122,11 @@ bool sddmm_tiles_supports(CudaStream, const Dense<const In>& a, const Dense<cons
   LACUNA_CUDA_CHECK(cudaGetDevice(&device));
   LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0 && a.cols > 0 && on_16_bytes(a) && on_16_bytes(b);
+  if (major != 9 || minor != 0) return false;
+  cudaFuncAttributes attributes = {};
+  LACUNA_CUDA_CHECK(cudaFuncGetAttributes(&attributes, sddmm_tiles_kernel<SddmmMath::split_tf32, 128, float>));
+  if (attributes.numRegs < 96) return false;  // the stub of a build without sm_90a
+  return a.cols > 0 && on_16_bytes(a) && on_16_bytes(b);
 }
 
 template <class Out>

@@ -35,7 +35,7 @@ struct SddmmTiling {
 SddmmTiling choose_sddmm_tiling(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t nnz, std::int64_t batch,
                                 int multiprocessors, SddmmMath math, double* seconds = nullptr);
 
-/// Whether sddmm_tiles takes these operands: compute capability 9.0, every row of A and B on a 16-byte boundary, k > 0,
+/// Whether sddmm_tiles takes these operands: compute capability 9.0 and a build for sm_90a, every row of A and B on a 16-byte boundary, k > 0,
 /// extents below 2^31.
 template <class In>
 bool sddmm_tiles_supports(CudaStream stream, const Dense<const In>& a, const Dense<const In>& b);

@@ -6,6 +6,10 @@
 
 namespace lacuna::kernels {
 
+/// Whether the panel kernel can run here: compute capability 9.0, and a build with code for it (one for sm_80 alone
+/// holds a stub, which traps). The row kernel always can.
+bool spmm_panel_supports(CudaStream stream);
+
 /// What plan_spmm and can_run ask of a product C = A B.
 SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<const float>& b, const Dense<float>& c);
 

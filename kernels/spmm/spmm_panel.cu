@@ -60,6 +60,17 @@ void launch_tile(const Panel& x, bool vector) {
 
 }  // namespace
 
+bool spmm_panel_supports(CudaStream) {
+  int device = 0, major = 0, minor = 0;
+  LACUNA_CUDA_CHECK(cudaGetDevice(&device));
+  LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  if (major != 9 || minor != 0) return false;
+  cudaFuncAttributes attributes = {};
+  LACUNA_CUDA_CHECK(cudaFuncGetAttributes(&attributes, spmm_panel_kernel<PanelShape<32, 16, true, false>>));
+  return attributes.ptxVersion >= 90;  // what it was compiled for, also where the driver made code of older PTX
+}
+
 SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<const float>& b, const Dense<float>& c) {
   return {.m = a.rows,
           .k = a.cols,

@@ -11,7 +11,7 @@
 #include "kernels/pointwise/activation.h"
 #include "kernels/spmm_tensor/pipeline.cuh"
 #include "kernels/spmm_tensor/shape.cuh"
-#include "kernels/spmm_tensor/wgmma.cuh"
+#include "kernels/common/wgmma.cuh"
 
 namespace lacuna::kernels {
 
@@ -110,22 +110,22 @@ class SpmmTensorConsumer {
 
   /// sums += A's tile times b, while `next` is fetched.
   __device__ void multiply(float (&sums)[64], const Split& b, Split& next, bool more) {
-    const std::uint64_t high = wgmma_descriptor(slab_at(stage_) + S::kSlabBytes);
+    const std::uint64_t high = wgmma::descriptor(slab_at(stage_) + S::kSlabBytes);
     const std::uint64_t low = high + (S::kTileBytes >> 4);
     float part[64];
-    wgmma_fence();
+    wgmma::fence();
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.low[step], high + 2 * step, step > 0);
+    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.low[step], high + 2 * step, step > 0);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.high[step], low + 2 * step, 1);
+    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.high[step], low + 2 * step, 1);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma_f16(part, b.high[step], high + 2 * step, 1);
-    wgmma_commit();
+    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.high[step], high + 2 * step, 1);
+    wgmma::commit();
     if (more) fetch(next);
     // Passed at once (this stage is full): a loop that keeps the compiler from waiting for the products before it
     // splits.
     barrier_wait(shared_.full + 8 * stage_, stage_phase_);
-    wgmma_wait<0>();
+    wgmma::wait<0>();
     release(stage_);
     if (++stage_ == S::kStages) stage_ = 0, stage_phase_ ^= 1;
 #pragma unroll

@@ -107,6 +107,16 @@ def broken_checkpoint_files(check):
     intact = newest.read_bytes()
     own = broken_checkpoints.Checkpoint(newest).bytes()
     check.that("checkpoints", lacuna(check.binary, "eval", good, cwd=home).returncode == 0, "a sound one evaluates")
+    check.that("override", lacuna(check.binary, "eval", good, "training.batch_size=2", cwd=home).returncode == 0, "eval takes overrides")
+    check.refused("override", lacuna(check.binary, "eval", good, "training.batch_sise=2", cwd=home), CONFIG, ["did you mean 'batch_size'"])
+    check.refused("config for a run", lacuna(check.binary, "eval", config, cwd=home), DATA, ["small.yaml", "must be a .safetensors file or a run directory"])
+    longer = shutil.copytree(good, home / "longer")
+    for step in ("6", "8"):  # the second time without the override
+        done = lacuna(check.binary, "train", "--resume", longer, *(["training.steps=8"] if step == "6" else []), cwd=home)
+        check.that("longer", done.returncode == 0 and f"resumed at step {step}" in done.stdout, done.stdout + done.stderr)
+        check.that("longer", ("config.resolved.yaml is rewritten" in done.stdout) == (step == "6"), done.stdout)
+        check.that("longer", checkpoints(longer)[-1].name == "step-00000008.safetensors", str(checkpoints(longer)))
+    shutil.rmtree(longer)
     older_bytes = older.read_bytes()
     older.unlink()
     newest.write_bytes(own)
@@ -151,6 +161,25 @@ def broken_checkpoint_files(check):
     for command in (("train", "--resume"), ("eval",)):
         check.refused(f"{command[0]}: no such run", lacuna(check.binary, *command, "absent", cwd=home), DATA, ["absent"])
     return len(cases) + len(run_only) + 1
+
+
+def mistyped_commands(check):
+    home = check.fresh("commands")
+    cases = [
+        (["trian", "x.yaml"], ["unknown command 'trian'", "did you mean 'train'", "bench"]),
+        (["bench", "kernel"], ["unknown command 'kernel'", "did you mean 'kernels'"]),
+        (["quux"], ["unknown command 'quux'", "must be one of"]),
+    ]
+    for command, parts in cases:
+        check.refused(" ".join(command), lacuna(check.binary, *command, cwd=home), CONFIG, parts)
+    for command in ([], ["bench"], ["train"], ["bench", "step", "x.yaml", "--sparsity", "90"], ["bench", "step", "x.yaml", "--steps", "0"], ["eval", "x", "--split", "tset"]):
+        done = lacuna(check.binary, *command, cwd=home)
+        check.that(" ".join(command), done.returncode == CONFIG, f"exit code {done.returncode}: {done.stderr}")
+    for command in (["--help"], ["train", "--help"], ["bench", "step", "--help"], ["--version"]):
+        done = lacuna(check.binary, *command, cwd=home)
+        check.that(" ".join(command), done.returncode == 0 and done.stdout and not done.stderr, f"exit code {done.returncode}: {done.stderr}")
+    check.that("commands", snapshot(home) == {}, "something was written")
+    return len(cases)
 
 
 def divergence(check):
@@ -242,7 +271,7 @@ def full_disks(check):
 def main():
     with tempfile.TemporaryDirectory(prefix="lacuna-bad-") as directory:
         check = Check(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(directory))
-        for part in (broken_configs, broken_data_files, broken_checkpoint_files, divergence, out_of_memory, full_disks):
+        for part in (mistyped_commands, broken_configs, broken_data_files, broken_checkpoint_files, divergence, out_of_memory, full_disks):
             started, failures = time.monotonic(), len(check.failures)
             number = part(check)
             print(f"{part.__name__}: {f'{number} cases, ' if number else ''}{len(check.failures) - failures} failures, {time.monotonic() - started:.1f} s")

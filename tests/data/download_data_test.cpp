@@ -76,10 +76,10 @@ TEST_F(DownloadScript, WrongChecksumLeavesNothing) {
 
 TEST_F(DownloadScript, NeverOverwrites) {
   fake_curl("printf wrong > \"$target\"");
-  write_file(dir_ / "out/tinyshakespeare_input.txt", std::string("mine"));
+  write_file(dir_ / "out/text/tinyshakespeare_input.txt", std::string("mine"));
   EXPECT_EQ(run("tinyshakespeare " + out()), 1);
   EXPECT_NE(output_.find("checksum differs"), std::string::npos) << output_;
-  std::ifstream in(dir_ / "out/tinyshakespeare_input.txt");
+  std::ifstream in(dir_ / "out/text/tinyshakespeare_input.txt");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), "mine");
   write_file(dir_ / "out/cifar-10-batches-bin/mine", std::string("mine"));
   EXPECT_EQ(run("cifar10 " + out()), 0);

@@ -1,7 +1,9 @@
 // Every CUDA SpMM kernel, forced, against a sum in f64: hard shapes, misaligned views, batches, epilogues, equal bits.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -11,6 +13,7 @@
 #if LACUNA_HAS_CUDA
 #include "kernels/runtime/runtime.h"
 #include "kernels/spmm/spmm_cuda.h"
+#include "kernels/spmm_tensor/spmm_tensor.h"
 #endif
 
 namespace lacuna::kernels {
@@ -48,8 +51,10 @@ TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
 
 #if LACUNA_HAS_CUDA
 
-std::vector<SpmmPlan> all_plans() {
+/// Every kernel and tiling, as far as this build and GPU have them.
+std::vector<SpmmPlan> all_plans(CudaStream stream) {
   std::vector<SpmmPlan> plans{{.kernel = SpmmKernel::row}};
+  if (!spmm_panel_supports(stream)) return plans;
   for (const int row_blocks : {1, 3}) {
     for (const int split : {1, 2, 4, 8}) {
       for (const int tile : {32, 64}) {
@@ -61,14 +66,16 @@ std::vector<SpmmPlan> all_plans() {
   return plans;
 }
 
-/// Device memory with a guard of 64 floats on either side, `skew` floats off its alignment.
+/// Device memory `skew` bytes off its alignment, between guards of ones: NaN to whoever reads them as floats, and an index
+/// that no array has. So what a kernel reads beside its operands shows in the result.
 class Buffer {
  public:
-  Buffer(CudaStream stream, const std::vector<char>& bytes, std::size_t skew) : stream_(stream), bytes_(bytes.size()) {
-    base_ = static_cast<char*>(runtime::allocate(stream, 0, bytes_ + 1024));
-    data_ = base_ + 256 + skew;
-    runtime::clear(stream, 0, base_, bytes_ + 1024);
-    if (bytes_ > 0) runtime::copy(stream, 0, data_, bytes.data(), bytes_);
+  Buffer(CudaStream stream, const std::vector<char>& bytes, std::size_t skew)
+      : stream_(stream), begin_(kGuard + skew), bytes_(bytes.size()) {
+    std::vector<char> all = guards();
+    std::copy(bytes.begin(), bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(begin_));
+    base_ = static_cast<char*>(runtime::allocate(stream, 0, all.size()));
+    runtime::copy(stream, 0, base_, all.data(), all.size());
     runtime::synchronize(stream, 0);
   }
   Buffer(const Buffer&) = delete;
@@ -76,24 +83,32 @@ class Buffer {
   ~Buffer() { runtime::release(stream_, 0, base_); }
   template <class T>
   T* as() const {
-    return reinterpret_cast<T*>(data_);
+    return reinterpret_cast<T*>(base_ + begin_);
   }
+  /// The contents; a guard that has changed is a failure.
   std::vector<float> read() const {
-    std::vector<float> out(bytes_ / sizeof(float));
-    runtime::copy(stream_, 0, out.data(), data_, bytes_);
+    std::vector<char> all(bytes_ + 2 * kGuard + kMostSkew);
+    runtime::copy(stream_, 0, all.data(), base_, all.size());
     runtime::synchronize(stream_, 0);
+    std::vector<float> out(bytes_ / sizeof(float));
+    if (bytes_ > 0) std::memcpy(out.data(), all.data() + begin_, bytes_);
+    std::fill_n(all.begin() + static_cast<std::ptrdiff_t>(begin_), bytes_, kOnes);
+    EXPECT_EQ(all, guards()) << "written beside the array";
     return out;
   }
   void write(const std::vector<float>& x) const {
-    runtime::copy(stream_, 0, data_, x.data(), bytes_);
+    runtime::copy(stream_, 0, base_ + begin_, x.data(), bytes_);
     runtime::synchronize(stream_, 0);
   }
 
  private:
+  static constexpr std::size_t kGuard = 256, kMostSkew = 256;
+  static constexpr char kOnes = -1;
+  std::vector<char> guards() const { return std::vector<char>(bytes_ + 2 * kGuard + kMostSkew, kOnes); }
+
   CudaStream stream_;
-  std::size_t bytes_;
+  std::size_t begin_, bytes_;
   char* base_ = nullptr;
-  char* data_ = nullptr;
 };
 
 template <class T>
@@ -190,8 +205,8 @@ void run_case(CudaStream stream, const Case& c) {
   }
 
   const SpmmShape shape = spmm_shape(stream, a_view, b_view, c_view);
-  std::vector<SpmmPlan> plans = all_plans();
-  plans.push_back(plan_spmm(shape));
+  std::vector<SpmmPlan> plans = all_plans(stream);
+  if (plans.size() > 1) plans.push_back(plan_spmm(shape));
   for (const SpmmPlan& plan : plans) {
     if (!can_run(plan, shape)) continue;
     SCOPED_TRACE(testing::Message() << "m " << c.m << " k " << c.k << " n " << c.n << " batch " << c.batch << " skew "
@@ -224,10 +239,17 @@ class SpmmCuda : public testing::Test {
     if (runtime::cuda_devices(&why).empty()) GTEST_SKIP() << why;
     static const CudaStream opened = runtime::open_cuda_device(0);
     stream_ = opened;
-    if (runtime::cuda_devices(&why)[0].compute_capability < 90) GTEST_SKIP() << "the panel kernel needs clusters";
   }
   CudaStream stream_;
 };
+
+/// Else the tests below would try the row kernel alone and say nothing.
+TEST_F(SpmmCuda, PanelsAreThereWhereTensorCoreKernelsAre) {
+  const SpmmTensorPlan plan = spmm_tensor_plan_sizes(1, 1, 1);
+  if (!spmm_tensor_supports(stream_, plan, {nullptr, 1, 4, 4}, {nullptr, 1, 4, 4}))
+    GTEST_SKIP() << "not of compute capability 9.0, or not built for sm_90a";
+  EXPECT_TRUE(spmm_panel_supports(stream_));
+}
 
 TEST_F(SpmmCuda, EveryKernelTakesHardShapes) {
   run_case(stream_, {1, 1, 1, 0});

@@ -14,15 +14,16 @@ namespace lacuna {
 struct TinyTraining {
   TinyTraining(const PruningConfig& config, std::int64_t inputs, std::int64_t hidden, std::int64_t classes,
                std::uint64_t seed, const OptimizerConfig& optimizer_config = AdamConfig{.lr = 3e-3},
-               DType dtype = DType::f32)
+               DType dtype = DType::f32, Device device = kCpu)
       : inputs_(inputs),
         classes_(classes),
         seed_(seed),
         dtype_(dtype),
+        device_(device),
         network(normal({hidden, inputs}, 0.4, 1), normal({hidden}, 0.1, 2), normal({classes, hidden}, 0.4, 3),
                 normal({classes}, 0.1, 4)),
         optimizer(make_optimizer(optimizer_config)),
-        guard(0.0, dtype, kCpu) {
+        guard(0.0, dtype, device) {
     for (const std::size_t i : {0, 2}) network.parameters[i]->prunable = true;
     pruner = std::make_unique<Pruner>(config, network.parameters, seed);
   }
@@ -33,7 +34,8 @@ struct TinyTraining {
     pruner->step(t);
     for (Parameter* p : network.parameters) p->var().clear_grad();
     loss = backward_pass(t);
-    const UpdateInputs update{optimizer->peak_lr(), t, guard.inspect(network.parameters, Tensor::zeros({}, dtype_))};
+    const UpdateInputs update{optimizer->peak_lr(), t,
+                              guard.inspect(network.parameters, Tensor::zeros({}, dtype_, device_))};
     if (!pruner->after_backward(t))
       for (Parameter* p : network.parameters) optimizer->update(*p, update);
     if (after_update) after_update();
@@ -41,7 +43,7 @@ struct TinyTraining {
   }
 
   double backward_pass(std::int64_t t) {
-    const Tensor x = random_normal({inputs_, 8}, 0, 1, {seed_ + 77, static_cast<std::uint64_t>(t)}, dtype_, kCpu);
+    const Tensor x = random_normal({inputs_, 8}, 0, 1, {seed_ + 77, static_cast<std::uint64_t>(t)}, dtype_, device_);
     std::vector<std::int32_t> y;
     for (std::uint64_t i = 0; i < 8; ++i)
       y.push_back(static_cast<std::int32_t>(random_word({seed_ + 78, static_cast<std::uint64_t>(t)}, i) %
@@ -49,19 +51,20 @@ struct TinyTraining {
     const ForwardContext context{.training = true};
     const auto& p = network.parameters;
     const Var hidden = multiply(*p[0], Var(x), context.use(*p[1]), Activation::relu, context);
-    const Var out =
-        cross_entropy(multiply(*p[2], hidden, context.use(*p[3]), Activation::none, context), Tensor::from(y, {8}));
+    const Var out = cross_entropy(multiply(*p[2], hidden, context.use(*p[3]), Activation::none, context),
+                                  Tensor::from(y, {8}, device_));
     backward(out);
     return out.data().item();
   }
 
  private:
   Tensor normal(const Shape& shape, double deviation, std::uint64_t sequence) const {
-    return random_normal(shape, 0, deviation, {seed_, sequence}, dtype_, kCpu);
+    return random_normal(shape, 0, deviation, {seed_, sequence}, dtype_, device_);
   }
   std::int64_t inputs_, classes_;
   std::uint64_t seed_;
   DType dtype_;
+  Device device_;
 
  public:
   TwoLayerNetwork network;

@@ -47,7 +47,7 @@ TEST(RunDirectory, WritesConfigAndEnvironment) {
   run.write_environment(describe_environment(kCpu, {"lacuna", "train", "a \"b\" \xFF"}));
   const auto json = nlohmann::json::parse(slurp(run.environment()));
   for (const char* key : {"date_utc", "command_line", "lacuna_version", "git", "build_type", "compiler", "host", "os", "cpu", "cores_usable",
-                          "memory_bytes", "device", "device_name", "cuda_runtime", "cuda_driver"}) {
+                          "memory_bytes", "device", "device_name", "kernels_off", "cuda_runtime", "cuda_driver"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
   EXPECT_EQ(json["device"], "cpu");

@@ -105,6 +105,9 @@ TEST(Sddmm, BothRoutesAgree) {
       sddmm_into(sparse, a, b, topology, 0.5, Route::sparse);
       sddmm_into(dense, a, b, topology, 0.5, Route::dense);
       EXPECT_LT(relative_error(dense, sparse), 1e-6);
+      Tensor tensor = Tensor::empty_like(sparse);  // the sparse kernel where there are no tensor cores
+      sddmm_into(tensor, a, b, topology, 0.5, Route::tensor);
+      EXPECT_LT(relative_error(tensor, sparse), 1e-6);
       EXPECT_GT(nonzero_fraction(sparse), 0.9);
     }
   }

@@ -143,6 +143,9 @@ TEST(Spmm, BothRoutesAgree) {
       spmm_into(sparse, a, b, Route::sparse, bias, kind);
       spmm_into(dense, a, b, Route::dense, bias, kind);
       EXPECT_LT(relative_error(dense, sparse), 1e-6);
+      Tensor tensor = Tensor::empty_like(sparse);  // the sparse kernel where there are no tensor cores
+      spmm_into(tensor, a, b, Route::tensor, bias, kind);
+      EXPECT_LT(relative_error(tensor, sparse), 1e-6);
       EXPECT_GT(nonzero_fraction(sparse), 0.5);
     }
   }
@@ -159,6 +162,9 @@ TEST(Spmm, LargerProblemsAgreeBetweenRoutes) {
       spmm_into(sparse, a, b, Route::sparse);
       spmm_into(dense, a, b, Route::dense);
       EXPECT_LT(relative_error(sparse, dense), 1e-6);
+      Tensor tensor = Tensor::empty_like(sparse);
+      spmm_into(tensor, a, b, Route::tensor);
+      EXPECT_LT(relative_error(tensor, sparse), 1e-6);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Hopper's warpgroup matrix instructions (PTX ISA, "wgmma"), as the SDDMM tiles use them: 64 x N products of f32 sums,
+// Hopper's warpgroup matrix instructions (PTX ISA, "wgmma"), as far as the kernels use them: 64 x N products of f32 sums,
 // both operands K-major. d [N / 2] is one thread's share: rows g and g + 8 of its warp's 16 (g = lane / 4), columns
 // 8 j + 2 (lane % 4) + {0, 1} at d[4 j + {0, 1}] (row g) and d[4 j + {2, 3}] (row g + 8). `accumulate` 0: d is not read.
 // The hardware reads the upper 19 bits of each f32 (tf32) and cuts off the rest.
@@ -8,6 +8,7 @@
 
 namespace lacuna::kernels::wgmma {
 
+/// Orders this thread's register writes before the products that follow.
 __device__ __forceinline__ void fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /// Waits until at most kPending committed groups still run.
@@ -145,5 +146,29 @@ __device__ __forceinline__ void bf16(float (&d)[128], std::uint64_t a, std::uint
         "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
       : "l"(a), "l"(b), "r"(accumulate));
 }
+
+// ---- f16, A from registers: a step is 16 along k. Per warp of 16 rows: pairs of k at (row g, k 2t..), (g + 8, 2t..), (g, 2t + 8..),
+// (g + 8, 2t + 8..), with t = lane % 4
+// clang-format off
+__device__ __forceinline__ void f16(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "setp.ne.b32 p, %69, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, "
+      "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
+      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
+        "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
+        "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),
+        "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]),
+        "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]),
+        "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
+        "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]),
+        "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+}
+// clang-format on
 
 }  // namespace lacuna::kernels::wgmma

@@ -1,0 +1,32 @@
+// Which CUDA kernels the ops may choose: the one place to switch one off (docs/kernels.md, "Switching a kernel off").
+#pragma once
+
+#include <string>
+
+#include "core/device.h"
+
+namespace lacuna {
+
+/// What is false is never chosen automatically; a route that is asked for by name (spmm_into, sddmm_into) runs all the
+/// same. All of these need compute capability 9.0 and are off elsewhere.
+struct KernelSet {
+  bool spmm_panel = true;    ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
+  bool spmm_tensor = true;   ///< kernels/spmm_tensor: f32-accurate products on tensor cores
+  bool sddmm_tensor = true;  ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
+
+  bool operator==(const KernelSet&) const = default;
+};
+
+/// `set` without the kernels named, "spmm_panel,sddmm_tensor"; spaces and empty names are skipped. Throws ValueError
+/// for a name that is not a kernel's.
+KernelSet without(KernelSet set, const std::string& names);
+/// The names of what is off, "spmm_panel,sddmm_tensor"; "" when all are on.
+std::string names_off(const KernelSet& set);
+
+/// Of a CUDA device: all that its compute capability allows, less what the environment variable LACUNA_KERNELS_OFF
+/// named when the device was first used, until set. On the CPU all are on and mean nothing. Throws as cuda_stream does,
+/// and ValueError for a bad name in the variable.
+KernelSet allowed_kernels(Device device);
+void set_allowed_kernels(Device device, const KernelSet& set);
+
+}  // namespace lacuna
