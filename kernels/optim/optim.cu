@@ -1,8 +1,8 @@
 // Updates on CUDA: one launch per parameter, bound by memory. Every thread reads the guard itself: no host in between.
 #include <algorithm>
 
+#include "kernels/optim/elements.cuh"
 #include "kernels/optim/optim.h"
-#include "kernels/optim/rules.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
@@ -25,50 +25,6 @@ __global__ void __launch_bounds__(kThreads) update_elements(std::int64_t n, Upda
 #pragma unroll 4
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) f(i, scale);
 }
-
-struct SgdElement {
-  SgdRule<float> rule;
-  float* __restrict__ value;
-  const float* __restrict__ grad;
-  float* __restrict__ momentum;
-  __device__ void operator()(std::int64_t i, float scale) const {
-    float x = value[i];
-    if (momentum) {
-      float buffer = rule.first_step ? 0.0f : momentum[i];
-      rule.apply(x, grad[i] * scale, &buffer);
-      momentum[i] = buffer;
-    } else {
-      rule.apply(x, grad[i] * scale, nullptr);
-    }
-    value[i] = x;
-  }
-};
-
-struct AdamElement {
-  AdamRule<float> rule;
-  float* __restrict__ value;
-  const float* __restrict__ grad;
-  float* __restrict__ m;
-  float* __restrict__ v;
-  __device__ void operator()(std::int64_t i, float scale) const {
-    float x = value[i], first = m[i], second = v[i];
-    rule.apply(x, grad[i] * scale, first, second);
-    value[i] = x;
-    m[i] = first;
-    v[i] = second;
-  }
-};
-
-struct EmaElement {
-  EmaRule<float> rule;
-  float* __restrict__ ema;
-  const float* __restrict__ value;
-  __device__ void operator()(std::int64_t i, float) const {
-    float x = ema[i];
-    rule.apply(x, value[i]);
-    ema[i] = x;
-  }
-};
 
 __global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm, float* norm, float* factor,
                                    std::int32_t* bad, std::int32_t* num_good) {

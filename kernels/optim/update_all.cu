@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/optim/elements.cuh"
 #include "kernels/optim/update_all.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -47,68 +48,40 @@ __device__ __forceinline__ Part part_of(const UpdateTable& table, std::int32_t b
   return {low, begin, begin + kChunk < size ? begin + kChunk : size};
 }
 
-/// update(table, part, gradient scale) for every block, unless the guard says skip.
+/// update(table, index of the parameter) makes what updates one element (kernels/optim/elements.cuh).
 template <class F>
 __global__ void __launch_bounds__(kThreads)
     update_all_kernel(const __grid_constant__ UpdateTable table, UpdateGuard<float> guard, F update) {
   if (guard.skip && *guard.skip != 0) return;
-  update(table, part_of(table, static_cast<std::int32_t>(blockIdx.x)), guard.scale ? *guard.scale : 1.0f);
+  const float scale = guard.scale ? *guard.scale : 1.0f;
+  const Part part = part_of(table, static_cast<std::int32_t>(blockIdx.x));
+  const auto element = update(table, part.span);
+#pragma unroll 4
+  for (std::int64_t i = part.begin + threadIdx.x; i < part.end; i += kThreads) element(i, scale);
 }
 
-struct SgdParts {
+struct SgdUpdate {
   const SgdRule<float>* rules;
-  __device__ void operator()(const UpdateTable& table, const Part& part, float scale) const {
-    const std::uint8_t flags = table.flags[part.span];
+  __device__ SgdElement operator()(const UpdateTable& table, int span) const {
+    const std::uint8_t flags = table.flags[span];
     SgdRule<float> rule = rules[flags & kDecays];
     rule.first_step = (flags & kFresh) != 0;
-    float* __restrict__ value = table.value[part.span];
-    const float* __restrict__ grad = table.grad[part.span];
-    float* __restrict__ momentum = table.first[part.span];
-#pragma unroll 4
-    for (std::int64_t i = part.begin + threadIdx.x; i < part.end; i += kThreads) {
-      float x = value[i];
-      if (momentum) {
-        float buffer = rule.first_step ? 0.0f : momentum[i];
-        rule.apply(x, grad[i] * scale, &buffer);
-        momentum[i] = buffer;
-      } else {
-        rule.apply(x, grad[i] * scale, nullptr);
-      }
-      value[i] = x;
-    }
+    return {rule, table.value[span], table.grad[span], table.first[span]};
   }
 };
 
-struct AdamParts {
+struct AdamUpdate {
   const AdamRule<float>* rules;
-  __device__ void operator()(const UpdateTable& table, const Part& part, float scale) const {
-    const AdamRule<float> rule = rules[table.flags[part.span] & kDecays];
-    float* __restrict__ value = table.value[part.span];
-    const float* __restrict__ grad = table.grad[part.span];
-    float* __restrict__ m = table.first[part.span];
-    float* __restrict__ v = table.second[part.span];
-#pragma unroll 4
-    for (std::int64_t i = part.begin + threadIdx.x; i < part.end; i += kThreads) {
-      float x = value[i], first = m[i], second = v[i];
-      rule.apply(x, grad[i] * scale, first, second);
-      value[i] = x;
-      m[i] = first;
-      v[i] = second;
-    }
+  __device__ AdamElement operator()(const UpdateTable& table, int span) const {
+    return {rules[table.flags[span] & kDecays], table.value[span], table.grad[span], table.first[span],
+            table.second[span]};
   }
 };
 
-struct EmaParts {
+struct EmaUpdate {
   EmaRule<float> rule;
-  __device__ void operator()(const UpdateTable& table, const Part& part, float) const {
-    float* __restrict__ ema = table.value[part.span];
-    const float* __restrict__ value = table.grad[part.span];
-#pragma unroll 4
-    for (std::int64_t i = part.begin + threadIdx.x; i < part.end; i += kThreads) {
-      float x = ema[i];
-      rule.apply(x, value[i]);
-      ema[i] = x;
-    }
+  __device__ EmaElement operator()(const UpdateTable& table, int span) const {
+    return {rule, table.value[span], table.grad[span]};
   }
 };
 
@@ -146,19 +119,19 @@ void launch(CudaStream stream, const UpdateSpan<float>* spans, std::int64_t coun
 template <>
 void sgd_update_all<float>(CudaStream stream, const UpdateSpan<float>* spans, std::int64_t count,
                            const SgdRule<float>* rules, const UpdateGuard<float>& guard) {
-  launch(stream, spans, count, guard, SgdParts{rules});
+  launch(stream, spans, count, guard, SgdUpdate{rules});
 }
 
 template <>
 void adam_update_all<float>(CudaStream stream, const UpdateSpan<float>* spans, std::int64_t count,
                             const AdamRule<float>* rules, const UpdateGuard<float>& guard) {
-  launch(stream, spans, count, guard, AdamParts{rules});
+  launch(stream, spans, count, guard, AdamUpdate{rules});
 }
 
 template <>
 void ema_update_all<float>(CudaStream stream, const UpdateSpan<float>* spans, std::int64_t count, double decay,
                            const UpdateGuard<float>& guard) {
-  launch(stream, spans, count, guard, EmaParts{EmaRule<float>(decay)});
+  launch(stream, spans, count, guard, EmaUpdate{EmaRule<float>(decay)});
 }
 
 }  // namespace lacuna::kernels
