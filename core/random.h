@@ -51,7 +51,11 @@ class RandomStream {
   explicit RandomStream(std::uint64_t seed, std::uint64_t step = 0) : seed_(seed), step_(step) {}
   /// The same keys for a step whose number is read when kernels run: `step_bits` is the address, on their device, of
   /// step_bits_of(step).
-  RandomStream(std::uint64_t seed, const std::uint64_t* step_bits) : seed_(seed), device_step_(step_bits) {}
+  static RandomStream of_step_in_memory(std::uint64_t seed, const std::uint64_t* step_bits) {
+    RandomStream stream(seed);
+    stream.device_step_ = step_bits;
+    return stream;
+  }
   static std::uint64_t step_bits_of(std::uint64_t step) { return step << 20; }
 
   RandomKey next() { return {seed_, {step_bits_of(step_) | (calls_++ & 0xFFFFF), device_step_}}; }

@@ -30,7 +30,7 @@ void StepGraph::set_step(std::uint64_t step) {
 
 RandomStream StepGraph::random(std::uint64_t seed) const {
   if (!captured_.is_recorded_work()) return RandomStream(seed, step_);
-  return RandomStream(seed, static_cast<const std::uint64_t*>(step_bits_.raw()));
+  return RandomStream::of_step_in_memory(seed, static_cast<const std::uint64_t*>(step_bits_.raw()));
 }
 
 CapturedStep::Ran StepGraph::run(const std::function<void()>& work, const std::vector<Parameter*>& parameters) {

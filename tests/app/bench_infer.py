@@ -19,8 +19,9 @@ VARIANT = ["variant", "sparsity", "weights", "stored_weights", "weight_bytes", "
 MODE = ["mode", "latency_ms", "throughput_items_per_s", "peak_bytes", "graph_bytes", "samples", "calls_per_sample", "error"]
 MOBILENET = {
     "model": "{type: mobilenet_v1, width: 0.1, stem: cifar, image_size: 16, num_classes: 4}",
-    "data": "{type: synthetic_images, num_examples: 64, num_classes: 4, image_size: 16, valid_fraction: 0.2, test_fraction: 0.2}",
+    "data": "{type: synthetic, num_examples: 64, num_classes: 4, image_size: 16, valid_fraction: 0.2, test_fraction: 0.2}",
     "training": "{steps: 4, batch_size: 4, log_every: 1, eval_batch_size: 5}",
+    "schedule": "{type: constant}",
     "pruning": "{method: magnitude, sparsity: 0.7, begin_step: 1, end_step: 2, frequency: 1}",
 }
 

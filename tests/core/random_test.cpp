@@ -18,7 +18,9 @@ struct StepInMemory {
     const std::uint64_t word = RandomStream::step_bits_of(step);
     store(bits, &word);
   }
-  RandomStream stream(std::uint64_t seed) { return {seed, static_cast<const std::uint64_t*>(bits.raw())}; }
+  RandomStream stream(std::uint64_t seed) {
+    return RandomStream::of_step_in_memory(seed, static_cast<const std::uint64_t*>(bits.raw()));
+  }
   Tensor bits;
 };
 
