@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/errors.h"
 #include "pruning/sparsity_schedule.h"
 #include "train/config/load.h"
 
@@ -18,23 +19,26 @@ bool is_device(std::string_view text) {
   return !index.empty() && index.size() <= 3 && index.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
+/// Images read as sequences, whose length is the image's, whatever data.sequence_length says.
+bool is_image_bytes(const std::string& type) { return type == "cifar10_bytes" || type == "image_folder_bytes"; }
+
 /// Whether the data are sequences of tokens; otherwise they are images.
 bool is_token_data(const std::string& type) {
-  return type == "text" || type == "synthetic_tokens" || type == "cifar10_bytes";
+  return type == "text" || type == "synthetic_tokens" || is_image_bytes(type);
 }
 
 void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
   const auto* transformer = std::get_if<TransformerConfig>(&c.model);
   const bool tokens = is_token_data(c.data.type);
   if ((transformer != nullptr) != tokens) {
-    problem("data.type", fmt::format("must be {} for this model, got '{}'",
-                                     tokens ? "a set of images (cifar10, cifar100, idx, image_folder, synthetic)"
-                                            : "a set of tokens (text, cifar10_bytes, synthetic_tokens)",
-                                     c.data.type));
+    problem("data.type",
+            fmt::format("must be {} for this model, got '{}'",
+                        tokens ? "a set of images (cifar10, cifar100, idx, image_folder, synthetic)"
+                               : "a set of tokens (text, cifar10_bytes, image_folder_bytes, synthetic_tokens)",
+                        c.data.type));
     return;
   }
-  const bool own_length = c.data.type == "cifar10_bytes";  // an image's bytes, whatever data.sequence_length says
-  if (transformer != nullptr && !own_length && transformer->sequence_length != 0 &&
+  if (transformer != nullptr && !is_image_bytes(c.data.type) && transformer->sequence_length != 0 &&
       transformer->sequence_length != c.data.sequence_length) {
     problem("model.sequence_length", fmt::format("must equal 'data.sequence_length' ({}), or be 0 to follow it, got {}",
                                                  c.data.sequence_length, transformer->sequence_length));
@@ -74,8 +78,8 @@ void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
 bool is_run_name(std::string_view text) {
   constexpr std::string_view kCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
   // A name is a directory's: "." and ".." lead elsewhere, and one that begins with '-' reads as an option.
-  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' && text.front() != '-' &&
-         text.size() <= 100;
+  return text.find_first_not_of(kCharacters) == std::string_view::npos && !text.empty() && text.front() != '.' &&
+         text.front() != '-' && text.size() <= 100;
 }
 
 void validate(const RunConfig& c, const ReportProblem& problem) {
@@ -90,7 +94,14 @@ void validate(const RunConfig& c, const ReportProblem& problem) {
 }
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse_run_config(config::read_text(path), path, overrides);
+  const std::string text = config::read_text(path);
+  try {
+    return parse_run_config(text, path, overrides);
+  } catch (const ConfigError& error) {
+    const std::string said = error.what();
+    if (said.find("unknown key 'grid'") == std::string::npos) throw;
+    throw ConfigError(fmt::format("{}\n{}: has a sweep's keys; 'lacuna sweep {}' trains it", said, path, path));
+  }
 }
 
 RunConfig parse_run_config(const std::string& text, const std::string& name,

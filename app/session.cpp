@@ -105,13 +105,14 @@ int num_slots(const RunConfig& config) {
 }
 
 TrainingBytes training_bytes(const std::vector<Parameter*>& parameters, const RunConfig& config) {
-  const auto slots = static_cast<std::size_t>(num_slots(config));
+  const std::unique_ptr<Optimizer> optimizer = make_optimizer(config.optimizer);
   TrainingBytes bytes;
   for (const Parameter* p : parameters) {
     const std::size_t values = p->value().nbytes();
     bytes.weights += values;
     bytes.gradients += values;
-    bytes.optimizer += values * slots;
+    bytes.optimizer += static_cast<std::size_t>(optimizer->state_numel(*p)) * size_of(p->value().dtype());
+    if (config.training.ema_decay > 0) bytes.optimizer += values;
     bytes.topology += p->topology_bytes();
   }
   return bytes;

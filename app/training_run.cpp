@@ -94,10 +94,6 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   }
   MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
   AppendFile log(directory.log());
-  if (resume && !(std::filesystem::exists(directory.config()) && read_text_file(directory.config()) == config_text)) {
-    directory.write_config(config_text);  // else the next --resume would go back to the settings before these
-    notes.push_back("settings changed: config.resolved.yaml is rewritten");
-  }
   const auto say = [&](const std::string& line) {
     fmt::print("{}\n", line);
     std::fflush(stdout);
@@ -123,6 +119,11 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   const auto start = std::chrono::steady_clock::now();
   TrainingRunResult result;
   const RunSummary summary = run_training(context);
+  // Its last checkpoint is of these settings, and so is the next --resume. A run that failed keeps the settings before them.
+  if (resume && read_text_file(directory.config()) != config_text) {
+    directory.write_config(config_text);
+    say("settings changed: config.resolved.yaml is rewritten");
+  }
   result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.end = summary.end;
   result.is_text = session.is_text();

@@ -91,10 +91,7 @@ void* Allocator::allocate(std::size_t bytes) {
   const bool pooled = in_pool();
   if (limit_ > 0 && stats_.live_bytes + stats_.reserved_bytes + rounded > limit_ && !pooled) refuse(rounded, "");
   void* block = pooled ? take_from_pool(rounded) : take(rounded);
-  live_[block] = bytes;
-  stats_.live_bytes += rounded;
-  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
-  ++stats_.num_allocations;
+  note_live(block, bytes, rounded);
 #if defined(LACUNA_POISON)
   if (device_.is_cpu()) std::memset(block, 0xFF, rounded);  // every float a NaN: an unwritten output shows
 #endif
@@ -104,8 +101,7 @@ void* Allocator::allocate(std::size_t bytes) {
 void Allocator::release(void* pointer, std::size_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
-  live_.erase(pointer);
-  stats_.live_bytes -= rounded;
+  note_released(pointer, rounded);
   if (in_pool() || pooled_.count(pointer) > 0) return release_to_pool(pointer, rounded);
   give_back(pointer, rounded);
 }
@@ -119,6 +115,77 @@ void Allocator::give_back(void* pointer, std::size_t rounded) noexcept {
   }
   cached_[rounded].push_back(pointer);
   stats_.cached_bytes += rounded;
+}
+
+void Allocator::note_live(void* pointer, std::size_t bytes, std::size_t rounded) {
+  live_[pointer] = bytes;
+  stats_.live_bytes += rounded;
+  stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+  ++stats_.num_allocations;
+  if (tracing_) events_.push_back({pointer, rounded, OpScope::current()});
+}
+
+void Allocator::note_released(void* pointer, std::size_t rounded) {
+  live_.erase(pointer);
+  stats_.live_bytes -= rounded;
+  if (tracing_) events_.push_back({pointer, 0, nullptr});
+}
+
+void* Allocator::reserve(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (bytes > (std::size_t{1} << 46)) refuse(bytes, "");
+  const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
+  void* pointer = reinterpret_cast<void*>(next_reserved_);
+  next_reserved_ += rounded;
+  note_live(pointer, bytes, rounded);
+  return pointer;
+}
+
+void Allocator::release_reserved(void* pointer, std::size_t bytes) noexcept {
+  const std::lock_guard lock(mutex_);
+  note_released(pointer, round_up(bytes == 0 ? 1 : bytes));
+}
+
+void Allocator::trace(bool on) {
+  const std::lock_guard lock(mutex_);
+  tracing_ = on;
+  events_.clear();
+}
+
+std::vector<MemoryBlocks> Allocator::blocks_at_peak() const {
+  const std::lock_guard lock(mutex_);
+  std::unordered_map<void*, std::size_t> size;  // of the traced blocks; older ones are not told apart
+  std::size_t now = 0, most = 0, peak = 0;
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    const Event& event = events_[i];
+    const auto found = size.find(event.pointer);
+    if (event.bytes > 0) {
+      size[event.pointer] = event.bytes;
+      now += event.bytes;
+    } else if (found != size.end()) {
+      now -= found->second;
+      size.erase(found);
+    }
+    if (now > most) most = now, peak = i + 1;
+  }
+  std::unordered_map<void*, const Event*> live;
+  for (std::size_t i = 0; i < peak; ++i) {
+    if (events_[i].bytes > 0)
+      live[events_[i].pointer] = &events_[i];
+    else
+      live.erase(events_[i].pointer);
+  }
+  std::map<std::string, MemoryBlocks> by_op;
+  for (const auto& [pointer, event] : live) {
+    MemoryBlocks& blocks = by_op[event->op];
+    blocks.op = event->op;
+    blocks.bytes += event->bytes;
+    ++blocks.count;
+  }
+  std::vector<MemoryBlocks> result;
+  for (const auto& [op, blocks] : by_op) result.push_back(blocks);
+  std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  return result;
 }
 
 MemoryStats Allocator::stats() const {

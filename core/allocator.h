@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -27,6 +28,14 @@ class Allocator {
   void* allocate(std::size_t bytes);
   void release(void* pointer, std::size_t bytes) noexcept;
 
+  /// Accounts for a block without making it, for dry runs: the address is unique and leads nowhere. No limit holds.
+  void* reserve(std::size_t bytes);
+  void release_reserved(void* pointer, std::size_t bytes) noexcept;
+
+  /// Notes every block from here on, with the op that asked for it; false stops and forgets.
+  void trace(bool on);
+  std::vector<MemoryBlocks> blocks_at_peak() const;
+
   MemoryStats stats() const;
   void reset_peak();
   std::vector<std::size_t> live_blocks() const;
@@ -40,6 +49,11 @@ class Allocator {
   std::size_t pool_bytes(const MemoryPool& pool) const;
 
  private:
+  struct Event {
+    void* pointer;
+    std::size_t bytes;  // rounded; 0 when the block was released
+    const char* op;
+  };
   // A block of a pool that is in a tensor now; the pool is null once it is gone.
   struct Pooled {
     MemoryPool* pool;
@@ -51,6 +65,8 @@ class Allocator {
   void release_to_pool(void* pointer, std::size_t rounded);
   void free_fixed(void* pointer, std::size_t size) noexcept;
   void give_back(void* pointer, std::size_t rounded) noexcept;
+  void note_live(void* pointer, std::size_t bytes, std::size_t rounded);
+  void note_released(void* pointer, std::size_t rounded);
   [[noreturn]] void refuse(std::size_t bytes, const char* detail) const;
 
   const Device device_;
@@ -63,6 +79,9 @@ class Allocator {
   std::thread::id pool_thread_;
   MemoryStats stats_;
   std::size_t limit_ = 0;
+  std::uintptr_t next_reserved_ = std::uintptr_t{1} << 56;  // no address of a program
+  bool tracing_ = false;
+  std::vector<Event> events_;
 };
 
 Allocator& allocator(Device device);

@@ -56,7 +56,7 @@ CudaDevice& opened(Device device) {
 #if LACUNA_HAS_CUDA
   const std::lock_guard lock(list.mutex);
   if (!entry.allocator) {
-    if (entry.info.compute_capability != 90) entry.kernels = {false, false, false};
+    if (entry.info.compute_capability != 90) entry.kernels = KernelSet{false, false, false, false};
     if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {
       entry.stream = runtime::open_cuda_device(device.index);
@@ -139,6 +139,8 @@ void synchronize([[maybe_unused]] Device device) {
 MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
 void reset_peak_memory(Device device) { allocator(device).reset_peak(); }
 std::vector<std::size_t> live_blocks(Device device) { return allocator(device).live_blocks(); }
+void trace_memory(Device device, bool on) { allocator(device).trace(on); }
+std::vector<MemoryBlocks> blocks_at_peak(Device device) { return allocator(device).blocks_at_peak(); }
 void trim_memory(Device device) { allocator(device).trim(); }
 void set_memory_limit(Device device, std::size_t bytes) { allocator(device).set_limit(bytes); }
 

@@ -52,6 +52,16 @@ MemoryStats memory_stats(Device device);
 void reset_peak_memory(Device device);
 /// Sizes in bytes of the blocks that live now, unordered: lets a test prove that no dense buffer is alive.
 std::vector<std::size_t> live_blocks(Device device);
+/// Blocks that one op made, and how much they take.
+struct MemoryBlocks {
+  std::string op;
+  std::size_t bytes = 0;
+  std::int64_t count = 0;
+};
+/// Notes every block made from here on with its op, until it is called with false, which also forgets. For tools and tests.
+void trace_memory(Device device, bool on);
+/// The blocks made since trace_memory(true) that lived when these took the most, by op, the largest first.
+std::vector<MemoryBlocks> blocks_at_peak(Device device);
 /// Hands cached blocks back to the system.
 void trim_memory(Device device);
 

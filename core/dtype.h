@@ -9,6 +9,8 @@ namespace lacuna {
 /// f64 exists on the CPU so that gradients can be checked. bf16 has its place here; the ops gain it with mixed precision.
 enum class DType : std::uint8_t { f32, f64, bf16, i32, i64, u8 };
 
+constexpr bool is_float(DType dtype) { return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16; }
+
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f32:

@@ -19,6 +19,7 @@ constexpr Named kKernels[] = {
     {"spmm_panel", &KernelSet::spmm_panel},
     {"spmm_tensor", &KernelSet::spmm_tensor},
     {"sddmm_tensor", &KernelSet::sddmm_tensor},
+    {"fused_attention", &KernelSet::fused_attention},
 };
 
 }  // namespace

@@ -10,9 +10,10 @@ namespace lacuna {
 /// What is false is never chosen automatically; a route that is asked for by name (spmm_into, sddmm_into) runs all the
 /// same. All of these need compute capability 9.0 and are off elsewhere.
 struct KernelSet {
-  bool spmm_panel = true;    ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
-  bool spmm_tensor = true;   ///< kernels/spmm_tensor: f32-accurate products on tensor cores
-  bool sddmm_tensor = true;  ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
+  bool spmm_panel = true;       ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
+  bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
+  bool sddmm_tensor = true;     ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
+  bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
 
   bool operator==(const KernelSet&) const = default;
 };

@@ -7,6 +7,12 @@
 #include "core/ops/topology_ops.h"
 
 namespace lacuna {
+namespace {
+
+bool by_rows(const std::string& slot) { return slot.ends_with("_rows"); }
+bool by_cols(const std::string& slot) { return slot.ends_with("_cols"); }
+
+}  // namespace
 
 Parameter::Parameter(std::string name, Tensor value)
     : name_(std::move(name)), shape_(value.shape()), var_(std::move(value), true) {}
@@ -19,6 +25,12 @@ std::size_t Parameter::state_bytes() const {
   std::size_t bytes = value().nbytes() + (grad().defined() ? grad().nbytes() : 0);
   for (const auto& [slot, tensor] : slots_) bytes += tensor.nbytes();
   return bytes;
+}
+
+Shape Parameter::slot_shape(const std::string& slot, const Shape& shape, const Shape& value) {
+  if (shape.rank() == 2 && by_rows(slot)) return {shape[0]};
+  if (shape.rank() == 2 && by_cols(slot)) return {shape[1]};
+  return value;
 }
 
 void Parameter::retopologize(TopologyPtr next) {
@@ -39,8 +51,10 @@ void Parameter::retopologize(TopologyPtr next) {
   } else {
     move = [this](const Tensor& t) { return densify(SparseTensor{t, topology_}); };
   }
+  const auto per_entry = [&](const std::string& slot) { return !by_rows(slot) && !by_cols(slot); };
   var_ = Var(move(value()), true);
-  for (auto& [slot, tensor] : slots_) tensor = move(tensor);
+  for (auto& [slot, tensor] : slots_)
+    if (per_entry(slot)) tensor = move(tensor);
   topology_ = std::move(next);
 }
 

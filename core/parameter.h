@@ -39,9 +39,14 @@ class Parameter {
   /// Requires a sparse parameter.
   SparseVar sparse() const { return {var_, topology_}; }
 
-  /// Optimizer state by name ("momentum", "adam_m", "adam_v", "ema", ...), each laid out as value(). std::map: a fixed order.
+  /// Optimizer state by name ("momentum", "adam_m", "adam_v", "ema", ...), each of slot_shape(). std::map: a fixed order.
   std::map<std::string, Tensor>& slots() { return slots_; }
   const std::map<std::string, Tensor>& slots() const { return slots_; }
+  /// A slot is laid out as value(), unless its name ends in "_rows" or "_cols": then it holds one number per row or column
+  /// of the matrix, whatever the pattern, and retopologize() leaves it as it is.
+  Shape slot_shape(const std::string& slot) const { return slot_shape(slot, shape_, value().shape()); }
+  /// Of a parameter of `shape` whose value is laid out as `value`.
+  static Shape slot_shape(const std::string& slot, const Shape& shape, const Shape& value);
 
   /// Moves values and slots onto `next` ([m, k], on this device; null = dense) and drops the gradient. Entries in both
   /// patterns keep value and state bit for bit; new ones start at 0. Throws ShapeError, DeviceError.

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/allocator.h"
+#include "core/dry_run.h"
 #include "core/errors.h"
 #include "kernels/runtime/runtime.h"
 
@@ -13,16 +14,26 @@ namespace lacuna {
 
 class Storage {
  public:
-  Storage(Device device, std::size_t bytes)
-      : device_(device), bytes_(bytes), data_(allocator(device).allocate(bytes)) {}
-  ~Storage() { allocator(device_).release(data_, bytes_); }
+  Storage(Device device, std::size_t bytes, bool dry)
+      : device_(device),
+        bytes_(bytes),
+        dry_(dry),
+        data_(dry ? allocator(device).reserve(bytes) : allocator(device).allocate(bytes)) {}
+  ~Storage() {
+    if (dry_)
+      allocator(device_).release_reserved(data_, bytes_);
+    else
+      allocator(device_).release(data_, bytes_);
+  }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
   void* data() const { return data_; }
+  bool dry() const { return dry_; }
 
  private:
   Device device_;
   std::size_t bytes_;
+  bool dry_;
   void* data_;
 };
 
@@ -63,9 +74,21 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.shape_ = shape;
   t.dtype_ = dtype;
   t.device_ = device;
-  t.storage_ = std::make_shared<Storage>(device, static_cast<std::size_t>(shape.numel()) * size_of(dtype));
+  t.storage_ = std::make_shared<Storage>(device, static_cast<std::size_t>(shape.numel()) * size_of(dtype),
+                                         DryRun::active() && is_float(dtype));
   return t;
 }
+
+Tensor Tensor::scratch(std::size_t bytes, Device device) {
+  Tensor t;
+  t.shape_ = {static_cast<std::int64_t>(bytes)};
+  t.dtype_ = DType::u8;
+  t.device_ = device;
+  t.storage_ = std::make_shared<Storage>(device, bytes, DryRun::active());
+  return t;
+}
+
+bool Tensor::is_dry() const { return storage_ && storage_->dry(); }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
@@ -74,6 +97,7 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  if (DryRun::active() && is_float(dtype)) return empty(shape, dtype, device);
   Tensor host = empty(shape, dtype, kCpu);
   const auto fill = [&]<class T>(T typed) { std::fill_n(host.data<T>(), host.numel(), typed); };
   switch (dtype) {
@@ -104,6 +128,7 @@ Tensor Tensor::from(const std::vector<T>& values, const Shape& shape, Device dev
     throw ShapeError("from",
                      fmt::format("{} values for shape {}; must be {}", values.size(), to_string(shape), shape.numel()));
   Tensor t = empty(shape, dtype_of<T>, device);
+  if (t.is_dry()) return t;
   copy_bytes(t.raw(), device, values.data(), kCpu, t.nbytes());
   return t;
 }
@@ -160,6 +185,7 @@ Tensor Tensor::to(Device device) const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
+  if (is_dry()) return empty(shape_, dtype, device_);
   const Tensor source = to(kCpu);
   Tensor target = empty(shape_, dtype, kCpu);
   const auto convert = [&]<class From, class To>(From*, To*) {
@@ -202,11 +228,12 @@ void Tensor::copy_from(const Tensor& other) const {
     throw DtypeError("copy_from", describe(other) + " into " + describe(*this) + "; dtypes must agree");
   if (other.numel() != numel())
     throw ShapeError("copy_from", describe(other) + " into " + describe(*this) + "; counts must agree");
+  if (is_dry() || other.is_dry()) return;
   copy_bytes(raw(), device_, other.raw(), other.device(), nbytes());
 }
 
 void Tensor::zero() const {
-  if (numel() == 0) return;
+  if (numel() == 0 || is_dry()) return;
   if (device_.is_cpu()) {
     std::memset(raw(), 0, nbytes());
     return;
@@ -220,6 +247,7 @@ template <class T>
 std::vector<T> Tensor::to_vector() const {
   data<T>();  // checks the dtype
   std::vector<T> values(static_cast<std::size_t>(numel()));
+  if (is_dry()) return values;
   copy_bytes(values.data(), kCpu, raw(), device_, nbytes());
   return values;
 }
@@ -240,6 +268,10 @@ double Tensor::item() const {
     default:
       throw DtypeError("item", describe(*this) + "; must be f32, f64, i32, i64 or u8");
   }
+}
+
+Tensor reuse_or_empty(const Tensor& gradient) {
+  return gradient.is_unique() ? gradient : Tensor::empty_like(gradient);
 }
 
 std::string describe(const Tensor& tensor) {

@@ -17,8 +17,10 @@ class Tensor {
  public:
   Tensor() = default;  ///< undefined; defined() is false
 
-  /// Uninitialised. Throws OutOfMemoryError, ValueError (negative extent), BackendError.
+  /// Uninitialised; without memory in a dry run (core/dry_run.h) when the dtype is a float's. Throws OutOfMemoryError, ValueError (negative extent), BackendError.
   static Tensor empty(const Shape& shape, DType dtype, Device device = kCpu);
+  /// u8 [bytes] for a float kernel to write in; without memory in a dry run. core/visit.h has the way to size it.
+  static Tensor scratch(std::size_t bytes, Device device);
   static Tensor zeros(const Shape& shape, DType dtype, Device device = kCpu);
   /// Every element `value` (floats and i32).
   static Tensor full(const Shape& shape, double value, DType dtype, Device device = kCpu);
@@ -63,6 +65,7 @@ class Tensor {
   bool shares_storage_with(const Tensor& other) const { return storage_ && storage_ == other.storage_; }
   /// True when no other tensor holds this storage, so writing in place is invisible.
   bool is_unique() const { return storage_.use_count() == 1; }
+  bool is_dry() const;  ///< made in a dry run: accounted for, but without memory
 
  private:
   std::shared_ptr<Storage> storage_;
@@ -71,6 +74,9 @@ class Tensor {
   DType dtype_ = DType::f32;
   Device device_ = kCpu;
 };
+
+/// `gradient` itself where nobody else holds it, so that a result may be written over it; else a new one like it.
+Tensor reuse_or_empty(const Tensor& gradient);
 
 /// "f32[2, 3] on cuda:0", for messages.
 std::string describe(const Tensor& tensor);

@@ -7,6 +7,7 @@
 
 #include "core/visit.h"
 #include "kernels/sddmm/sddmm_tiles.h"
+#include "kernels/sparse_attention/sparse_attention.h"
 #include "kernels/topology/topology.h"
 
 namespace lacuna {
@@ -118,6 +119,36 @@ const Tensor& Topology::sddmm_plan() const {
   return sddmm_plan_;
 }
 
+const AttentionPlan& Topology::attention_plan(std::int64_t window) const {
+  std::lock_guard lock(mutex_);
+  for (const auto& plan : attention_plans_) {
+    if (plan->window == window) return *plan;
+  }
+  OpScope scope("attention_plan");
+  auto plan = std::make_unique<AttentionPlan>();
+  visit_device("attention_plan", device(), [&](auto stream) {
+    if constexpr (std::is_same_v<decltype(stream), CudaStream>) {
+      const auto ints = [&](std::int64_t count) { return Tensor::empty({count}, DType::i32, device()); };
+      plan->window = window;
+      plan->tile_offsets = ints(kernels::attention_plan_offsets_size(rows_, window));
+      plan->block_order = ints(kernels::attention_block_order_size(rows_));
+      const Tensor scratch = scratch_of(kernels::panel_plan_scratch_bytes(stream, rows_, window), device());
+      const std::int32_t* offsets = row_offsets_.data<std::int32_t>();
+      const std::int32_t* columns = col_indices_.data<std::int32_t>();
+      const std::int64_t tiles =
+          kernels::panel_plan_offsets(stream, rows_, window, offsets, columns, plan->tile_offsets.data<std::int32_t>(),
+                                      plan->block_order.data<std::int32_t>(), scratch.raw());
+      plan->slots = ints(tiles * kernels::kTileSlots);
+      kernels::panel_plan_slots(stream, rows_, window, offsets, columns, plan->tile_offsets.data<std::int32_t>(),
+                                static_cast<std::uint32_t*>(plan->slots.raw()));
+    } else {
+      throw BackendError("attention_plan", "a pattern on the CPU; the fused attention kernels are CUDA's");
+    }
+  });
+  attention_plans_.push_back(std::move(plan));
+  return *attention_plans_.back();
+}
+
 std::int64_t Topology::max_row_length() const {
   std::lock_guard lock(mutex_);
   if (max_row_length_ < 0) {
@@ -145,6 +176,8 @@ std::size_t Topology::bytes() const {
   if (spmm_tensor_memory_.defined()) total += spmm_tensor_memory_.nbytes();
   if (sddmm_plan_.defined()) total += sddmm_plan_.nbytes();
   if (transposed_) total += transposed_->permutation.nbytes() + transposed_->topology->bytes();
+  for (const auto& plan : attention_plans_)
+    total += plan->tile_offsets.nbytes() + plan->slots.nbytes() + plan->block_order.nbytes();
   return total;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "core/tensor.h"
 #include "core/var.h"
@@ -18,6 +19,14 @@ using TopologyPtr = std::shared_ptr<const Topology>;
 struct TransposedTopology {
   TopologyPtr topology;
   Tensor permutation;  ///< i32 [nnz]
+};
+
+/// A square pattern packed for the fused attention kernels (kernels/sparse_attention), for windows of one width.
+struct AttentionPlan {
+  std::int64_t window = 0;
+  Tensor tile_offsets;  ///< i32
+  Tensor slots;         ///< i32, words of bits
+  Tensor block_order;   ///< i32
 };
 
 /// Same pattern = same pointer. Column indices ascend strictly within each row. Indices are 32-bit; rows, cols and nnz
@@ -51,7 +60,8 @@ class Topology : public std::enable_shared_from_this<Topology> {
   std::int64_t max_row_length() const;           ///< cached
   const kernels::SpmmTensorPlan& spmm_tensor_plan() const;  ///< of kernels/spmm_tensor; cached; CUDA only
   const Tensor& sddmm_plan() const;                         ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
-  bool same_pattern(const Topology& other) const;           ///< compares on the host
+  const AttentionPlan& attention_plan(std::int64_t window) const;  ///< cached for each window; CUDA only
+  bool same_pattern(const Topology& other) const;                  ///< compares on the host
 
   /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).
   std::size_t bytes() const;
@@ -71,6 +81,7 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable Tensor spmm_tensor_memory_;
   mutable kernels::SpmmTensorPlan spmm_tensor_plan_;
   mutable Tensor sddmm_plan_;
+  mutable std::vector<std::unique_ptr<AttentionPlan>> attention_plans_;
   mutable std::int64_t max_row_length_ = -1;
 };
 

@@ -14,7 +14,9 @@ struct Node;
 }
 class Grads;
 
-/// Vector-Jacobian product: given d(loss)/d(output), adds d(loss)/d(input i) through `Grads::add(i, ...)`.
+/// Vector-Jacobian product: given d(loss)/d(output), adds d(loss)/d(input i) through `Grads::add(i, ...)`. Runs once, so it
+/// may let go of what it has captured as soon as that is used, and write over d(output) where nobody else holds it
+/// (reuse_or_empty).
 using Vjp = std::function<void(const Tensor& doutput, Grads& grads)>;
 
 class Var {

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "core/dry_run.h"
 #include "core/errors.h"
 #include "core/tensor.h"
 #include "kernels/runtime/runtime.h"
@@ -21,10 +22,9 @@ void translate_failures(const char* op, F&& f) {
   }
 }
 
-/// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
-/// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA.
+namespace detail {
 template <class F>
-void visit_float(const char* op, Device device, DType dtype, F&& f) {
+void dispatch_float(const char* op, Device device, DType dtype, F&& f) {
   if (device.is_cpu()) {
     if (dtype == DType::f32) return f(CpuStream{}, float{});
     if (dtype == DType::f64) return f(CpuStream{}, double{});
@@ -38,9 +38,27 @@ void visit_float(const char* op, Device device, DType dtype, F&& f) {
 #endif
 }
 
+}  // namespace detail
+
+/// Calls f(stream, T{}) with CpuStream and float or double, or CudaStream and float: kernels are overloaded on the
+/// stream. Throws DtypeError for a dtype the backend lacks, BackendError when this build has no CUDA. In a dry run
+/// (core/dry_run.h) f is not called: what an op must do then too (tensors it makes, gradients it adds) stands outside.
+template <class F>
+void visit_float(const char* op, Device device, DType dtype, F&& f) {
+  if (!DryRun::active()) detail::dispatch_float(op, device, dtype, std::forward<F>(f));
+}
+
 template <class F>
 void visit_float(const char* op, const Tensor& like, F&& f) {
   visit_float(op, like.device(), like.dtype(), std::forward<F>(f));
+}
+
+/// Scratch of size(stream, T{}) bytes for a float kernel, on like's device; in a dry run it is accounted for.
+template <class F>
+Tensor scratch_for(const char* op, const Tensor& like, F&& size) {
+  std::size_t bytes = 0;
+  detail::dispatch_float(op, like.device(), like.dtype(), [&](auto stream, auto zero) { bytes = size(stream, zero); });
+  return Tensor::scratch(bytes, like.device());
 }
 
 /// Calls f(stream), for kernels that do not depend on a float type (topology, selection, index work).

@@ -47,8 +47,9 @@ void describe(DataConfig& c, V&& v) {
   v("type", c.type,
     "synthetic (images), synthetic_tokens, text (bytes of files), cifar10, cifar100, cifar10_bytes (images as "
     "sequences), "
-    "idx (MNIST and its kin) or image_folder (ImageNet layout)",
-    one_of({"synthetic", "synthetic_tokens", "text", "cifar10", "cifar100", "cifar10_bytes", "idx", "image_folder"}));
+    "idx (MNIST and its kin), image_folder (ImageNet layout) or image_folder_bytes (the same as sequences)",
+    one_of({"synthetic", "synthetic_tokens", "text", "cifar10", "cifar100", "cifar10_bytes", "idx", "image_folder",
+            "image_folder_bytes"}));
   v("path", c.path, "File or directory that holds the training data");
   v("valid_path", c.valid_path,
     "Validation data of their own (text: file or directory; image_folder: directory); empty = "
@@ -72,12 +73,12 @@ void describe(DataConfig& c, V&& v) {
     one_of({"path", "shuffled"}));
   v("max_bytes", c.max_bytes, "Bytes of each text source used, from its beginning; 0 = all", non_negative());
   v("image_size", c.image_size,
-    "Side of the images in pixels; 0 = 224 for image_folder, 32 for synthetic; the others "
+    "Side of the images in pixels; 0 = 224 for image_folder, 64 for image_folder_bytes, 32 for synthetic; the others "
     "have their own",
     non_negative());
   v("resize_size", c.resize_size,
-    "image_folder: shorter side in pixels before evaluation's centre crop; 0 = image_size * "
-    "256 / 224",
+    "image_folder, image_folder_bytes: shorter side in pixels before the centre crop (image_folder: evaluation's); 0 = "
+    "image_size * 256 / 224, as bytes image_size",
     non_negative());
   v("crop_padding", c.crop_padding, "cifar and idx: pixels by which training shifts images each way", non_negative());
   v("min_crop_area", c.min_crop_area, "image_folder: least share of the area in training's random crop",

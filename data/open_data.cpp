@@ -10,6 +10,7 @@
 #include "data/data_config.h"
 #include "data/idx.h"
 #include "data/image_folder.h"
+#include "data/image_folder_bytes.h"
 #include "data/random_draws.h"
 #include "data/synthetic.h"
 
@@ -151,6 +152,20 @@ DataSplits open_image_folder(const DataConfig& config) {
   return splits;
 }
 
+DataSplits open_image_folder_bytes(const DataConfig& config) {
+  ImageFolderBytesOptions options;
+  if (config.image_size > 0) options.image_size = config.image_size;
+  options.resize_size = config.resize_size;
+  options.flip = config.flip;
+  const fs::path root = config.path;
+  DataSplits splits;
+  splits.train = std::make_shared<ImageFolderBytes>(root / "train", options);
+  splits.valid = std::make_shared<ImageFolderBytes>(
+      config.valid_path.empty() ? root / "val" : fs::path(config.valid_path), options);
+  if (!config.test_path.empty()) splits.test = std::make_shared<ImageFolderBytes>(config.test_path, options);
+  return splits;
+}
+
 DataSplits open_synthetic(const DataConfig& config) {
   SyntheticImagesOptions options;
   options.num_examples = config.num_examples;
@@ -212,8 +227,9 @@ void validate(const DataConfig& config, const ReportProblem& problem) {
               fmt::format("must have one value per channel ({}), got {}", channels, values->size()));
     }
   }
-  if (config.type == "image_folder" && config.resize_size > 0) {
-    const std::int64_t side = config.image_size > 0 ? config.image_size : 224;
+  const bool as_bytes = config.type == "image_folder_bytes";
+  if ((config.type == "image_folder" || as_bytes) && config.resize_size > 0) {
+    const std::int64_t side = config.image_size > 0 ? config.image_size : as_bytes ? 64 : 224;
     if (config.resize_size < side) {
       problem("resize_size", fmt::format("must be at least 'image_size' ({}), got {}", side, config.resize_size));
     }
@@ -231,6 +247,7 @@ DataSplits open_data(const DataConfig& config) {
   if (config.type == "cifar100") return open_cifar(config, CifarKind::cifar100);
   if (config.type == "idx") return open_idx(config);
   if (config.type == "image_folder") return open_image_folder(config);
+  if (config.type == "image_folder_bytes") return open_image_folder_bytes(config);
   throw ConfigError("data", fmt::format("unknown type '{}'", config.type));
 }
 

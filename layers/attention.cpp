@@ -47,9 +47,18 @@ std::int64_t SelfAttention::batch(const Shape& shape) const {
 }
 
 Var SelfAttention::forward(const Var& x, ForwardContext& context) {
+  return output_.forward(mix(x, context), context);
+}
+
+Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& context) {
+  return pending_output(output_, mix(x, context), dropout, context);
+}
+
+Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
   const auto project = [&](Linear& projection) {
-    return split_heads(projection.forward(x, context), num_sequences, options_.heads);  // [heads * batch, t, d / heads]
+    // [heads * batch, t, d / heads]; the bias is added where each number is moved anyway.
+    return split_heads(projection.product(x, context), projection.bias(context), num_sequences, options_.heads);
   };
   const Var q = project(query_);
   const Var k = project(key_);
@@ -62,7 +71,7 @@ Var SelfAttention::forward(const Var& x, ForwardContext& context) {
   } else {
     mixed = dense_attention(q, k, v, context);
   }
-  return output_.forward(merge_heads(mixed, num_sequences, options_.heads), context);
+  return merge_heads(mixed, num_sequences, options_.heads);
 }
 
 Var SelfAttention::dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "layers/attention_patterns.h"
-#include "layers/linear.h"
+#include "layers/residual.h"
 
 namespace lacuna {
 
@@ -27,6 +27,8 @@ class SelfAttention : public Module {
  public:
   SelfAttention(AttentionOptions options, Init init);
   Var forward(const Var& x, ForwardContext& context) override;
+  /// The same for a residual stream: projected back, with the output's bias and `dropout` left to the addition.
+  Pending pending(const Var& x, double dropout, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
  protected:
@@ -35,6 +37,7 @@ class SelfAttention : public Module {
 
  private:
   std::int64_t batch(const Shape& shape) const;
+  Var mix(const Var& x, ForwardContext& context);  // all but the output projection
   Var dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const;
 
   AttentionOptions options_;

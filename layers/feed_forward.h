@@ -1,7 +1,7 @@
 // FeedForward: the Transformer's two-layer perceptron.
 #pragma once
 
-#include "layers/linear.h"
+#include "layers/residual.h"
 
 namespace lacuna {
 
@@ -20,9 +20,13 @@ class FeedForward : public Module {
  public:
   FeedForward(const FeedForwardOptions& options, Init init);
   Var forward(const Var& x, ForwardContext& context) override;
+  /// The same for a residual stream: the last bias and `dropout` are left to the addition.
+  Pending pending(const Var& x, double dropout, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
  private:
+  Var expand(const Var& x, ForwardContext& context);  // all but the second product
+
   double dropout_;
   Linear& expand_;
   Linear& contract_;

@@ -21,7 +21,11 @@ Linear::Linear(std::int64_t inputs, std::int64_t outputs, const LinearOptions& o
 }
 
 Var Linear::forward(const Var& x, ForwardContext& context) {
-  return multiply(*weight_, x, bias_ ? context.use(*bias_) : Var{}, activation_, context);
+  return multiply(*weight_, x, bias(context), activation_, context);
+}
+
+Var Linear::product(const Var& x, ForwardContext& context) {
+  return multiply(*weight_, x, Var{}, Activation::none, context);
 }
 
 Shape Linear::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -24,6 +24,11 @@ class Linear : public Module {
 
   Parameter& weight() { return *weight_; }
 
+  /// weight * x alone, for an op that adds the bias and applies the activation on its way.
+  Var product(const Var& x, ForwardContext& context);
+  Var bias(ForwardContext& context) const { return bias_ ? context.use(*bias_) : Var{}; }  ///< undefined: none
+  Activation activation() const { return activation_; }
+
  private:
   Activation activation_;
   Parameter* weight_ = nullptr;

@@ -15,6 +15,7 @@ namespace lacuna {
 struct ForwardContext {
   bool training = false;           ///< dropout on, batch statistics on, tape recorded
   RandomStream* random = nullptr;  ///< required when training with dropout
+  bool recomputing = false;        ///< a second run, in backward (layers/recompute.h): buffers must stay as they are
   /// The parameter as an operand: on the tape when training, a constant otherwise.
   Var use(const Parameter& p) const { return training ? p.var() : p.var().detach(); }
 };

@@ -2,14 +2,16 @@
 
 #include "core/errors.h"
 #include "core/ops/batch_norm.h"
+#include "core/ops/batch_norm_relu.h"
 #include "core/ops/layer_norm.h"
-#include "core/ops/pointwise.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
 
 namespace lacuna {
 
 namespace {
+
+using Norm = Var(const Var&, const Var&, const Var&, const Tensor&, const Tensor&, bool, double, double);
 
 // No flops: the plan counts multiply-adds of weights and scores; norms are bound by memory.
 LayerPlan plan_norm(const std::string& name, const char* kind, const Shape& shape) {
@@ -29,6 +31,12 @@ LayerNorm::LayerNorm(std::int64_t features, Init init, double eps)
 
 Var LayerNorm::forward(const Var& x, ForwardContext& context) {
   return layer_norm(x, context.use(gain_), context.use(bias_), eps_);
+}
+
+ResidualNormVars LayerNorm::forward(Residual x, ForwardContext& context) {
+  const Pending& added = x.pending;
+  if (!added.h.defined()) return {x.stream, forward(x.stream, context)};
+  return residual_norm(x.stream, added.h, added.bias, context.use(gain_), context.use(bias_), added.p, added.key, eps_);
 }
 
 Shape LayerNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -51,9 +59,11 @@ Var BatchNorm::forward(const Var& x, ForwardContext& context) {
     if (context.training) throw ValueError("batch_norm", "training after folding; must be prepared for inference last");
     return x;
   }
-  const Var y = batch_norm(x, context.use(gain_), context.use(bias_), running_mean_, running_var_, context.training,
-                           options_.momentum, options_.eps);
-  return options_.relu ? relu(y) : y;
+  // The op moves the running statistics of a training pass along; a second run of that pass moves copies.
+  const Tensor mean = context.recomputing ? running_mean_.clone() : running_mean_;
+  const Tensor var = context.recomputing ? running_var_.clone() : running_var_;
+  const auto norm = options_.relu ? static_cast<Norm*>(batch_norm_relu) : static_cast<Norm*>(batch_norm);
+  return norm(x, context.use(gain_), context.use(bias_), mean, var, context.training, options_.momentum, options_.eps);
 }
 
 ChannelMap BatchNorm::dissolve() {

@@ -1,9 +1,10 @@
 // LayerNorm and BatchNorm over feature-major activations.
 #pragma once
 
+#include "core/ops/residual_norm.h"
 #include "layers/fold.h"
 #include "layers/initialize.h"
-#include "layers/module.h"
+#include "layers/residual.h"
 
 namespace lacuna {
 
@@ -14,6 +15,8 @@ class LayerNorm : public Module {
  public:
   LayerNorm(std::int64_t features, Init init, double eps = 1e-5);
   Var forward(const Var& x, ForwardContext& context) override;
+  /// The sum, and the norm of it: in one op where something is pending.
+  ResidualNormVars forward(Residual x, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
  private:

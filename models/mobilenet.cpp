@@ -9,6 +9,7 @@
 #include "core/errors.h"
 #include "core/ops/pool.h"
 #include "layers/multiply.h"
+#include "layers/recompute.h"
 #include "layers/shapes.h"
 
 namespace lacuna {
@@ -69,7 +70,8 @@ void MobilenetBlock::on_prepare_for_inference() {
   pointwise_.absorb(pointwise_norm_.dissolve());
 }
 
-Mobilenet::Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init init) : dropout_(config.dropout) {
+Mobilenet::Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init init)
+    : dropout_(config.dropout), recompute_(config.recompute) {
   require_positive("mobilenet_v1", "channels", channels);
   require_positive("mobilenet_v1", "image_size", config.image_size);
   require_positive("mobilenet_v1", "num_classes", config.num_classes);
@@ -97,7 +99,7 @@ Mobilenet::Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init 
 }
 
 Var Mobilenet::forward(const Var& x, ForwardContext& context) {
-  Var y = blocks_->forward(stem_norm_->forward(stem_->forward(x, context), context), context);
+  Var y = forward_blocks(*blocks_, recompute_, stem_norm_->forward(stem_->forward(x, context), context), context);
   const std::int64_t batch = y.shape()[1] / last_map_.pixels();
   y = global_avg_pool(y, ImageShape{batch, last_map_.height, last_map_.width});  // [channels, batch]
   return classifier_->forward(dropout(y, dropout_, context), context);
@@ -108,7 +110,7 @@ void Mobilenet::on_prepare_for_inference() { stem_->absorb(stem_norm_->dissolve(
 Shape Mobilenet::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   Shape y = stem_->plan(shape, join_path(prefix, "stem"), lines);
   y = stem_norm_->plan(y, join_path(prefix, "stem_norm"), lines);
-  y = blocks_->plan(y, join_path(prefix, "blocks"), lines);
+  y = plan_blocks(*blocks_, recompute_, y, join_path(prefix, "blocks"), lines);
   LayerPlan pool{.name = join_path(prefix, "pool"), .kind = "global_avg_pool"};
   y = Shape{y[0], y[1] / last_map_.pixels()};
   pool.activation_bytes = activation_bytes_of(y.numel());

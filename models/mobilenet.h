@@ -56,6 +56,7 @@ class Mobilenet : public Module {
 
  private:
   double dropout_;
+  bool recompute_;
   MapSize last_map_;
   Conv2d* stem_ = nullptr;
   BatchNorm* stem_norm_ = nullptr;

@@ -22,6 +22,7 @@ struct MobilenetConfig {
   std::int64_t num_classes = 0;
   std::vector<int> strides;
   double dropout = 0.0;
+  bool recompute = false;
 };
 template <class V>
 void describe(MobilenetConfig& c, V&& v) {
@@ -32,6 +33,7 @@ void describe(MobilenetConfig& c, V&& v) {
   v("num_classes", c.num_classes, "Classes; 0 = as the data has them", non_negative());
   v("strides", c.strides, "Strides of the 13 blocks; empty = the stem's own", range(1, 2));
   v("dropout", c.dropout, "Before the classifier", fraction());
+  v("recompute", c.recompute, "Keep each block's input alone for backward, and compute its activations again there");
 }
 inline void validate(const MobilenetConfig& c, const ReportProblem& problem) {
   if (!c.strides.empty() && c.strides.size() != 13) {

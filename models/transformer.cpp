@@ -1,11 +1,12 @@
 #include "models/transformer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/errors.h"
-#include "core/ops/pointwise.h"
 #include "layers/dropout.h"
 #include "layers/multiply.h"
+#include "layers/recompute.h"
 #include "layers/shapes.h"
 
 namespace lacuna {
@@ -34,6 +35,13 @@ FeedForwardOptions feed_forward_options(const TransformerConfig& config) {
           .output_deviation = residual_deviation(config, config.filter)};
 }
 
+/// x through a norm and a sublayer, whose output is then pending. What the stream no longer needs dies on the way.
+template <class Sublayer>
+Residual pass(LayerNorm& norm, Sublayer& sublayer, double dropout, Residual x, ForwardContext& context) {
+  const ResidualNormVars entered = norm.forward(std::move(x), context);
+  return {entered.residual, sublayer.pending(entered.normalised, dropout, context)};
+}
+
 }  // namespace
 
 TransformerBlock::TransformerBlock(const TransformerConfig& config, AttentionPatternsPtr patterns, Init init)
@@ -44,10 +52,12 @@ TransformerBlock::TransformerBlock(const TransformerConfig& config, AttentionPat
       feed_forward_(add_child<FeedForward>("feed_forward", feed_forward_options(config), init)) {}
 
 Var TransformerBlock::forward(const Var& x, ForwardContext& context) {
-  const Var attended = attention_.forward(attention_norm_.forward(x, context), context);
-  const Var middle = add(x, dropout(attended, dropout_, context));
-  const Var fed = feed_forward_.forward(feed_forward_norm_.forward(middle, context), context);
-  return add(middle, dropout(fed, dropout_, context));
+  return settle(advance({x}, context));
+}
+
+Residual TransformerBlock::advance(Residual x, ForwardContext& context) {
+  Residual middle = pass(attention_norm_, attention_, dropout_, std::move(x), context);
+  return pass(feed_forward_norm_, feed_forward_, dropout_, std::move(middle), context);
 }
 
 Shape TransformerBlock::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -82,15 +92,21 @@ Transformer::Transformer(const TransformerConfig& config, Init init) : config_(c
 }
 
 Var Transformer::forward(const Var& x, ForwardContext& context) {
-  Var y = dropout(embedding_->forward(x, context), config_.dropout.residual, context);
-  y = blocks_->forward(y, context);
-  y = norm_->forward(y, context);
+  Residual stream{dropout(embedding_->forward(x, context), config_.dropout.residual, context)};
+  for (std::size_t i = 0; i < blocks_->size(); ++i) {
+    const auto advance = [&block = (*blocks_)[i]](Residual in, ForwardContext& c) {
+      return block.advance(std::move(in), c);
+    };
+    stream = config_.recompute ? forward_recomputed(advance, std::move(stream), context)
+                               : advance(std::move(stream), context);
+  }
+  const Var y = norm_->forward(std::move(stream), context).normalised;
   return output_ ? output_->forward(y, context) : multiply(embedding_->tokens(), y, {}, Activation::none, context);
 }
 
 Shape Transformer::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   Shape y = embedding_->plan(shape, join_path(prefix, "embedding"), lines);
-  y = blocks_->plan(y, join_path(prefix, "blocks"), lines);
+  y = plan_blocks(*blocks_, config_.recompute, y, join_path(prefix, "blocks"), lines);
   y = norm_->plan(y, join_path(prefix, "norm"), lines);
   if (output_) return output_->plan(y, join_path(prefix, "output"), lines);
   lines.push_back(plan_multiply(embedding_->tokens(), join_path(prefix, "output"), "linear",

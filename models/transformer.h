@@ -18,6 +18,9 @@ class TransformerBlock : public Module {
  public:
   TransformerBlock(const TransformerConfig& config, AttentionPatternsPtr patterns, Init init);
   Var forward(const Var& x, ForwardContext& context) override;
+  /// The same on a stream whose last addition may be pending; leaves its own pending, so that every addition meets a
+  /// norm.
+  Residual advance(Residual x, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
  private:

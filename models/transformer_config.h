@@ -100,6 +100,7 @@ struct TransformerConfig {
   AttentionConfig attention;
   Positions positions = Positions::learned;
   bool tie_embeddings = false;
+  bool recompute = false;
 };
 template <class V>
 void describe(TransformerConfig& c, V&& v) {
@@ -114,6 +115,7 @@ void describe(TransformerConfig& c, V&& v) {
   v("attention", c.attention, "Which tokens a token attends to");
   v("positions", c.positions, "How a token's place enters");
   v("tie_embeddings", c.tie_embeddings, "Use the token table as the output layer's weight");
+  v("recompute", c.recompute, "Keep each block's input alone for backward, and compute its activations again there");
 }
 inline void validate(const TransformerConfig& c, const ReportProblem& problem) {
   if (c.hidden % c.heads != 0) {

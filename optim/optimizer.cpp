@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include "core/ops/reduce.h"
+#include "optim/adafactor.h"
 
 namespace lacuna {
 namespace {
@@ -43,6 +44,7 @@ class Sgd : public Optimizer {
   }
   bool can_be_captured() const override { return true; }
   double peak_lr() const override { return config_.lr; }
+  std::int64_t state_numel(const Parameter& p) const override { return num_slots() * p.nnz(); }
   int num_slots() const override { return config_.momentum != 0 ? 1 : 0; }
 
  private:
@@ -75,6 +77,7 @@ class AdamLike : public Optimizer {
   }
   bool can_be_captured() const override { return true; }
   double peak_lr() const override { return config_.lr; }
+  std::int64_t state_numel(const Parameter& p) const override { return num_slots() * p.nnz(); }
   int num_slots() const override { return 2; }
 
  private:
@@ -85,6 +88,7 @@ class AdamLike : public Optimizer {
 std::unique_ptr<Optimizer> make(const SgdConfig& c) { return std::make_unique<Sgd>(c); }
 std::unique_ptr<Optimizer> make(const AdamConfig& c) { return std::make_unique<AdamLike<AdamConfig, false>>(c); }
 std::unique_ptr<Optimizer> make(const AdamWConfig& c) { return std::make_unique<AdamLike<AdamWConfig, true>>(c); }
+std::unique_ptr<Optimizer> make(const AdafactorConfig& c) { return std::make_unique<Adafactor>(c); }
 
 }  // namespace
 

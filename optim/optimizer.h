@@ -30,7 +30,9 @@ class Optimizer {
   /// Whether update_all() finds all of the step's numbers on the device, so that a captured one follows the schedule.
   virtual bool can_be_captured() const { return false; }
   virtual double peak_lr() const = 0;
-  /// Numbers kept per weight beside the value and its gradient: 0 SGD, 1 with momentum, 2 Adam.
+  /// Numbers kept beside this parameter's value and gradient: 0 SGD, one per weight with momentum, two Adam.
+  virtual std::int64_t state_numel(const Parameter& parameter) const = 0;
+  /// Of these, whole arrays laid out as a matrix's value; Adafactor's means of rows and columns are not among them.
   virtual int num_slots() const = 0;
 
  private:

@@ -212,14 +212,19 @@ double Pruner::overall_sparsity() const { return sparsity_of(prunable_); }
 std::vector<LayerSparsity> Pruner::layers() const {
   std::vector<LayerSparsity> result;
   for (const PruningGroup& g : groups_) {
-    const std::vector<std::int64_t> counts = kept_units(g, g.config.sparsity);
+    const bool by_layer = g.config.distribution == "er" || g.config.distribution == "erk";
+    std::vector<std::int64_t> counts = kept_units(g, g.config.sparsity);
     for (std::size_t i = 0; i < g.targets.size(); ++i) {
-      const Parameter& p = *g.targets[i].parameter;
+      const PruningTarget& t = g.targets[i];
+      const Parameter& p = *t.parameter;
+      // One threshold over all layers, and patterns that came from elsewhere: what is stored says nothing about what was asked.
+      if (!by_layer || t.own_sparsity)
+        counts[i] = g.granularity.kept_units(t.own_sparsity.value_or(g.config.sparsity), p.shape());
       const std::int64_t units = g.granularity.num_units(p.shape());
       const double share = units == 0 ? 0.0 : static_cast<double>(counts[i]) / static_cast<double>(units);
       result.push_back({p.name(), p.shape().numel(),
                         static_cast<std::int64_t>(share * static_cast<double>(p.shape().numel()) + 0.5), p.nnz(),
-                        g.targets[i].own_sparsity.has_value()});
+                        t.own_sparsity.has_value()});
     }
   }
   return result;

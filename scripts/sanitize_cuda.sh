@@ -29,6 +29,7 @@ for tool in "${tools[@]}"; do
   sanitize "$tool" "$build/tests/test_train" --gtest_filter='*Cuda*:InteropOnEveryDevice.*'
   sanitize "$tool" "$build/tests/test_models" --gtest_filter='*Cuda*'
 done
+sanitize memcheck "$build/lacuna" doctor  # every route of SpMM and SDDMM
 # Graphs, cuSPARSE and cuBLASLt are other people's code: memory errors alone are looked for there.
 sanitize memcheck "$build/lacuna" bench kernels --device cuda --m 256 --n 64 --pattern uniform --sparsity 0.9 \
   --op spmm --op spmm_transposed --op sddmm --op sparse_softmax --budget-ms 1 --out "$out/bench"

@@ -210,10 +210,12 @@ class Decoder {
       const std::string tensor_name = name + ".slot." + slot.get<std::string>();
       Tensor tensor = take(tensor_name, false);
       if (holds_nan(tensor)) throw fault(path_, fmt::format("tensor '{}' holds NaN", tensor_name));
-      if (tensor.shape() != expected || tensor.dtype() != stored.value.dtype()) {
-        throw fault(path_, fmt::format("tensor '{}' is {}{}; it must be {}{} as its parameter's values", tensor_name,
+      const Shape wanted = Parameter::slot_shape(slot.get<std::string>(), stored.shape, expected);
+      if (tensor.shape() != wanted || tensor.dtype() != stored.value.dtype()) {
+        throw fault(path_, fmt::format("tensor '{}' is {}{}; it must be {}{}{}", tensor_name,
                                        to_string(tensor.dtype()), to_string(tensor.shape()),
-                                       to_string(stored.value.dtype()), to_string(expected)));
+                                       to_string(stored.value.dtype()), to_string(wanted),
+                                       wanted == expected ? " as its parameter's values" : ""));
       }
       stored.slots.emplace(slot.get<std::string>(), std::move(tensor));
     }

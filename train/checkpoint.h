@@ -4,7 +4,8 @@
 //   sparse parameter  <name>.crow_indices  I32 [rows + 1]             as torch.sparse_csr_tensor takes them (it takes
 //                     <name>.col_indices   I32 [nnz]                  32-bit indices too; half the bytes of its default)
 //                     <name>.values        [nnz]
-//   optimizer slot    <name>.slot.<slot>                              as the values; the pattern is stored once
+//   optimizer slot    <name>.slot.<slot>                              as the values; the pattern is stored once. [rows] or
+//                                                                     [cols] where the slot's name ends so
 //   buffer            <name>
 //   training state    state.<name>                                    what else a run needs to go on
 //

@@ -39,6 +39,9 @@ struct Contender {
 
 /// All that this build has. The first of kind `ours` that supports a problem leads its headline.
 std::vector<Contender> contenders();
+/// Our kernels with one technique switched off each, named ablation_<what>; ablation_none has all of them. They take part
+/// only where they are asked for by name.
+std::vector<Contender> ablations();
 
 void add_lacuna(std::vector<Contender>& list);  // the kernels, directly and through the ops that choose
 void add_dense(

@@ -41,6 +41,8 @@ std::vector<Contender> chosen_contenders(const Options& options) {
     if (matches(options.contenders, c.name)) chosen.push_back(c);
     if (names.find(c.name) == std::string::npos) names += (names.empty() ? "" : ", ") + c.name;
   }
+  for (const Contender& c : ablations())
+    if (!options.contenders.empty() && matches(options.contenders, c.name)) chosen.push_back(c);
   if (chosen.empty())
     throw ConfigError("--contenders", fmt::format("'{}' names none of {}", options.contenders, names));
   return chosen;

@@ -4,11 +4,11 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/memory_plan.h"
 #include "app/session.h"
 #include "core/errors.h"
 #include "optim/lr_schedule.h"
 #include "pruning/sparsity_schedule.h"
-#include "train/checkpoint.h"
 #include "train/report.h"
 #include "train/table.h"
 
@@ -72,31 +72,49 @@ void print_sparsity(const Pruner& pruner) {
   fmt::print("\n{}{}\n", table.text(), pruner.summary());
 }
 
+void print_memory(const MemoryPlan& plan) {
+  const auto text = [](std::size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
+  Table table({{"step", Align::left}, {"sparsity", Align::right}, {"held before", Align::right}, {"peak", Align::right}});
+  for (const MemoryPhase& phase : plan.phases)
+    table.add_row({phase.name, format_percent(phase.sparsity), text(phase.memory.before), text(phase.memory.peak)});
+  if (plan.pruning > 0) table.add_row({"while pruning", "", "", text(plan.pruning)});
+  if (plan.ready_batches > 0) table.add_row({"batches ready, beside it", "", "", text(plan.ready_batches)});
+  table.add_rule();
+  table.add_row({"peak of training", "", "", text(plan.peak())});
+  fmt::print("\nMemory in tensors, by a dry run of each kind of step:\n{}\n", table.text());
+  Table blocks({{"made by", Align::left}, {"blocks", Align::right}, {"bytes", Align::right}});
+  constexpr std::size_t kShown = 8;
+  const std::vector<MemoryBlocks>& all = plan.largest().memory.blocks;
+  for (std::size_t i = 0; i < std::min(all.size(), kShown); ++i)
+    blocks.add_row({all[i].op, format_count(all[i].count), text(all[i].bytes)});
+  fmt::print("Alive at the peak of the step '{}', beside what it began with:\n{}\n", plan.largest().name, blocks.text());
+}
+
 }  // namespace
 
 int plan_command(const std::string& path, const std::vector<std::string>& overrides) {
   const RunConfig config = load_run_config(path, overrides);
   Session session = open_session(config);
+  session.config.data.num_workers = 0;  // nothing is trained: batches made ahead would only be in the account
   fmt::print("{} on {} ({})\ndata: {}\n\n", config.name, to_string(session.device), device_name(session.device),
              session.data.train->description());
   const std::unique_ptr<Trainer> owned = make_trainer(session);  // refuses what training would
   Trainer& trainer = *owned;
   print_schedule(config, trainer.pruning(), trainer.total_steps());
   print_bytes(trainer.parameters(), config, "Before pruning:");
+  // The model ends at the final pattern of these initial weights: the same counts, so the same bytes and FLOPs, as training
+  // will end with.
+  const MemoryPlan memory = plan_memory(session, trainer, config.data.num_workers);
   if (config.pruning.method != "none") {
-    // The final pattern of these initial weights: the same counts, so the same bytes and FLOPs, as training will end with.
-    std::map<std::string, TopologyPtr> given;
-    if (!config.pruning.topology_from.empty()) given = load_patterns(config.pruning.topology_from);
-    Pruner pruner(at_once(trainer.pruning()), trainer.parameters(), config.seed, given);
-    pruner.step(0);
     for (Parameter* p : trainer.parameters())
       if (p->is_sparse()) {
         p->topology()->transposed();  // training will build it: it belongs to the bill
         p->topology()->row_order();
       }
     print_bytes(trainer.parameters(), config, "At the final sparsity:");
-    print_sparsity(pruner);
+    print_sparsity(*trainer.pruner());
   }
+  print_memory(memory);
   fmt::print("\nParameters{}:\n{}\n", config.pruning.method != "none" ? " at the final sparsity" : "",
              layer_table(layer_rows(trainer.parameters(), num_slots(config))));
   print_layers(session);

@@ -8,6 +8,7 @@
 
 #include "app/interop/onnx_weights.h"
 #include "core/errors.h"
+#include "data/image_folder_bytes.h"
 #include "layers/embedding.h"
 #include "models/mobilenet.h"
 #include "models/transformer.h"
@@ -93,6 +94,10 @@ struct TransformerGraph {
   std::int64_t sequence_length(const TransformerConfig& config) const {
     if (config.positions == Positions::learned) return layers.shape("embedding.positions", {-1, config.hidden})[0];
     if (config.sequence_length > 0) return config.sequence_length;
+    if (run.data.type == "image_folder_bytes") {
+      const std::int64_t side = run.data.image_size > 0 ? run.data.image_size : ImageFolderBytesOptions{}.image_size;
+      return 3 * side * side;
+    }
     return run.data.type == "cifar10_bytes" ? kCifarBytes : run.data.sequence_length;
   }
 

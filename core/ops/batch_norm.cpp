@@ -20,10 +20,11 @@ struct Normalised {
   Tensor invstd;  // [c]
 };
 
-template <class T, class Stream>
-Tensor scratch_for(Stream stream, const Tensor& x) {
-  const auto bytes = static_cast<std::int64_t>(kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x)));
-  return Tensor::empty({bytes}, DType::u8, x.device());
+Tensor reduction_scratch(const Tensor& x) {
+  return scratch_for("batch_norm", x, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return kernels::batch_norm_scratch_bytes<T>(stream, dense_view<const T>(x));
+  });
 }
 
 void check(const Tensor& x, const Tensor& gain, const Tensor& bias, const Tensor& running_mean,
@@ -45,12 +46,12 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
   const OpScope scope("batch_norm");
   check(x, gain, bias, running_mean, running_var, options.training);
   Normalised result{Tensor::empty_like(x), Tensor::empty_like(gain), Tensor::empty_like(gain)};
+  const Tensor scratch = options.training ? reduction_scratch(x) : Tensor();
   visit_float("batch_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     T* mean = result.mean.data<T>();
     T* invstd = result.invstd.data<T>();
     if (options.training) {
-      const Tensor scratch = scratch_for<T>(stream, x);
       kernels::batch_norm_statistics<T>(stream, dense_view<const T>(x), options.eps,
                                         {running_mean.data<T>(), running_var.data<T>(), options.momentum},
                                         {mean, invstd}, scratch.raw());
@@ -67,33 +68,32 @@ Normalised forward(const Tensor& x, const Tensor& gain, const Tensor& bias, cons
 void add_gradients(const Tensor& x, const Tensor& gain, const Tensor& mean, const Tensor& invstd, bool training,
                    const Tensor& dy, Grads& grads) {
   const OpScope scope("batch_norm gradient");
-  visit_float("batch_norm", x, [&](auto stream, auto zero) {
-    using T = decltype(zero);
-    const kernels::ChannelStatistics<const T> statistics{mean.data<T>(), invstd.data<T>()};
-    const T* dgain_data = nullptr;
-    const T* dbias_data = nullptr;
-    Tensor dgain, dbias;
-    // In training dx goes through the batch's statistics, whose gradient is made of dgain and dbias.
-    if (grads.wants(1) || grads.wants(2) || (training && grads.wants(0))) {
-      dgain = Tensor::empty_like(gain);
-      dbias = Tensor::empty_like(gain);
-      const Tensor scratch = scratch_for<T>(stream, x);
-      kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, dgain.data<T>(), dbias.data<T>(),
+  Tensor dgain, dbias;
+  // In training dx goes through the batch's statistics, whose gradient is made of dgain and dbias.
+  if (grads.wants(1) || grads.wants(2) || (training && grads.wants(0))) {
+    dgain = Tensor::empty_like(gain);
+    dbias = Tensor::empty_like(gain);
+    const Tensor scratch = reduction_scratch(x);
+    visit_float("batch_norm", x, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      kernels::batch_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
+                                     {mean.data<T>(), invstd.data<T>()}, dgain.data<T>(), dbias.data<T>(),
                                      scratch.raw());
-      if (training) {
-        dgain_data = dgain.data<T>();
-        dbias_data = dbias.data<T>();
-      }
-    }
-    grads.add(0, [&] {
-      const Tensor dx = Tensor::empty_like(x);
-      kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics, gain.data<T>(), dgain_data, dbias_data,
-                                dense_view<T>(dx));
-      return dx;
     });
-    grads.add(1, [&] { return dgain; });
-    grads.add(2, [&] { return dbias; });
+  }
+  grads.add(0, [&] {
+    const Tensor dx = reuse_or_empty(dy);
+    visit_float("batch_norm", x, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      kernels::batch_norm_dx<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
+                                {mean.data<T>(), invstd.data<T>()}, gain.data<T>(),
+                                training ? dgain.data<T>() : nullptr, training ? dbias.data<T>() : nullptr,
+                                dense_view<T>(dx));
+    });
+    return dx;
   });
+  grads.add(1, [&] { return dgain; });
+  grads.add(2, [&] { return dbias; });
 }
 
 }  // namespace

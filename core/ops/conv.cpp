@@ -125,9 +125,9 @@ Tensor conv2d_dw(const Convolution& conv, const Tensor& w, const Tensor& x, cons
   return dw;
 }
 
-Tensor conv2d_dx(const Convolution& conv, const Tensor& w, const Tensor& x, const Tensor& dy) {
+Tensor conv2d_dx(const Convolution& conv, const Tensor& w, const Shape& x, const Tensor& dy) {
   const OpScope scope("conv2d gradient");
-  const Tensor dx = Tensor::empty_like(x);
+  const Tensor dx = Tensor::empty(x, dy.dtype(), dy.device());
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
     fold_range(matmul(w, conv.part_of(dy, range, column), true, false), range, conv.spec, dx);
   });
@@ -213,56 +213,58 @@ Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image,
   const Convolution conv = plan(w.data(), x.data(), bias_data, image, spec, unfolded_bytes);
   if (is_pointwise(spec)) return linear(w, x, bias);
   return record("conv2d", conv2d(w.data(), x.data(), bias_data, image, spec, unfolded_bytes), {w, x, bias},
-                [w = w.data(), x = x.data(), conv](const Tensor& dy, Grads& grads) {
+                [w = w.data(), x = w.requires_grad() ? x.data() : Tensor(), shape = x.shape(), conv](const Tensor& dy,
+                                                                                                     Grads& grads) mutable {
     grads.add(0, [&] { return conv2d_dw(conv, w, x, dy); });
-    grads.add(1, [&] { return conv2d_dx(conv, w, x, dy); });
+    x = Tensor();  // used up: gone before dx needs its memory
+    grads.add(1, [&] { return conv2d_dx(conv, w, shape, dy); });
     grads.add(2, [&] { return sum_columns(dy); });
   });
 }
 
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec) {
-  const OpScope scope("depthwise_conv2d");
-  check_depthwise(w, x, image, spec);
-  const Tensor y = Tensor::empty({x.dim(0), conv_output(image, spec).columns()}, x.dtype(), x.device());
-  visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
-    using T = decltype(zero);
-    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>());
-  });
-  return y;
+  return depthwise_conv2d(w, x, image, spec, Tensor(), Activation::none);
 }
 
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec,
                         const Tensor& bias, Activation kind) {
   const OpScope scope("depthwise_conv2d");
+  check_depthwise(w, x, image, spec);
   require_bias("depthwise_conv2d", bias, x, w.dim(0));
-  const Tensor y = depthwise_conv2d(w, x, image, spec);
-  if (!bias.defined() && kind == Activation::none) return y;
-  visit_float("depthwise_conv2d", y, [&](auto stream, auto zero) {
+  const Tensor y = Tensor::empty({x.dim(0), conv_output(image, spec).columns()}, x.dtype(), x.device());
+  visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, kind};
-    kernels::apply_epilogue<T>(stream, matrix<T>(y), epilogue, matrix<T, T>(y));
+    kernels::depthwise<T>(stream, x.dim(0), window_of(image, spec), w.data<T>(), x.data<T>(), y.data<T>(),
+                          {bias.defined() ? bias.data<T>() : nullptr, kind});
   });
   return y;
 }
 
 Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const ConvSpec& spec) {
   return record("depthwise_conv2d", depthwise_conv2d(w.data(), x.data(), image, spec), {w, x},
-                [w = w.data(), x = x.data(), window = window_of(image, spec)](const Tensor& dy, Grads& grads) {
+                [w = w.data(), x = w.requires_grad() ? x.data() : Tensor(), shape = x.shape(),
+                 window = window_of(image, spec)](const Tensor& dy, Grads& grads) mutable {
     const OpScope scope("depthwise_conv2d gradient");
-    visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
-      using T = decltype(zero);
-      grads.add(0, [&] {
-        const Tensor dw = Tensor::empty_like(w);
-        const auto bytes = static_cast<std::int64_t>(kernels::depthwise_dw_scratch_bytes<T>(stream, x.dim(0), window));
-        const Tensor scratch = Tensor::empty({bytes}, DType::u8, x.device());
-        kernels::depthwise_dw<T>(stream, x.dim(0), window, x.data<T>(), dy.data<T>(), dw.data<T>(), scratch.raw());
-        return dw;
+    const std::int64_t channels = shape[0];
+    grads.add(0, [&] {
+      const Tensor dw = Tensor::empty_like(w);
+      const Tensor scratch = scratch_for("depthwise_conv2d", x, [&](auto stream, auto zero) {
+        return kernels::depthwise_dw_scratch_bytes<decltype(zero)>(stream, channels, window);
       });
-      grads.add(1, [&] {
-        const Tensor dx = Tensor::empty_like(x);
-        kernels::depthwise_dx<T>(stream, x.dim(0), window, w.data<T>(), dy.data<T>(), dx.data<T>());
-        return dx;
+      visit_float("depthwise_conv2d", x, [&](auto stream, auto zero) {
+        using T = decltype(zero);
+        kernels::depthwise_dw<T>(stream, channels, window, x.data<T>(), dy.data<T>(), dw.data<T>(), scratch.raw());
       });
+      return dw;
+    });
+    x = Tensor();  // used up: gone before dx needs its memory
+    grads.add(1, [&] {
+      const Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
+      visit_float("depthwise_conv2d", dy, [&](auto stream, auto zero) {
+        using T = decltype(zero);
+        kernels::depthwise_dx<T>(stream, channels, window, w.data<T>(), dy.data<T>(), dx.data<T>());
+      });
+      return dx;
     });
   });
 }

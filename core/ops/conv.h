@@ -57,7 +57,8 @@ Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image,
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec);
 Var depthwise_conv2d(const Var& w, const Var& x, const ImageShape& image, const ConvSpec& spec);
 
-/// activation(depthwise_conv2d(w, x) + bias[channel]), for inference:  bias [c]. Throws as without.
+/// activation(depthwise_conv2d(w, x) + bias[channel]), for inference (a folded norm):  bias [c] or undefined. One
+/// kernel; the same bits as add_bias and activation after it give. Throws as without.
 Tensor depthwise_conv2d(const Tensor& w, const Tensor& x, const ImageShape& image, const ConvSpec& spec,
                         const Tensor& bias, Activation activation);
 

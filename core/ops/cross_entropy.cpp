@@ -1,10 +1,12 @@
 #include "core/ops/cross_entropy.h"
 
 #include <limits>
+#include <utility>
 
 #include "core/ops/checks.h"
 #include "core/visit.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/cross_entropy/loss_gradient.h"
 #include "kernels/embedding/embedding.h"
 
 namespace lacuna {
@@ -39,13 +41,17 @@ struct Forward {
   Tensor count;        // scalar
 };
 
-Forward forward(const Tensor& logits, const Tensor& targets, double label_smoothing) {
-  const OpScope scope("cross_entropy");
+void check_loss(const Tensor& logits, const Tensor& targets, double label_smoothing) {
   check_targets("cross_entropy", logits, targets);
   if (!(label_smoothing >= 0 && label_smoothing < 1)) {
     throw ValueError("cross_entropy",
                      "label_smoothing is " + std::to_string(label_smoothing) + "; it must be in [0, 1)");
   }
+}
+
+Forward forward(const Tensor& logits, const Tensor& targets, double label_smoothing) {
+  const OpScope scope("cross_entropy");
+  check_loss(logits, targets, label_smoothing);
   const auto make = [&](const Shape& shape) { return Tensor::empty(shape, logits.dtype(), logits.device()); };
   const Forward result{make({}), make({logits.dim(1)}), make({})};
   const Tensor scratch = make({logits.dim(1)});
@@ -61,7 +67,7 @@ Forward forward(const Tensor& logits, const Tensor& targets, double label_smooth
 Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Forward& saved,
                 const Tensor& dloss) {
   const OpScope scope("cross_entropy_gradient");
-  const Tensor dlogits = Tensor::empty_like(logits);
+  const Tensor dlogits = reuse_or_empty(logits);  // over the logits, where the tape alone holds them
   visit_float("cross_entropy_gradient", logits, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::cross_entropy_gradient<T>(stream, view<T>(logits), targets.data<std::int32_t>(), label_smoothing,
@@ -71,19 +77,55 @@ Tensor gradient(const Tensor& logits, const Tensor& targets, double label_smooth
   return dlogits;
 }
 
+/// The loss; dlogits, which may be logits, becomes its gradient.
+Tensor loss_and_gradient(const Tensor& logits, const Tensor& targets, double label_smoothing, const Tensor& dlogits) {
+  const Tensor loss = Tensor::empty({}, logits.dtype(), logits.device());
+  const Tensor scratch = scratch_for("cross_entropy", logits, [&](auto stream, auto zero) {
+    return kernels::loss_gradient_scratch_bytes<decltype(zero)>(stream, logits.dim(1));
+  });
+  visit_float("cross_entropy", logits, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    kernels::loss_gradient<T>(stream,
+                              {.logits = view<T>(logits),
+                               .targets = targets.data<std::int32_t>(),
+                               .label_smoothing = label_smoothing,
+                               .loss = loss.data<T>(),
+                               .dlogits = view<T, T>(dlogits)},
+                              scratch.raw());
+  });
+  return loss;
+}
+
+Var fused(Var logits, const Tensor& targets, double label_smoothing) {
+  const OpScope scope("cross_entropy");
+  check_loss(logits.data(), targets, label_smoothing);
+  const Tensor dlogits = logits.data().is_unique() ? logits.data() : Tensor::empty_like(logits.data());
+  const Tensor loss = loss_and_gradient(logits.data(), targets, label_smoothing, dlogits);
+  return record("cross_entropy", loss, {std::move(logits)}, [dlogits](const Tensor& dloss, Grads& grads) {
+    visit_float("cross_entropy_gradient", dlogits, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      kernels::scale_by<T>(stream, dloss.data<T>(), dlogits.data<T>(), dlogits.numel());
+    });
+    grads.add(0, dlogits);
+  });
+}
+
 }  // namespace
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double label_smoothing) {
   return forward(logits, targets, label_smoothing).loss;
 }
 
-Var cross_entropy(const Var& logits, const Tensor& targets, double label_smoothing) {
+Var cross_entropy(Var logits, const Tensor& targets, double label_smoothing) {
+  const bool fits = logits.data().rank() == 2 && logits.data().dim(0) <= kernels::kMostFusedClasses;
+  if (logits.requires_grad() && fits) return fused(std::move(logits), targets, label_smoothing);
   Forward saved = forward(logits.data(), targets, label_smoothing);
   const Tensor loss = saved.loss;
   saved.loss = Tensor();
   return record("cross_entropy", loss, {logits},
-                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) {
+                [logits = logits.data(), targets, label_smoothing, saved](const Tensor& dloss, Grads& grads) mutable {
     grads.add(0, [&] { return gradient(logits, targets, label_smoothing, saved, dloss); });
+    logits = Tensor();
   });
 }
 

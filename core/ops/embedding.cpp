@@ -27,11 +27,13 @@ Tensor embedding_gradient(const Tensor& dout, const Tensor& tokens, std::int64_t
   const OpScope scope("embedding_gradient");
   const std::int64_t d = dout.dim(0), n = dout.dim(1);
   const Tensor dtable = Tensor::empty({vocab, d}, dout.dtype(), dout.device());
+  const Tensor scratch = scratch_for("embedding_gradient", dout, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return kernels::embedding_gradient_scratch_bytes<T>(stream, Dense<const T>{dout.data<T>(), d, n, n}, vocab);
+  });
   visit_float("embedding_gradient", dout, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const Dense<const T> view{dout.data<T>(), d, n, n};
-    const std::size_t bytes = kernels::embedding_gradient_scratch_bytes<T>(stream, view, vocab);
-    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, dout.device());
     kernels::embedding_gradient<T>(stream, view, tokens.data<std::int32_t>(), Dense<T>{dtable.data<T>(), vocab, d, d},
                                    scratch.raw());
   });

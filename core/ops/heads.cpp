@@ -1,6 +1,7 @@
 #include "core/ops/heads.h"
 
-#include "core/ops/checks.h"
+#include "core/ops/reduce.h"
+#include "core/ops/row_parameter.h"
 #include "core/visit.h"
 #include "kernels/permute/permute.h"
 
@@ -15,10 +16,11 @@ struct Sizes {
 };
 
 void permute(const char* op, const kernels::BlockGrid& grid, const Tensor& x, const kernels::BlockLayout& x_layout,
-             const Tensor& y, const kernels::BlockLayout& y_layout) {
+             const Tensor& y, const kernels::BlockLayout& y_layout, const Tensor& row_bias = {}) {
   visit_float(op, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::transpose_blocks<T>(stream, grid, x.data<T>(), x_layout, y.data<T>(), y_layout);
+    kernels::transpose_blocks<T>(stream, grid, x.data<T>(), x_layout, y.data<T>(), y_layout,
+                                 row_bias.defined() ? row_bias.data<kernels::wide_t<T>>() : nullptr);
   });
 }
 
@@ -30,14 +32,28 @@ void permute(const char* op, const kernels::BlockGrid& grid, const Tensor& x, co
 }  // namespace
 
 Tensor split_heads(const Tensor& x, std::int64_t batch, std::int64_t heads) {
+  return split_heads(x, Tensor(), batch, heads);
+}
+
+Tensor split_heads(const Tensor& x, const Tensor& bias, std::int64_t batch, std::int64_t heads) {
   const OpScope scope("split_heads");
   require_rank("split_heads", "x", x, 2);
+  if (bias.defined()) require_row_parameter("split_heads", "bias", bias, x);
   if (heads < 1 || batch < 1 || x.dim(0) % heads != 0 || x.dim(1) % batch != 0)
     fail("split_heads", x, batch, heads, "heads must divide the rows and batch the columns");
   const Sizes sizes{heads, batch, x.dim(1) / batch, x.dim(0) / heads};
   const Tensor y = Tensor::empty({heads * batch, sizes.t, sizes.d}, x.dtype(), x.device());
-  permute("split_heads", {heads, batch, sizes.d, sizes.t}, x, sizes.feature_major(), y, sizes.token_major());
+  permute("split_heads", {heads, batch, sizes.d, sizes.t}, x, sizes.feature_major(), y, sizes.token_major(), bias);
   return y;
+}
+
+Var split_heads(const Var& x, const Var& bias, std::int64_t batch, std::int64_t heads) {
+  const Tensor y = split_heads(x.data(), bias.defined() ? bias.data() : Tensor(), batch, heads);
+  return record("split_heads", y, {x, bias}, [batch, heads](const Tensor& dy, Grads& grads) {
+    const Tensor dx = merge_heads(dy, batch, heads);
+    grads.add(0, dx);
+    grads.add(1, [&] { return sum_columns(dx); });
+  });
 }
 
 Var split_heads(const Var& x, std::int64_t batch, std::int64_t heads) {

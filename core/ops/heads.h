@@ -13,6 +13,12 @@ namespace lacuna {
 Tensor split_heads(const Tensor& x, std::int64_t batch, std::int64_t heads);
 Var split_heads(const Var& x, std::int64_t batch, std::int64_t heads);
 
+/// split_heads(x + bias[row]) in one pass:  bias [heads*d] or undefined. The bits of add_bias and split_heads.
+/// Throws as without, and for the bias ShapeError, DtypeError, DeviceError. Gradients: dx = merge_heads(dy),
+/// dbias = sum_columns(dx).
+Tensor split_heads(const Tensor& x, const Tensor& bias, std::int64_t batch, std::int64_t heads);
+Var split_heads(const Var& x, const Var& bias, std::int64_t batch, std::int64_t heads);
+
 /// The inverse:  x [heads*b, t, d]  ->  [heads*d, b*t].
 /// Throws ShapeError unless x's first extent is heads * batch. Gradient: split_heads.
 Tensor merge_heads(const Tensor& x, std::int64_t batch, std::int64_t heads);

@@ -7,7 +7,9 @@
 #include <limits>
 
 #include "core/errors.h"
+#include "kernels/sddmm/sddmm_cpu_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
+#include "kernels/spmm/spmm_cpu_plan.h"
 #include "kernels/spmm/spmm_plan.h"
 
 namespace lacuna {
@@ -16,22 +18,15 @@ namespace {
 
 // Both routes' times are sums of terms linear in the work: multiply-adds, elements moved, kernel starts.
 
-/// One core, f32. Fitted on an AMD EPYC (Zen 3, AVX2) to this project's kernels and oneDNN 2.6's sgemm, shapes from
-/// 256 x 256 x 64 to 2048^3 and sparsities from 0.5 to 0.98, within about 20 %. All terms scale with the cores alike,
-/// and AVX-512 lifts both routes, so the break-even (about 0.65 for spmm, 0.70 for sddmm) carries over.
+/// One core, f32: oneDNN 2.6's sgemm on an AMD EPYC (Zen 3, AVX2), fitted to 134 products from 256 x 256 x 32 to
+/// 4096 x 2048 x 512, 10 to 20 % (root mean square). The sparse kernels' own times come with their plans
+/// (kernels/spmm/spmm_cpu_plan.h, kernels/sddmm/sddmm_cpu_plan.h), fitted to the same products. All terms scale with the
+/// cores alike, and AVX-512 lifts both routes, so the break-even (0.3 to 0.5; docs/kernels/cpu.md) carries over.
 struct CpuModel {
-  double dense_rate = 92e9;       // flop/s of the dense product
-  double spmm_rate = 38e9;        // flop/s of the inner loop while B's panel (32 columns) fits L2
-  double spmm_rate_large = 31e9;  // ... and when it does not
-  double sddmm_rate = 32e9;       // the same for B's panel of 64 columns
-  double sddmm_rate_large = 26e9;
-  double sddmm_rate_larger = 20e9;
-  double panel_bytes_small = 384e3;  // of 512 KB L2
-  double pack_seconds = 0.55e-9;     // to pack one element of B
-  double stream_seconds = 0.3e-9;    // to write or read one element in order
-  double sample_seconds = 0.5e-9;    // densify + its zeros, or a sample, by element of the dense matrix
-  double row_seconds = 6e-9;         // per row of C and panel
-  double lanes = 8;                  // columns are rounded up to these
+  double dense_rate = 83e9;        // flop/s of the dense product
+  double sample_seconds = 0.5e-9;  // densify + its zeros, or a sample, by element of the dense matrix
+  std::int64_t slab = 32;          // of the sparse kernels as fitted: columns of float
+  std::int64_t chunk = 64;
 };
 
 /// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time kernels, which this project's follow;
@@ -138,10 +133,8 @@ Choice choose_spmm(const ProductShape& p) {
   const Work w = work_of(p);
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
-    const double padded = std::ceil(w.other / model.lanes) * model.lanes;
-    const double rate = w.cols * 32 * 4 <= model.panel_bytes_small ? model.spmm_rate : model.spmm_rate_large;
-    const double sparse = w.batch * (2 * w.nnz * padded / rate + w.cols * w.other * model.pack_seconds +
-                                     w.rows * std::ceil(w.other / 32) * model.row_seconds);
+    const double sparse =
+        w.batch * 1e-9 * kernels::plan_spmm_cpu(p.rows, p.cols, p.other, p.nnz, model.slab, 4 * model.slab).nanoseconds;
     const double densify = w.rows * w.cols * model.sample_seconds * (p.shared_values ? 1 : w.batch);
     return decide(p, w, sparse, w.flops_dense / model.dense_rate + densify);
   }
@@ -160,13 +153,9 @@ Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
-    const double panel_bytes = w.cols * 4 * std::min(64.0, w.other);
-    const double rate = panel_bytes <= model.panel_bytes_small       ? model.sddmm_rate
-                        : panel_bytes <= 2 * model.panel_bytes_small ? model.sddmm_rate_large
-                                                                     : model.sddmm_rate_larger;
-    const double padded = std::ceil(w.other / model.lanes) * model.lanes;
-    const double sparse = w.batch * (2 * w.nnz * padded / rate + w.cols * w.other * model.pack_seconds +
-                                     w.rows * w.other * model.stream_seconds);
+    const double sparse =
+        w.batch * 1e-9 *
+        kernels::plan_sddmm_cpu(p.rows, p.cols, p.other, p.nnz, model.chunk, 4 * model.chunk).nanoseconds;
     const double dense = w.flops_dense / model.dense_rate + w.rows * w.cols * w.batch * model.sample_seconds;
     return decide(p, w, sparse, dense);
   }

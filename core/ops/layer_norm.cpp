@@ -53,10 +53,12 @@ ParameterGradients gradient_parameters(const Tensor& x, const Tensor& dy, const 
   const OpScope scope("layer_norm gradient");
   const Tensor dgain = Tensor::empty({x.dim(0)}, x.dtype(), x.device());
   const Tensor dbias = Tensor::empty_like(dgain);
+  const Tensor scratch = scratch_for("layer_norm", x, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return kernels::layer_norm_dparams_scratch_bytes<T>(stream, dense_view<const T>(x));
+  });
   visit_float("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const auto bytes = static_cast<std::int64_t>(kernels::layer_norm_dparams_scratch_bytes<T>(stream, dense_view<const T>(x)));
-    const Tensor scratch = Tensor::empty({bytes}, DType::u8, x.device());
     kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), {mean.data<T>(), rstd.data<T>()},
                                    dgain.data<T>(), dbias.data<T>(), scratch.raw());
   });

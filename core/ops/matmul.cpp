@@ -1,8 +1,8 @@
 #include "core/ops/matmul.h"
 
+#include "core/ops/activation_dropout.h"
 #include "core/ops/checks.h"
 #include "core/ops/pointwise.h"
-#include "core/ops/reduce.h"
 #include "core/visit.h"
 #include "kernels/gemm/gemm.h"
 
@@ -29,6 +29,9 @@ void check_matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool trans
 
 bool records(const Var& v) { return v.defined() && v.requires_grad(); }
 
+/// Only `other`'s gradient reads `operand`.
+Tensor kept_for(const Var& other, const Var& operand) { return records(other) ? operand.data() : Tensor(); }
+
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
@@ -46,11 +49,12 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 
 Var matmul(const Var& a, const Var& b, bool transpose_a, bool transpose_b) {
   return record("matmul", matmul(a.data(), b.data(), transpose_a, transpose_b), {a, b},
-                [a = a.data(), b = b.data(), transpose_a, transpose_b](const Tensor& dc, Grads& grads) {
+                [a = kept_for(b, a), b = kept_for(a, b), transpose_a, transpose_b](const Tensor& dc, Grads& grads) mutable {
     // c = op(a) op(b):  d op(a) = dc op(b)^T,  d op(b) = op(a)^T dc; transposed once more where the operand was.
     grads.add(0, [&] {
       return transpose_a ? matmul(b, dc, transpose_b, true) : matmul(dc, b, false, !transpose_b);
     });
+    b = Tensor();  // used up: gone before db needs its memory
     grads.add(1, [&] {
       return transpose_b ? matmul(dc, a, true, transpose_a) : matmul(a, dc, !transpose_a, false);
     });
@@ -77,17 +81,21 @@ Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias, Activation a
 
 Var linear(const Var& w, const Var& x, const Var& bias, Activation activation) {
   const Tensor bias_data = bias.defined() ? bias.data() : Tensor();
-  // gelu's derivative needs its input, which the fused epilogue would not leave behind.
-  const bool keep_input = activation == Activation::gelu && (records(w) || records(x) || records(bias));
-  Tensor saved = linear(w.data(), x.data(), bias_data, keep_input ? Activation::none : activation);
-  const Tensor out = keep_input ? gelu(saved) : saved;
-  if (activation == Activation::none) saved = Tensor();  // nothing of the output is needed then
+  // gelu's derivative needs its input: the product is left as it is, and one op adds the bias and activates.
+  if (activation == Activation::gelu && (records(w) || records(x) || records(bias))) {
+    require_bias("linear", bias_data, x.data(), w.shape()[0]);
+    return activation_dropout(linear(w, x, Var(), Activation::none), bias, activation, 0, {});
+  }
+  const Tensor out = linear(w.data(), x.data(), bias_data, activation);
+  Tensor saved = activation == Activation::none ? Tensor() : out;  // nothing of the output is needed then
   return record("linear", out, {w, x, bias},
-                [w = w.data(), x = x.data(), saved, activation](const Tensor& dc, Grads& grads) {
-    const Tensor dp = activation == Activation::none ? dc : activation_gradient(saved, dc, activation);
-    grads.add(0, [&] { return matmul(dp, x, false, true); });
-    grads.add(1, [&] { return matmul(w, dp, true, false); });
-    grads.add(2, [&] { return sum_columns(dp); });
+                [w = kept_for(x, w), x = kept_for(w, x), saved, activation](const Tensor& dc, Grads& grads) mutable {
+    const BiasedGradient dp = activation_bias_gradient(saved, dc, activation, grads.wants(2));
+    saved = Tensor();
+    grads.add(0, [&] { return matmul(dp.dx, x, false, true); });
+    x = Tensor();  // used up: gone before dx needs its memory
+    grads.add(1, [&] { return matmul(w, dp.dx, true, false); });
+    grads.add(2, dp.dbias);
   });
 }
 

@@ -13,7 +13,8 @@ Var matmul(const Var& a, const Var& b, bool transpose_a = false, bool transpose_
 
 /// activation(w x + bias[row]):  w [m, k],  x [k, n],  bias [m] or undefined  ->  [m, n].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: with dp = dc * activation'(p),
-/// dw = dp x^T;  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps its input, so it is not fused then.
+/// dw = dp x^T;  dx = w^T dp;  dbias = sum_columns(dp). Recording gelu keeps the product, and bias and gelu are one op
+/// after it.
 Tensor linear(const Tensor& w, const Tensor& x, const Tensor& bias = {}, Activation activation = Activation::none);
 Var linear(const Var& w, const Var& x, const Var& bias = {}, Activation activation = Activation::none);
 

@@ -85,19 +85,35 @@ Var activation(const Var& a, Activation kind) {
   // relu keeps its output, which the next op most often keeps too; its input can then be freed.
   const Tensor saved = kind == Activation::gelu ? a.data() : out;
   return record(name_of(kind), out, {a}, [saved, kind](const Tensor& dc, Grads& grads) {
-    grads.add(0, [&] { return activation_gradient(saved, dc, kind); });
+    grads.add(0, [&] { return activation_gradient_over(saved, dc, kind); });
   });
 }
 
-Tensor activation_gradient(const Tensor& saved, const Tensor& dc, Activation kind) {
-  if (kind == Activation::none) return dc;
-  const OpScope scope("activation_gradient");
+namespace {
+
+void activation_gradient_into(const Tensor& dx, const Tensor& saved, const Tensor& dc, Activation kind) {
   require_same_shape("activation_gradient", "saved", saved, "dc", dc);
-  const Tensor dx = Tensor::empty_like(dc);
   visit_float("activation_gradient", dc, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::activation_gradient<T>(stream, kind, saved.data<T>(), dc.data<T>(), dx.data<T>(), dc.numel());
   });
+}
+
+}  // namespace
+
+Tensor activation_gradient(const Tensor& saved, const Tensor& dc, Activation kind) {
+  if (kind == Activation::none) return dc;
+  const OpScope scope("activation_gradient");
+  const Tensor dx = Tensor::empty_like(dc);
+  activation_gradient_into(dx, saved, dc, kind);
+  return dx;
+}
+
+Tensor activation_gradient_over(const Tensor& saved, const Tensor& dc, Activation kind) {
+  if (kind == Activation::none) return dc;
+  const OpScope scope("activation_gradient");
+  const Tensor dx = reuse_or_empty(dc);
+  activation_gradient_into(dx, saved, dc, kind);
   return dx;
 }
 

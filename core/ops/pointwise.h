@@ -31,6 +31,8 @@ Tensor activation(const Tensor& a, Activation kind);
 Var activation(const Var& a, Activation kind);
 /// dc * activation'(.): `saved` is the activation's input, or for relu its output, of dc's shape. For none, dc itself.
 Tensor activation_gradient(const Tensor& saved, const Tensor& dc, Activation kind);
+/// The same, written over dc where nobody else holds it: for gradients that are used up.
+Tensor activation_gradient_over(const Tensor& saved, const Tensor& dc, Activation kind);
 
 /// x + bias[row]:  x [m, n],  bias [m]  ->  [m, n].
 /// Throws ShapeError, DtypeError, DeviceError. Gradients: dx = dc; dbias = sum_columns(dc).

@@ -7,16 +7,13 @@
 namespace lacuna {
 namespace {
 
-Tensor scratch_on(Device device, std::size_t bytes) {
-  return Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, device);
-}
-
 Tensor scaled_sum(const char* op, const Tensor& x, double factor) {
   const OpScope scope(op);
   const Tensor out = Tensor::empty({}, x.dtype(), x.device());
+  const Tensor scratch =
+      scratch_for(op, x, [&](auto stream, auto) { return kernels::sum_scratch_bytes(stream, x.numel()); });
   visit_float(op, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const Tensor scratch = scratch_on(x.device(), kernels::sum_scratch_bytes(stream, x.numel()));
     kernels::sum<T>(stream, x.data<T>(), x.numel(), factor, out.data<T>(), scratch.raw());
   });
   return out;
@@ -63,10 +60,11 @@ Tensor sum_columns(const Tensor& x) {
   const OpScope scope("sum_columns");
   require_rank("sum_columns", "x", x, 2);
   const Tensor out = Tensor::empty({x.dim(0)}, x.dtype(), x.device());
+  const Tensor scratch = scratch_for("sum_columns", x, [&](auto stream, auto) {
+    return kernels::sum_columns_scratch_bytes(stream, x.dim(0), x.dim(1));
+  });
   visit_float("sum_columns", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const Tensor scratch =
-        scratch_on(x.device(), kernels::sum_columns_scratch_bytes(stream, x.dim(0), x.dim(1)));
     kernels::sum_columns<T>(stream, Dense<const T>{x.data<T>(), x.dim(0), x.dim(1), x.dim(1)}, out.data<T>(),
                             scratch.raw());
   });
@@ -85,14 +83,18 @@ Tensor sum_of_squares(const std::vector<Tensor>& tensors) {
   if (tensors.empty()) throw ValueError(op, "no tensors; at least one is needed");
   for (const Tensor& t : tensors) require_same_device_and_dtype(op, "the first tensor", tensors.front(), "another", t);
   const Tensor out = Tensor::empty({}, tensors.front().dtype(), tensors.front().device());
-  visit_float(op, out, [&](auto stream, auto zero) {
-    using T = decltype(zero);
+  const auto spans_of = [&]<class T>(T) {
     std::vector<kernels::Span<T>> spans;
     for (const Tensor& t : tensors) spans.push_back({t.data<T>(), t.numel()});
-    const auto count = static_cast<std::int64_t>(spans.size());
-    const Tensor scratch =
-        scratch_on(out.device(), kernels::sum_of_squares_scratch_bytes<T>(stream, spans.data(), count));
-    kernels::sum_of_squares<T>(stream, spans.data(), count, out.data<T>(), scratch.raw());
+    return spans;
+  };
+  const auto count = static_cast<std::int64_t>(tensors.size());
+  const Tensor scratch = scratch_for(op, out, [&](auto stream, auto zero) {
+    return kernels::sum_of_squares_scratch_bytes<decltype(zero)>(stream, spans_of(zero).data(), count);
+  });
+  visit_float(op, out, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    kernels::sum_of_squares<T>(stream, spans_of(zero).data(), count, out.data<T>(), scratch.raw());
   });
   return out;
 }

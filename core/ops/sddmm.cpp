@@ -19,15 +19,24 @@ namespace lacuna {
 namespace {
 
 template <class T>
-void run_kernel(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale) {
-  const std::size_t bytes = kernels::sddmm_scratch_bytes<T>(stream, a, b, c);
-  const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8);
-  kernels::sddmm<T>(stream, a, b, c, scale, scratch.raw());
+std::size_t scratch_bytes(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c) {
+  return kernels::sddmm_scratch_bytes<T>(stream, a, b, c);
+}
+
+template <class T>
+void run_kernel(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale,
+                void* scratch) {
+  kernels::sddmm<T>(stream, a, b, c, scale, scratch);
 }
 
 #if LACUNA_HAS_CUDA
 template <class T>
-void run_kernel(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale) {
+std::size_t scratch_bytes(CudaStream, const Dense<const T>&, const Dense<const T>&, const Csr<T>&) {
+  return 0;
+}
+
+template <class T>
+void run_kernel(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale, void*) {
   kernels::sddmm<T>(stream, a, b, c, scale);
 }
 #endif
@@ -80,10 +89,14 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
   }
   if (route == Route::dense) return sddmm_dense(values, a, b, pattern, factor);
   if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
+  const Tensor scratch = scratch_for("sddmm", a, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true));
+  });
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
-                  static_cast<T>(factor));
+                  static_cast<T>(factor), scratch.raw());
   });
 }
 

@@ -16,7 +16,7 @@ Dense<Element> rows_of(const Tensor& t) {
 
 Tensor gradient(const Tensor& p, const Tensor& dp, double scale, bool causal) {
   const OpScope scope("softmax gradient");
-  const Tensor dx = Tensor::empty_like(p);
+  const Tensor dx = reuse_or_empty(dp);
   visit_float("softmax", p, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::softmax_dx<T>(stream, rows_of<T>(p), rows_of<T>(dp), scale, causal, rows_of<T, T>(dx));

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "core/kernel_set.h"
 #include "core/ops/checks.h"
-#include "core/ops/dropout.h"
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_softmax.h"
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
 #include "core/ops/spmm.h"
+#include "core/visit.h"
+#include "kernels/dropout/pattern_dropout.h"
+#include "kernels/sparse_attention/sparse_attention.h"
 
 namespace lacuna {
 
@@ -25,10 +28,18 @@ struct Attention {
     const std::int64_t size = x.dim(0) / static_cast<std::int64_t>(patterns.size());
     return x.slice(static_cast<std::int64_t>(g) * size, static_cast<std::int64_t>(g + 1) * size);
   }
-  /// Dropout of values over pattern g. Keys of a training run leave the top bits of the sequence free.
+  /// Dropout of values over pattern g. The mask is a function of head, batch, row and column: the fused kernels draw
+  /// the same.
   Tensor drop(const Tensor& values, std::size_t g) const {
     if (dropout_p == 0) return values;
-    return dropout(values, dropout_p, RandomKey{key.seed, key.sequence.with(static_cast<std::uint64_t>(g) << 48)});
+    const Tensor out = Tensor::empty_like(values);
+    visit_float("sparse_attention", values, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      const Csr<const T> x = csr_view<const T>(values, *patterns[g]);
+      kernels::pattern_dropout<T>(stream, x, out.data<T>(), dropout_p, key.seed, key.sequence,
+                                  static_cast<std::int64_t>(g) * x.batch);
+    });
+    return out;
   }
 };
 
@@ -64,6 +75,98 @@ void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
   spmm_into(out, s, b, choose_spmm(spmm_problem(s, b)).route);
 }
 
+// ---- one kernel for all of it, on CUDA, where d allows
+// ---------------------------------------------------------------
+
+/// The kernels' list of windows (of 64 columns or more) has room for this many tokens.
+constexpr std::int64_t kMostTokens = 16384 * 64;
+
+bool takes_fused(const Tensor& q) {
+  return q.device().is_cuda() && q.dtype() == DType::f32 && kernels::attention_supports(q.dim(2)) &&
+         q.dim(1) <= kMostTokens && allowed_kernels(q.device()).fused_attention;
+}
+
+#if LACUNA_HAS_CUDA
+kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention) {
+  return {.matrices = q.dim(0),
+          .matrices_per_pattern = q.dim(0) / static_cast<std::int64_t>(attention.patterns.size()),
+          .t = q.dim(1),
+          .d = q.dim(2),
+          .scale = attention.scale,
+          .dropout_p = attention.dropout_p,
+          .seed = attention.key.seed,
+          .sequence = attention.key.sequence};
+}
+
+/// Plans are cached in the patterns, which outlive the call.
+std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_t window, bool transposed) {
+  std::vector<kernels::PanelPlan> plans;
+  for (const TopologyPtr& pattern : attention.patterns) {
+    const AttentionPlan& plan = (transposed ? *pattern->transposed().topology : *pattern).attention_plan(window);
+    plans.push_back({plan.tile_offsets.data<std::int32_t>(), static_cast<const std::uint32_t*>(plan.slots.raw()),
+                     plan.block_order.data<std::int32_t>()});
+  }
+  return plans;
+}
+
+#endif
+
+/// lse [heads * batch, t], written when defined.
+Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Tensor& k,
+                     [[maybe_unused]] const Tensor& v, [[maybe_unused]] const Attention& attention,
+                     [[maybe_unused]] const Tensor& lse) {
+  const Tensor out = Tensor::empty_like(q);
+#if LACUNA_HAS_CUDA
+  OpScope scope("sparse_attention");
+  translate_failures("sparse_attention", [&] {
+    const auto plans = plans_of(attention, kernels::attention_window<float>(q.dim(2)), false);
+    if (DryRun::active()) return;
+    kernels::sparse_attention_forward<float>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<float>(),
+                                             k.data<float>(), v.data<float>(), out.data<float>(),
+                                             lse.defined() ? lse.data<float>() : nullptr);
+  });
+#endif
+  return out;
+}
+
+struct SavedFused {
+  Attention attention;
+  Tensor q, k, v, out, lse;
+};
+
+void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] const Tensor& dout,
+                    [[maybe_unused]] Grads& grads) {
+#if LACUNA_HAS_CUDA
+  OpScope scope("sparse_attention_backward");
+  Tensor gradients[3];
+  for (int i = 0; i < 3; ++i) {
+    if (grads.wants(static_cast<std::size_t>(i))) gradients[i] = Tensor::empty_like(dout);
+  }
+  const auto address = [](const Tensor& x) { return x.defined() ? x.data<float>() : nullptr; };
+  translate_failures("sparse_attention_backward", [&] {
+    const CudaStream stream = cuda_stream(dout.device());
+    const kernels::AttentionProblem problem = problem_of(saved.q, saved.attention);
+    const std::int64_t window = kernels::attention_window<float>(problem.d);
+    std::vector<kernels::PanelPlan> rows, columns;
+    if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
+    if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
+    const Tensor scratch =
+        Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
+    if (DryRun::active()) return;
+    kernels::sparse_attention_backward<float>(stream, problem, rows, columns, saved.q.data<float>(),
+                                              saved.k.data<float>(), saved.v.data<float>(), saved.out.data<float>(),
+                                              saved.lse.data<float>(), dout.data<float>(), address(gradients[0]),
+                                              address(gradients[1]), address(gradients[2]), scratch.raw());
+  });
+  for (int i = 0; i < 3; ++i) {
+    if (gradients[i].defined()) grads.add(static_cast<std::size_t>(i), gradients[i]);
+  }
+#endif
+}
+
+// ---- three kernels with the probabilities between them
+// ---------------------------------------------------------------
+
 /// Fills `probabilities`, when given, with [batch, nnz] of each pattern, before dropout.
 Tensor forward(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& attention,
                std::vector<Tensor>* probabilities) {
@@ -85,7 +188,8 @@ struct Saved {
   std::vector<Tensor> probabilities;
 };
 
-void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
+/// Lets go of each pattern's probabilities once they are used.
+void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   OpScope scope("sparse_attention_backward");
   const Attention& attention = saved.attention;
   const bool wants_q = grads.wants(0), wants_k = grads.wants(1), wants_v = grads.wants(2);
@@ -94,7 +198,7 @@ void backward(const Saved& saved, const Tensor& dout, Grads& grads) {
   const Tensor dv = wants_v ? Tensor::empty_like(dout) : Tensor{};
   for (std::size_t g = 0; g < attention.patterns.size(); ++g) {
     const TopologyPtr& pattern = attention.patterns[g];
-    const SparseTensor p{saved.probabilities[g], pattern};
+    const SparseTensor p{std::move(saved.probabilities[g]), pattern};
     const Tensor d = attention.group(dout, g);
     if (wants_v)
       multiply_into(attention.group(dv, g), transpose(SparseTensor{attention.drop(p.values, g), pattern}), d);
@@ -116,6 +220,7 @@ Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
                         std::int64_t heads, double scale, double dropout_p, RandomKey key) {
   const Attention attention{patterns, scale, dropout_p, key};
   check(q, k, v, attention, heads);
+  if (takes_fused(q)) return forward_fused(q, k, v, attention, {});
   return forward(q, k, v, attention, nullptr);
 }
 
@@ -124,9 +229,17 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
   Saved saved{{patterns, scale, dropout_p, key}, q.data(), k.data(), v.data(), {}};
   check(saved.q, saved.k, saved.v, saved.attention, heads);
   const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();
+  if (takes_fused(saved.q)) {
+    const Tensor& x = saved.q;
+    const Tensor lse = recording ? Tensor::empty({x.dim(0), x.dim(1)}, DType::f32, x.device()) : Tensor{};
+    const Tensor fused = forward_fused(x, saved.k, saved.v, saved.attention, lse);
+    return record("sparse_attention", fused, {q, k, v},
+                  [kept = SavedFused{saved.attention, x, saved.k, saved.v, fused, lse}](
+                      const Tensor& dout, Grads& grads) { backward_fused(kept, dout, grads); });
+  }
   const Tensor out = forward(saved.q, saved.k, saved.v, saved.attention, recording ? &saved.probabilities : nullptr);
   return record("sparse_attention", out, {q, k, v},
-                [saved = std::move(saved)](const Tensor& dout, Grads& grads) { backward(saved, dout, grads); });
+                [saved = std::move(saved)](const Tensor& dout, Grads& grads) mutable { backward(saved, dout, grads); });
 }
 
 }  // namespace lacuna

@@ -1,4 +1,5 @@
-// Attention over a fixed sparse pattern: SDDMM, sparse softmax, SpMM.
+// Attention over a fixed sparse pattern: one fused kernel on CUDA (d = 32, 64 or 128), else SDDMM, sparse softmax,
+// SpMM.
 //   t: tokens of a sequence; d: features of a head
 #pragma once
 
@@ -14,8 +15,9 @@ namespace lacuna {
 ///   patterns  [t, t] on that device: one that all heads share, or one per head
 ///   dropout_p in [0, 1), on the probabilities; `key` names its random numbers
 ///   returns   [heads * batch, t, d]
-/// One op on the tape: it keeps the probabilities ([batch, nnz] a head) and nothing of size t * t; the gradient
-/// re-draws the dropout mask from `key` and uses the patterns' cached transposes. Throws ShapeError, DtypeError,
+/// One op on the tape: it keeps the output and one number a row (fused), or the probabilities ([batch, nnz] a head),
+/// and nothing of size t * t; the gradient re-draws the dropout mask from `key` and uses the patterns' cached
+/// transposes. The mask depends on (key, matrix, row, column) alone, on every route. Throws ShapeError, DtypeError,
 /// DeviceError, ValueError.
 Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
                         std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});

@@ -49,7 +49,11 @@ Tensor sparse_softmax_backward(const SparseTensor& p, const Tensor& dp, double s
 SparseVar sparse_softmax(const SparseVar& s, double scale) {
   const SparseTensor p = sparse_softmax(data(s), scale);
   Var values = record("sparse_softmax", p.values, {s.values}, [p, scale](const Tensor& dp, Grads& grads) {
-    grads.add(0, [&] { return sparse_softmax_backward(p, dp, scale); });
+    grads.add(0, [&] {
+      const Tensor ds = reuse_or_empty(dp);
+      sparse_softmax_backward_into(ds, p, dp, scale);
+      return ds;
+    });
   });
   return {values, s.topology};
 }

@@ -4,6 +4,7 @@
 
 #include <type_traits>
 
+#include "core/ops/activation_dropout.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
 #include "core/ops/matmul.h"
@@ -43,12 +44,15 @@ Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Ac
 }
 
 void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  const Tensor scratch = scratch_for("spmm", b, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    return kernels::spmm_scratch_bytes<T>(stream, csr_view<const T>(a.values, *a.topology, true),
+                                          dense_view<const T>(b));
+  });
   visit_float("spmm", b, [&](auto stream, auto zero) {
     using T = decltype(zero);
     const Csr<const T> a_view = csr_view<const T>(a.values, *a.topology, true);
     const Dense<const T> b_view = dense_view<const T>(b);
-    const std::size_t bytes = kernels::spmm_scratch_bytes<T>(stream, a_view, b_view);
-    const Tensor scratch = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, b.device());
     const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
 #if LACUNA_HAS_CUDA
     if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
@@ -127,26 +131,33 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
              grad_bias = bias.defined() && bias.requires_grad();
   // gelu's gradient needs its input, which a fused epilogue would not leave behind.
-  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias))
-    return gelu(spmm(a, b, bias, Activation::none, pairs));
+  if (kind == Activation::gelu && (grad_a || grad_b || grad_bias)) {
+    if (b.shape().rank() != 2) return gelu(spmm(a, b, bias, Activation::none, pairs));
+    require_bias("spmm", bias.defined() ? bias.data() : Tensor(), b.data(), a.topology->rows());
+    return activation_dropout(spmm(a, b, {}, Activation::none, pairs), bias, kind, 0, {});
+  }
 
   const Tensor c = spmm(data(a), b.data(), bias.defined() ? bias.data() : Tensor{}, kind);
   // Each operand is kept only for the gradient of the other.
   const SparseTensor kept_a{grad_b ? a.values.data() : Tensor{}, a.topology};
-  const Tensor kept_b = grad_a ? b.data() : Tensor{};
-  const Tensor kept_c = kind == Activation::relu ? c : Tensor{};
+  Tensor kept_b = grad_a ? b.data() : Tensor{};
+  Tensor kept_c = kind == Activation::relu ? c : Tensor{};
   const bool shared = a.values.shape().rank() == 1;
   return record("spmm", c, {a.values, b, bias},
-                [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) {
-                  const Tensor dp = kind == Activation::none ? dc : activation_gradient(kept_c, dc, kind);
+                [kept_a, kept_b, kept_c, kind, shared, pairs](const Tensor& dc, Grads& grads) mutable {
+                  const bool matrix = dc.rank() == 2;
+                  const BiasedGradient biased = activation_bias_gradient(kept_c, dc, kind, matrix && grads.wants(2));
+                  const Tensor& dp = biased.dx;
+                  kept_c = Tensor();
                   if (pairs && kept_b.defined()) pairs->add(dp, kept_b);
                   grads.add(0, [&] {  // da [nnz]: dC B^T on A's pattern
                     const Tensor da = sddmm(dp, kept_b, kept_a.topology).values;
                     return shared && da.rank() == 2 ? sum_batch(da) : da;
                   });
+                  kept_b = Tensor();  // used up: gone before db needs its memory
                   grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
                   grads.add(2, [&] {
-                    if (dp.rank() == 2) return sum_columns(dp);
+                    if (matrix) return biased.dbias;
                     const std::int64_t batch = dp.dim(0), m = dp.dim(1);
                     return sum_batch(sum_columns(dp.reshape({batch * m, dp.dim(2)})).reshape({batch, m}));
                   });

@@ -20,7 +20,7 @@ namespace lacuna {
 /// tensor and dense routes its whole column of C.
 /// Throws ShapeError, DtypeError, DeviceError.
 /// Gradients: da = sddmm(dc, b) on a's pattern (summed over the batch when a's values are shared); db = A^T dc;
-/// dbias [m]. With relu, dc is masked by output > 0; with gelu the pre-activation is kept. Where `pairs` is given and a
+/// dbias [m]. With relu, dc is masked by output > 0; with gelu the product is kept. Where `pairs` is given and a
 /// takes a gradient, backward also leaves the operands of da, (dc, b), in it.
 Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Activation activation = Activation::none);
 Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none,

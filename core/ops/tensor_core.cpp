@@ -13,10 +13,6 @@ namespace {
 
 constexpr std::int64_t kMaxBatch = 65535;  // a grid's third extent: partial sums are added matrix by matrix
 
-Tensor bytes_on(Device device, std::size_t bytes) {
-  return Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, device);
-}
-
 }  // namespace
 
 bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias,
@@ -32,12 +28,13 @@ bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor
     const auto sizes = kernels::spmm_tensor_plan_sizes(pattern.rows(), pattern.cols(), pattern.nnz());
     if (!kernels::spmm_tensor_supports(stream, sizes, b_view, out_view)) return;
     const kernels::SpmmTensorPlan& plan = pattern.spmm_tensor_plan();
-    const Tensor packed = bytes_on(b.device(), kernels::spmm_tensor_packed_bytes(plan));
+    const Tensor packed = Tensor::scratch(kernels::spmm_tensor_packed_bytes(plan), b.device());
+    done = true;
+    if (DryRun::active()) return;
     kernels::spmm_tensor_pack(stream, plan, pattern.row_offsets().data<std::int32_t>(), a.values.data<float>(),
                               packed.raw());
     kernels::spmm_tensor(stream, plan, packed.raw(), b_view, out_view,
                          {bias.defined() ? bias.data<float>() : nullptr, activation});
-    done = true;
   });
   return done;
 }
@@ -54,10 +51,12 @@ bool sddmm_on_tensor_cores(const Tensor& values, const Tensor& a, const Tensor& 
     const kernels::SddmmMath math = stream.allow_tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
     const kernels::SddmmTiling tiling = kernels::choose_sddmm_tiling(
         c.rows, c.cols, a_view.cols, c.nnz, c.batch, stream.multiprocessors > 0 ? stream.multiprocessors : 132, math);
-    const Tensor scratch = bytes_on(a.device(), kernels::sddmm_tiles_scratch_bytes(c, tiling));
-    kernels::sddmm_tiles<float, float>(stream, a_view, b_view, c, static_cast<float>(factor), math, tiling,
-                                       pattern->sddmm_plan().raw(), scratch.raw());
+    const Tensor scratch = Tensor::scratch(kernels::sddmm_tiles_scratch_bytes(c, tiling), a.device());
+    const Tensor& plan = pattern->sddmm_plan();
     done = true;
+    if (DryRun::active()) return;
+    kernels::sddmm_tiles<float, float>(stream, a_view, b_view, c, static_cast<float>(factor), math, tiling, plan.raw(),
+                                       scratch.raw());
   });
   return done;
 }

@@ -204,8 +204,8 @@ __global__ void __launch_bounds__(kThreads)
                          const float* __restrict__ dbias, Dense<float> dx, Chunks chunks) {
   const Piece piece = piece_of(x.cols, chunks);
   const float* __restrict__ row = x.data + piece.channel * x.ld + piece.begin;
-  const float* __restrict__ drow = dy.data + piece.channel * dy.ld + piece.begin;
-  float* __restrict__ out = dx.data + piece.channel * dx.ld + piece.begin;
+  const float* drow = dy.data + piece.channel * dy.ld + piece.begin;
+  float* out = dx.data + piece.channel * dx.ld + piece.begin;  // may be drow
   const float invstd = statistics.invstd[piece.channel];
   const float factor = gain[piece.channel] * invstd;
   if (dgain == nullptr) {

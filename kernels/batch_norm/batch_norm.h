@@ -61,7 +61,7 @@ void batch_norm_dparams(CudaStream, const Dense<const T>& x, const Dense<const T
                         ChannelStatistics<const T> statistics, T* dgain, T* dbias, void* scratch);
 
 /// dx = gain * invstd * (dy - dbias / n - xhat * dgain / n); with null dgain and dbias the statistics are constants
-/// (evaluation) and dx = gain * invstd * dy.
+/// (evaluation) and dx = gain * invstd * dy. dx may be dy.
 template <class T>
 void batch_norm_dx(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, ChannelStatistics<const T> statistics,
                    const T* gain, const T* dgain, const T* dbias, const Dense<T>& dx);

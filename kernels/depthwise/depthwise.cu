@@ -6,6 +6,8 @@
 #include "kernels/common/chunks.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/pointwise/activation.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
@@ -48,11 +50,17 @@ __device__ __forceinline__ Triple load_triple(const float* image, const Window& 
   return triple;
 }
 
+// What is stored of a sum.
+template <bool kRelu>
+__device__ __forceinline__ float finished(float sum, float shift) {
+  return kRelu ? relu(sum + shift) : sum + shift;
+}
+
 // kFlip: with the filter turned by half a turn, which makes the forward pass its own input gradient at stride 1.
-template <int kStride, int kRows, bool kFlip>
+template <int kStride, int kRows, bool kFlip, bool kRelu>
 __global__ void __launch_bounds__(kThreads)
     depthwise3x3_kernel(Window window, unsigned strips, unsigned blocks_per_channel, const float* __restrict__ w,
-                        const float* __restrict__ x, float* __restrict__ y) {
+                        const float* __restrict__ x, float* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= strips) return;
@@ -76,14 +84,17 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   float* out = y + channel * window.out_size() + strip.image * window.out_image_size() + strip.x;
+  const float shift = bias == nullptr ? 0.0f : __ldg(bias + channel);
 #pragma unroll
   for (int o = 0; o < kRows; ++o)
-    if (strip.y + o < window.out_height) out[std::int64_t{strip.y + o} * window.out_width] = sums[o];
+    if (strip.y + o < window.out_height)
+      out[std::int64_t{strip.y + o} * window.out_width] = finished<kRelu>(sums[o], shift);
 }
 
+template <bool kRelu>
 __global__ void __launch_bounds__(kThreads)
     depthwise_kernel(Window window, unsigned blocks_per_channel, const float* __restrict__ w,
-                     const float* __restrict__ x, float* __restrict__ y) {
+                     const float* __restrict__ x, float* __restrict__ y, const float* __restrict__ bias) {
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
   if (index >= window.out_size()) return;
@@ -99,7 +110,7 @@ __global__ void __launch_bounds__(kThreads)
       if (ix >= 0 && ix < window.width) sum += filter[ky * window.kernel + kx] * image[iy * window.width + ix];
     }
   }
-  y[channel * window.out_size() + index] = sum;
+  y[channel * window.out_size() + index] = finished<kRelu>(sum, bias == nullptr ? 0.0f : __ldg(bias + channel));
 }
 
 // A thread per input pixel gathers from the outputs that read it. kKernel = 0: the window's sizes.
@@ -209,16 +220,16 @@ auto with_strips(const Window& window, F&& launch) {
   return window.stride == 1 ? with_rows(integral_constant<int, 1>{}) : with_rows(integral_constant<int, 2>{});
 }
 
-template <bool kFlip>
+template <bool kFlip, bool kRelu>
 void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const float* x,
-                 float* y) {
+                 float* y, const float* bias) {
   with_strips(window, [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
     const std::int64_t strips = num_strips<kRows>(window);
     const unsigned blocks = blocks_for(strips);
-    depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip>
+    depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip, kRelu>
         <<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
-            window, static_cast<unsigned>(strips), blocks, w, x, y);
+            window, static_cast<unsigned>(strips), blocks, w, x, y, bias);
   });
   LACUNA_CUDA_LAUNCHED("depthwise3x3");
 }
@@ -230,16 +241,28 @@ Chunks dw_chunks(CudaStream stream, std::int64_t channels, const Window& window)
   });
 }
 
+template <bool kRelu>
+void launch_depthwise(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const float* x,
+                      float* y, const float* bias) {
+  if (is_fast(window)) return launch_fast<false, kRelu>(stream, channels, window, w, x, y, bias);
+  const unsigned blocks = blocks_for(window.out_size());
+  depthwise_kernel<kRelu><<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
+      window, blocks, w, x, y, bias);
+  LACUNA_CUDA_LAUNCHED("depthwise");
+}
+
 }  // namespace
 
 template <class T>
-void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y) {
+void depthwise(CudaStream stream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
+               const Epilogue<const T>& epilogue) {
   if (channels == 0 || window.out_size() == 0) return;
-  if (is_fast(window)) return launch_fast<false>(stream, channels, window, w, x, y);
-  const unsigned blocks = blocks_for(window.out_size());
-  depthwise_kernel<<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(window, blocks,
-                                                                                                        w, x, y);
-  LACUNA_CUDA_LAUNCHED("depthwise");
+  if (epilogue.activation == Activation::relu)
+    return launch_depthwise<true>(stream, channels, window, w, x, y, epilogue.bias);
+  launch_depthwise<false>(stream, channels, window, w, x, y, epilogue.bias);
+  if (epilogue.activation == Activation::none) return;
+  const Dense<T> out{y, channels, window.out_size(), window.out_size()};  // gelu: no model has it here
+  apply_epilogue<T>(stream, {y, out.rows, out.cols, out.ld}, {nullptr, epilogue.activation}, out);
 }
 
 template <class T>
@@ -249,7 +272,7 @@ void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window
     // At stride 1 the adjoint is a convolution of dy with the turned filter and padding k - 1 - padding.
     const Window adjoint{window.batch, window.out_height, window.out_width, window.height, window.width, 3, 1,
                          2 - window.padding};
-    return launch_fast<true>(stream, channels, adjoint, w, dy, dx);
+    return launch_fast<true, false>(stream, channels, adjoint, w, dy, dx, nullptr);
   }
   const unsigned blocks = blocks_for(window.size());
   const auto grid = static_cast<unsigned>(channels * blocks);
@@ -290,7 +313,8 @@ void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window
   LACUNA_CUDA_LAUNCHED("sum_partials");
 }
 
-template void depthwise<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*);
+template void depthwise<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*,
+                               const Epilogue<const float>&);
 template void depthwise_dx<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*);
 template std::size_t depthwise_dw_scratch_bytes<float>(CudaStream, std::int64_t, const Window&);
 template void depthwise_dw<float>(CudaStream, std::int64_t, const Window&, const float*, const float*, float*, void*);

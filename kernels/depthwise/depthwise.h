@@ -10,10 +10,13 @@
 namespace lacuna::kernels {
 
 /// y[c, (b, oy, ox)] = sum over ky, kx of w[c, (ky, kx)] * x[c, (b, oy * stride + ky - padding, ox * stride + kx - padding)].
+/// What is stored is activation(y + epilogue.bias[c]).
 template <class T>
-void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y);
+void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
+               const Epilogue<const T>& epilogue = {});
 template <class T>
-void depthwise(CudaStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y);
+void depthwise(CudaStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
+               const Epilogue<const T>& epilogue = {});
 
 /// Gradient with respect to x, overwritten.
 template <class T>

@@ -4,6 +4,7 @@
 
 #include "kernels/common/parallel.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/pointwise/activation.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -31,7 +32,8 @@ void for_row_pairs(const Window& window, F&& f) {
 }  // namespace
 
 template <class T>
-void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y) {
+void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* w, const T* x, T* y,
+               const Epilogue<const T>& epilogue) {
   const std::int64_t stride = window.stride;
 #pragma omp parallel for schedule(static) if (worth_threads(channels * window.batch * window.out_height * window.out_width))
   for (std::int64_t channel = 0; channel < channels; ++channel) {
@@ -47,6 +49,13 @@ void depthwise(CpuStream, std::int64_t channels, const Window& window, const T* 
         for (std::int64_t ox = begin; ox < end; ++ox) out[yi + ox] += weight * in[xi + ox * stride];
       }
     });
+    // While the channel is in cache.
+    const T shift = epilogue.bias == nullptr ? T(0) : epilogue.bias[channel];
+    if (epilogue.activation == Activation::relu) {
+      for (std::int64_t i = 0; i < window.out_size(); ++i) out[i] = relu(out[i] + shift);
+    } else if (epilogue.activation != Activation::none || epilogue.bias != nullptr) {
+      for (std::int64_t i = 0; i < window.out_size(); ++i) out[i] = activate(epilogue.activation, out[i] + shift);
+    }
   }
 }
 
@@ -102,7 +111,8 @@ void depthwise_dw(CpuStream, std::int64_t channels, const Window& window, const 
 }
 
 #define LACUNA_INSTANTIATE(T)                                                                                 \
-  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*);                 \
+  template void depthwise<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*,                  \
+                             const Epilogue<const T>&);                                                       \
   template void depthwise_dx<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*);              \
   template std::size_t depthwise_dw_scratch_bytes<T>(CpuStream, std::int64_t, const Window&);                 \
   template void depthwise_dw<T>(CpuStream, std::int64_t, const Window&, const T*, const T*, T*, void*);

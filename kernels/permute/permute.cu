@@ -10,7 +10,8 @@ constexpr int kTileRows = 8;  // rows of a tile that the block moves at a time
 
 __global__ void __launch_bounds__(kTile * kTileRows)
     transpose_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const float* __restrict__ x,
-                     BlockLayout x_layout, float* __restrict__ y, BlockLayout y_layout) {
+                     BlockLayout x_layout, float* __restrict__ y, BlockLayout y_layout,
+                     const float* __restrict__ row_bias) {
   __shared__ float tile[kTile][kTile + 1];  // the extra column spreads a column over all banks
   const unsigned block = blockIdx.x / (row_tiles * col_tiles);
   const unsigned position = blockIdx.x % (row_tiles * col_tiles);
@@ -20,11 +21,15 @@ __global__ void __launch_bounds__(kTile * kTileRows)
   const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
   x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
   y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
+  if (row_bias != nullptr) row_bias += outer * grid.rows;
 #pragma unroll
   for (int i = threadIdx.y; i < kTile; i += kTileRows) {
     const std::int64_t r = first_row + i;
     const std::int64_t c = first_col + threadIdx.x;
-    if (r < grid.rows && c < grid.cols) tile[i][threadIdx.x] = x[r * x_layout.ld + c];
+    if (r < grid.rows && c < grid.cols) {
+      const float value = x[r * x_layout.ld + c];
+      tile[i][threadIdx.x] = row_bias == nullptr ? value : value + row_bias[r];
+    }
   }
   __syncthreads();
 #pragma unroll
@@ -51,13 +56,13 @@ __global__ void __launch_bounds__(kCopyThreads)
 
 template <class T>
 void transpose_blocks(CudaStream stream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
-                      const BlockLayout& y_layout) {
+                      const BlockLayout& y_layout, const wide_t<T>* row_bias) {
   const std::int64_t row_tiles = (grid.rows + kTile - 1) / kTile;
   const std::int64_t col_tiles = (grid.cols + kTile - 1) / kTile;
   const std::int64_t blocks = grid.outer * grid.inner * row_tiles * col_tiles;
   if (blocks == 0) return;
   transpose_kernel<<<static_cast<unsigned>(blocks), dim3(kTile, kTileRows), 0, (cudaStream_t)stream.handle>>>(
-      grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout);
+      grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout, row_bias);
   LACUNA_CUDA_LAUNCHED("transpose_blocks");
 }
 
@@ -71,7 +76,7 @@ void copy_matrix(CudaStream stream, const Dense<const T>& x, const Dense<T>& y) 
 }
 
 template void transpose_blocks<float>(CudaStream, const BlockGrid&, const float*, const BlockLayout&, float*,
-                                      const BlockLayout&);
+                                      const BlockLayout&, const float*);
 template void copy_matrix<float>(CudaStream, const Dense<const float>&, const Dense<float>&);
 
 }  // namespace lacuna::kernels

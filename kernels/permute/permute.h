@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/common/wide.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -23,13 +24,14 @@ struct BlockGrid {
   std::int64_t cols = 0;
 };
 
-/// y(o, i)[c, r] = x(o, i)[r, c]; y is overwritten, x and y do not overlap.
+/// y(o, i)[c, r] = x(o, i)[r, c], plus row_bias[o * rows + r] where there is one [outer * rows]; y is overwritten, x
+/// and y do not overlap.
 template <class T>
 void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
-                      const BlockLayout& y_layout);
+                      const BlockLayout& y_layout, const wide_t<T>* row_bias = nullptr);
 template <class T>
 void transpose_blocks(CudaStream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
-                      const BlockLayout& y_layout);
+                      const BlockLayout& y_layout, const wide_t<T>* row_bias = nullptr);
 
 /// y = x, two matrices of one shape with rows x.ld and y.ld apart.
 template <class T>

@@ -9,7 +9,7 @@ namespace lacuna::kernels {
 
 template <class T>
 void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
-                      const BlockLayout& y_layout) {
+                      const BlockLayout& y_layout, const wide_t<T>* row_bias) {
   constexpr std::int64_t kTile = 16;
   const std::int64_t bands = (grid.rows + kTile - 1) / kTile;
 #pragma omp parallel for schedule(static) if (worth_threads(grid.outer * grid.inner * grid.rows * grid.cols))
@@ -25,6 +25,12 @@ void transpose_blocks(CpuStream, const BlockGrid& grid, const T* x, const BlockL
       const std::int64_t col_end = std::min(col_begin + kTile, grid.cols);
       for (std::int64_t c = col_begin; c < col_end; ++c)
         for (std::int64_t r = row_begin; r < row_end; ++r) out[c * y_layout.ld + r] = in[r * x_layout.ld + c];
+      if (row_bias == nullptr) continue;
+      for (std::int64_t c = col_begin; c < col_end; ++c)
+        for (std::int64_t r = row_begin; r < row_end; ++r) {
+          T& value = out[c * y_layout.ld + r];
+          value = static_cast<T>(static_cast<wide_t<T>>(value) + row_bias[outer * grid.rows + r]);
+        }
     }
   }
 }
@@ -37,7 +43,7 @@ void copy_matrix(CpuStream, const Dense<const T>& x, const Dense<T>& y) {
 
 #define LACUNA_INSTANTIATE(T)                                                                          \
   template void transpose_blocks<T>(CpuStream, const BlockGrid&, const T*, const BlockLayout&, T*,     \
-                                    const BlockLayout&);                                               \
+                                    const BlockLayout&, const wide_t<T>*);                             \
   template void copy_matrix<T>(CpuStream, const Dense<const T>&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

@@ -12,9 +12,19 @@ namespace lacuna::kernels {
 template <class T>
 void pack_panel(const T* from, std::int64_t ld, std::int64_t begin, std::int64_t end, std::int64_t width,
                 std::int64_t padded, T* panel) {
+  // Each row lies in a page of its own once `ld` is large: no prefetcher of the hardware follows from row to row.
+  constexpr std::int64_t kAhead = 8, kLine = 64 / sizeof(T);
+  constexpr std::int64_t kBlock = 128 / sizeof(T);  // copied by a few vector moves, not by a call
   for (std::int64_t j = begin; j < end; ++j) {
-    std::memcpy(panel + j * padded, from + j * ld, static_cast<std::size_t>(width) * sizeof(T));
-    for (std::int64_t x = width; x < padded; ++x) panel[j * padded + x] = T(0);
+    const T* row = from + j * ld;
+    if (j + kAhead < end) {
+      for (std::int64_t x = 0; x < width; x += kLine) __builtin_prefetch(row + kAhead * ld + x);
+    }
+    T* to = panel + j * padded;
+    std::int64_t x = 0;
+    for (; x + kBlock <= width; x += kBlock) std::memcpy(to + x, row + x, kBlock * sizeof(T));
+    for (; x < width; ++x) to[x] = row[x];
+    for (; x < padded; ++x) to[x] = T(0);
   }
 }
 

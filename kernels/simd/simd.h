@@ -79,6 +79,67 @@ template <class T>
 inline __attribute__((always_inline)) typename Simd<T>::Vector broadcast(T x) {
   return x - typename Simd<T>::Vector{};  // x - 0 is x, the sign of zero included
 }
+/// Four adjacent numbers, each to be spread over a vector: where the instruction set can, one load instead of four.
+template <class T>
+struct Four {
+  const T* from;
+  inline __attribute__((always_inline)) explicit Four(const T* numbers) : from(numbers) {}
+  template <int i>
+  inline __attribute__((always_inline)) typename Simd<T>::Vector spread() const {
+    return broadcast<T>(from[i]);
+  }
+};
+#if defined(__AVX512F__)
+template <>
+struct Four<float> {
+  __m512 all;  // the four, four times
+  // With a mask of ones, because the plain intrinsics of GCC 12 warn of their own undefined pass-through operand.
+  inline __attribute__((always_inline)) explicit Four(const float* numbers)
+      : all(_mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(numbers))) {}
+  template <int i>
+  inline __attribute__((always_inline)) FloatVector spread() const {
+    return _mm512_maskz_permute_ps(0xffff, all, i * 0x55);
+  }
+};
+#elif defined(__AVX2__) && defined(__FMA__)
+template <>
+struct Four<float> {
+  __m256 all;  // the four, twice
+  inline __attribute__((always_inline)) explicit Four(const float* numbers)
+      : all(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(numbers))) {}
+  template <int i>
+  inline __attribute__((always_inline)) FloatVector spread() const {
+    return _mm256_permute_ps(all, i * 0x55);
+  }
+};
+#endif
+/// Four adjacent unsigned integers: on x86 by as few loads as possible.
+inline __attribute__((always_inline)) void four_of(const std::int32_t* from, std::uint64_t* out) {
+#if defined(__x86_64__)
+  std::uint64_t low, high;
+  __builtin_memcpy(&low, from, 8);
+  __builtin_memcpy(&high, from + 2, 8);
+  out[0] = low & 0xffffffffu;
+  out[1] = low >> 32;
+  out[2] = high & 0xffffffffu;
+  out[3] = high >> 32;
+#else
+  for (int i = 0; i < 4; ++i) out[i] = static_cast<std::uint64_t>(from[i]);
+#endif
+}
+inline __attribute__((always_inline)) void four_of(const std::uint16_t* from, std::uint64_t* out) {
+#if defined(__x86_64__)
+  std::uint64_t all;
+  __builtin_memcpy(&all, from, 8);
+  out[0] = all & 0xffffu;
+  out[1] = all >> 16 & 0xffffu;
+  out[2] = all >> 32 & 0xffffu;
+  out[3] = all >> 48;
+#else
+  for (int i = 0; i < 4; ++i) out[i] = from[i];
+#endif
+}
+
 /// Sum of the lanes, halves first: a fixed order.
 template <class T>
 inline __attribute__((always_inline)) T sum_lanes(typename Simd<T>::Vector v) {

@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(kBlock ? 1024 : kWarpsPerBlock * kWarp) softma
   const int cols = static_cast<int>(p.cols);
   const int length = row_length(row, cols, causal);
   const float* __restrict__ prob = p.data + row * p.ld;
-  const float* __restrict__ gradient = dp.data + row * dp.ld;
-  float* __restrict__ out = dx.data + row * dx.ld;
+  const float* gradient = dp.data + row * dp.ld;
+  float* out = dx.data + row * dx.ld;  // may be gradient
   float held_p[kHeld > 0 ? kHeld : 1] = {};
   float held_dp[kHeld > 0 ? kHeld : 1] = {};
   float dot = 0;

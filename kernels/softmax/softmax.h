@@ -13,7 +13,7 @@ void softmax(CpuStream, const Dense<const T>& x, double scale, bool causal, cons
 template <class T>
 void softmax(CudaStream, const Dense<const T>& x, double scale, bool causal, const Dense<T>& y);
 
-/// dx = scale * p * (dp - sum_j p dp); excluded entries of dx are 0.
+/// dx = scale * p * (dp - sum_j p dp); excluded entries of dx are 0. dx may be dp.
 template <class T>
 void softmax_dx(CpuStream, const Dense<const T>& p, const Dense<const T>& dp, double scale, bool causal,
                 const Dense<T>& dx);

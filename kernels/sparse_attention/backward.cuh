@@ -5,7 +5,8 @@
 //   dV = P^T dO              ... (side output)
 #pragma once
 
-#include "kernels/sparse_attention/dropout_mask.h"
+#include <type_traits>
+
 #include "kernels/sparse_attention/pipeline.cuh"
 
 namespace lacuna::kernels::attention {
@@ -13,6 +14,21 @@ namespace lacuna::kernels::attention {
 /// Operand A of a panel, parked in shared memory in the order of a lane's registers: no bank conflicts.
 template <class TileOf>
 constexpr int kParkedBytes = TileOf::kSegments * 2 * 32 * 16;
+
+/// Whether the panel's second operand must be parked: registers hold it beside one bf16 output (loads of parked rows
+/// cost as much shared memory bandwidth as a score), not beside two, nor in f32.
+template <class TileOf, bool main, bool side>
+constexpr bool kParks = main && (side || TileOf::kRowBytes * (TileOf::arithmetic == Arithmetic::tf32x3 ? 2 : 1) > 256);
+
+/// Tiles taken together: they share the loads of parked rows, and give the scheduler more to choose from. Three
+/// products per f32 leave no registers for it.
+template <class TileOf>
+constexpr int kGradientSteps = TileOf::arithmetic == Arithmetic::tf32x3 ? 1 : 2;
+
+template <class TileOf, bool by_column, bool main, bool side>
+using GradientLayout = Layout<TileOf, kNarrowPanels, by_column, kParks<TileOf, main, side> ? kParkedBytes<TileOf> : 0>;
+template <class TileOf, bool by_column, bool main, bool side>
+constexpr int kGradientBytes = GradientLayout<TileOf, by_column, main, side>::kBytes;
 
 template <class TileOf>
 __device__ inline void park(std::uint32_t at, const typename TileOf::Rows& a) {
@@ -45,15 +61,16 @@ __device__ inline Statistics unpack(uint4 v) { return {__uint_as_float(v.x), __u
 
 /// by_column: statistics (and the dropout keys' rows) belong to the staged rows. main: dS goes to out[0].
 /// side: P goes to out[1].
-template <class T, class TileOf, Shape shape, bool drops, bool by_column, bool main, bool side>
+template <class T, class TileOf, Shape shape, bool drops, bool by_column, bool main, bool side, int step_tiles>
 __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     gradient_kernel(const __grid_constant__ Args args) {
   constexpr int num_panels = kNarrowPanels;
-  constexpr int num = 2;  // groups of 8 slots: a tile
-  constexpr bool parks = main;
-  using L = Layout<TileOf, num_panels, by_column, parks ? kParkedBytes<TileOf> : 0>;
+
+  constexpr bool parks = kParks<TileOf, main, side>;
+  constexpr bool holds = main && !parks;  // the second operand, in registers
+  using L = GradientLayout<TileOf, by_column, main, side>;
   extern __shared__ char raw[];
-  const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
+  const std::uint32_t header = (shared_address(raw) + 1023) / 1024 * 1024, full = header, empty = header + 64;
   auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
   const int warp = threadIdx.x / 32;
   const std::uint32_t parked = header + L::kHeader + warp * (parks ? kParkedBytes<TileOf> : 0);
@@ -63,6 +80,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
   if (threadIdx.x == 0) {
     for (int s = 0; s < L::kStages; ++s)
       barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
+    barrier_init_fence();
   }
   __syncthreads();
   if (warp >= num_panels) {
@@ -73,7 +91,11 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
     const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-    typename TileOf::Rows a;
+    typename TileOf::Rows a, second;
+    if constexpr (holds) {
+      load_rows<T, TileOf>(second, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row,
+                           args.aligned, false);
+    }
     if constexpr (parks) {
       load_rows<T, TileOf>(a, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row, args.aligned,
                            false);
@@ -99,8 +121,8 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
       barrier_wait(full + stage * 8, parity);
       const std::uint32_t base = stages + stage * L::kStageBytes;
       const PanelTiles<shape, L> tiles(base, w, warp, first_row);
-#pragma unroll 1
-      for (int tile = tiles.begin; tile < tiles.end; ++tile) {
+      const auto step = [&](auto groups, int tile) {
+        constexpr int num = groups;
         const Slots<shape, num> slots(tiles, tile);
         float p[num][4] = {};
         [[maybe_unused]] float dp[num][4] = {};
@@ -108,12 +130,15 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           std::uint32_t at[num];
           slots.score_rows(at);
 #pragma unroll
-          for (int n = 0; n < num; ++n) at[n] = row_chunk(base, at[n], TileOf::kRowBytes, c);
+          for (int n = 0; n < num; ++n) at[n] = row_chunk(base, at[n], c);
           TileOf::template score<num>(p, a, at);
           if constexpr (main) {
 #pragma unroll
             for (int n = 0; n < num; ++n) at[n] += L::kRows;
-            score_parked<TileOf, num>(dp, parked, at);
+            if constexpr (parks)
+              score_parked<TileOf, num>(dp, parked, at);
+            else
+              TileOf::template score<num>(dp, second, at);
           }
         }
         slots.mask(p, first_row, args.t);
@@ -139,7 +164,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
               p[n][e] = x * kept;
               if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
             }
-            from[n][i] = row_chunk(base, from[n][i], TileOf::kRowBytes, g);
+            from[n][i] = row_chunk(base, from[n][i], g);
           }
         }
         if constexpr (main) TileOf::template accumulate<num>(out0, dp, from);
@@ -148,7 +173,15 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           for (int n = 0; n < num; ++n) from[n][0] += L::kRows, from[n][1] += L::kRows;
           TileOf::template accumulate<num>(out1, p, from);
         }
+      };
+      int tile = tiles.begin;
+      if constexpr (step_tiles > 1) {
+#pragma unroll 1
+        for (; tile + step_tiles <= tiles.end; tile += step_tiles)
+          step(std::integral_constant<int, 2 * step_tiles>{}, tile);
       }
+#pragma unroll 1
+      for (; tile < tiles.end; ++tile) step(std::integral_constant<int, 2>{}, tile);
       __syncwarp();
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;
@@ -192,7 +225,7 @@ __global__ void __launch_bounds__(256)
   if (row >= rows || part != 0) return;
   float4 result{lse[row] * 1.4426950408889634f, sum, 0, 0};
   if constexpr (drops) {
-    const RowKey key = dropout_row_key(seed, sequence, static_cast<std::uint64_t>(row));
+    const RowKey key = dropout_row_key(seed, sequence, row);
     result.z = __uint_as_float(key.a), result.w = __uint_as_float(key.b);
   }
   stats[row] = result;

@@ -23,8 +23,8 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
     LACUNA_CUDA_LAUNCHED("attention statistics");
     with_tile<T>(stream, problem.d, [&](auto tile) {
       using TileOf = decltype(tile);
+      constexpr int steps = kGradientSteps<TileOf>;
       constexpr int threads = (kNarrowPanels + kProducers) * 32;
-      constexpr int parked = kParkedBytes<TileOf>;
       Args args = common_args(problem, TileOf::kWindow, kNarrowPanels);
       args.stats = stats;
       args.aligned = aligned;
@@ -33,29 +33,27 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
           Args of = args;
           of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
           constexpr Shape row_shape = causal ? Shape::lower : Shape::plan;
-          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false>, threads,
-                    Layout<TileOf, kNarrowPanels, false, parked>::kBytes, problem, plans, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false, steps>, threads,
+                    kGradientBytes<TileOf, false, true, false>, problem, plans, of, TileOf::kWindow);
         }
         if (!dk && !dv) return;
         constexpr Shape shape = causal ? Shape::upper : Shape::plan;
         Args of = args;
         of.a[0] = k, of.a[1] = v, of.b[0] = q, of.b[1] = dout, of.out[0] = dk, of.out[1] = dv;
-        constexpr int with_main = Layout<TileOf, kNarrowPanels, true, parked>::kBytes;
-        constexpr int side_alone = Layout<TileOf, kNarrowPanels, true, 0>::kBytes;
         // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
         if constexpr (TileOf::kRowBytes <= 256) {
           if (dk && dv) {
-            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true>, threads, with_main, problem,
-                      transposed, of);
+            launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, true, steps>, threads,
+                      kGradientBytes<TileOf, true, true, true>, problem, transposed, of, TileOf::kWindow);
             return;
           }
         }
         if (dk)
-          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, false>, threads, with_main, problem,
-                    transposed, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, true, false, steps>, threads,
+                    kGradientBytes<TileOf, true, true, false>, problem, transposed, of, TileOf::kWindow);
         if (dv)
-          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, false, true>, threads, side_alone, problem,
-                    transposed, of);
+          launch<T>(stream, gradient_kernel<T, TileOf, shape, drops, true, false, true, steps>, threads,
+                    kGradientBytes<TileOf, true, false, true>, problem, transposed, of, TileOf::kWindow);
       });
     });
   });

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/sparse_attention/dropout_mask.h"
 #include "kernels/sparse_attention/pipeline.cuh"
 
 namespace lacuna::kernels::attention {
@@ -56,7 +55,7 @@ __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<Ti
     std::uint32_t at[num];
     slots.score_rows(at);
 #pragma unroll
-    for (int n = 0; n < num; ++n) at[n] = row_chunk(stage, at[n], TileOf::kRowBytes, c);
+    for (int n = 0; n < num; ++n) at[n] = row_chunk(stage, at[n], c);
     TileOf::template score<num>(p, q, at);
   }
   slots.mask(p, first_row, args.t);
@@ -84,15 +83,15 @@ __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<Ti
 #pragma unroll
   for (int n = 0; n < num; ++n)
 #pragma unroll
-    for (int i = 0; i < 2; ++i) from[n][i] = row_chunk(stage + L::kRows, from[n][i], TileOf::kRowBytes, g);
+    for (int i = 0; i < 2; ++i) from[n][i] = row_chunk(stage + L::kRows, from[n][i], g);
   TileOf::template accumulate<num>(state.out, p, from);
 }
 
-template <class T, class TileOf, int num_panels, Shape shape, bool drops, int step_tiles>
+template <class T, class TileOf, int num_panels, Shape shape, bool drops, int step_tiles, int diag = 0>
 __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_kernel(const __grid_constant__ Args args) {
   using L = Layout<TileOf, num_panels, false, 0>;
   extern __shared__ char raw[];
-  const std::uint32_t header = (shared_address(raw) + 127) / 128 * 128, full = header, empty = header + 64;
+  const std::uint32_t header = (shared_address(raw) + 1023) / 1024 * 1024, full = header, empty = header + 64;
   auto* words = reinterpret_cast<std::uint32_t*>(raw + (header - shared_address(raw)) + 128);
   const std::uint32_t stages = header + L::kHeader;
   const int warp = threadIdx.x / 32;
@@ -101,11 +100,12 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
   if (threadIdx.x == 0) {
     for (int s = 0; s < L::kStages; ++s)
       barrier_init(full + s * 8, 32 * kProducers), barrier_init(empty + s * 8, num_panels);
+    barrier_init_fence();
   }
   __syncthreads();
   if (warp >= num_panels) {
     give_registers<num_panels>();
-    produce<T, shape, L, TileOf, num_panels, false>(args, work, windows, stages, full, empty);
+    produce<T, shape, L, TileOf, num_panels, false, diag>(args, work, windows, stages, full, empty);
   } else {
     take_registers<num_panels>();
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
@@ -116,13 +116,9 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     RowKey row_keys[2];
     const int g = threadIdx.x % 32 / 4;
     if constexpr (drops) {
-      const auto key_of = [&](int row) {
-        const auto rows_before =
-            static_cast<std::uint64_t>(args.first_matrix + work.matrix) * static_cast<std::uint64_t>(args.t);
-        return dropout_row_key(args.seed, args.sequence, rows_before + row);
-      };
-      row_keys[0] = key_of(first_row + g);
-      row_keys[1] = key_of(first_row + g + 8);
+      const std::int64_t row = static_cast<std::int64_t>(args.first_matrix + work.matrix) * args.t + first_row + g;
+      row_keys[0] = dropout_row_key(args.seed, args.sequence, row);
+      row_keys[1] = dropout_row_key(args.seed, args.sequence, row + 8);
     }
     RunningSoftmax<TileOf> state;
     int stage = 0;
@@ -131,7 +127,7 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
       barrier_wait(full + stage * 8, parity);
       const std::uint32_t base = stages + stage * L::kStageBytes;
       const PanelTiles<shape, L> tiles(base, w, warp, first_row);
-      int tile = tiles.begin;
+      int tile = diag == 2 ? tiles.end : tiles.begin;
       if constexpr (step_tiles > 1) {
         for (; tile + step_tiles <= tiles.end; tile += step_tiles)
           forward_step<shape, TileOf, L, drops, 2 * step_tiles>(args, state, q, tiles, tile, base, first_row, row_keys);

@@ -28,7 +28,8 @@ void sparse_attention_forward(CudaStream stream, const AttentionProblem& problem
       with_bool(problem.dropout_p > 0, [&](auto drops) {
         constexpr Shape shape = causal ? Shape::lower : Shape::plan;
         launch<T>(stream, forward_kernel<T, TileOf, num_panels, shape, drops, step_tiles>,
-                  (num_panels + kProducers) * 32, Layout<TileOf, num_panels, false, 0>::kBytes, problem, plans, args);
+                  (num_panels + kProducers) * 32, Layout<TileOf, num_panels, false, 0>::kBytes, problem, plans, args,
+                  TileOf::kWindow);
       });
     });
   });

@@ -1,14 +1,15 @@
 // Tensor-core fragments of gathered rows, for bf16 (m16n8k16) and TF32 (m16n8k8) alike.
 //
-// A staged row is `row_bytes` long; its 16-byte chunks are permuted by XOR with (row % 4) * 32 bytes. Both kinds of
-// load read 16 bytes a lane, and any rows may meet in one load, since a lane computes its own address:
+// Staged rows are cut into lines of 128 bytes, all rows' first lines first; the eight 16-byte chunks of a line are
+// permuted by XOR with row % 8 (the copy engine's 128-byte swizzle). Both kinds of load read 16 bytes a lane, and any
+// rows may meet in one load, since a lane computes its own address:
 //   products over d (scores): lane (g, c) reads chunk c of a 64-byte segment of row slot g. Which element of d a
 //     register holds is then permuted, the same way for both operands, so the sum is the same.
 //   products over rows (output): lane (g, c) reads chunk g of a 128-byte line of row slots 2c and 2c + 1. Which column
 //     an accumulator holds is permuted; the store undoes it.
-// A quarter warp meets no bank conflict when slots 2i, 2i + 1 differ in bit 1 of the row, and slots 0, 2, 4, 6 (1, 3, 5, 7)
-// in row % 4: the plan orders slots so, as far as the columns in use allow. ldmatrix would need 8 rows that differ in
-// row % 8, which scattered rows seldom do.
+// A quarter warp meets no bank conflict when slots 2i, 2i + 1 differ in bit 2 of the row, and slots 0, 2, 4, 6 (1, 3,
+// 5, 7) in its class, row / 2 % 4: the plan orders slots so, as far as the columns in use allow. ldmatrix would need 8
+// rows that differ in row % 8, which scattered rows seldom do.
 //
 // g = lane / 4, c = lane % 4.
 #pragma once
@@ -74,29 +75,31 @@ __device__ inline void mma_tf32(float (&c)[4], const std::uint32_t (&a)[4], std:
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// What TF32 leaves of an f32: tensor cores ignore the lowest 13 bits of their operands.
+__device__ inline std::uint32_t low_part(std::uint32_t x) {
+  return __float_as_uint(__uint_as_float(x) - __uint_as_float(x & 0xffffe000u));
+}
+
 /// c += a b, with f32 operands as one TF32 term each, or two (three products; the smallest, low * low, is left out).
+/// With one term, `a` has been rounded by its maker and b is cut off: rounding each b costs as many instructions as a
+/// product (there is none for it that keeps NaN), for a relative 2^-11 that a's rounding has already brought in.
 template <Arithmetic arithmetic>
 __device__ inline void multiply(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   if constexpr (arithmetic == Arithmetic::bf16) {
     mma_bf16(c, a, b0, b1);
   } else {
-    const std::uint32_t high[4] = {to_tf32(a[0]), to_tf32(a[1]), to_tf32(a[2]), to_tf32(a[3])};
-    const std::uint32_t h0 = to_tf32(b0), h1 = to_tf32(b1);
     if constexpr (arithmetic == Arithmetic::tf32x3) {
-      const auto low = [](std::uint32_t x, std::uint32_t h) {
-        return __float_as_uint(__uint_as_float(x) - __uint_as_float(h));
-      };
-      const std::uint32_t rest[4] = {low(a[0], high[0]), low(a[1], high[1]), low(a[2], high[2]), low(a[3], high[3])};
-      mma_tf32(c, rest, h0, h1);
-      mma_tf32(c, high, low(b0, h0), low(b1, h1));
+      const std::uint32_t low[4] = {low_part(a[0]), low_part(a[1]), low_part(a[2]), low_part(a[3])};
+      mma_tf32(c, low, b0, b1);
+      mma_tf32(c, a, low_part(b0), low_part(b1));
     }
-    mma_tf32(c, high, h0, h1);
+    mma_tf32(c, a, b0, b1);
   }
 }
 
-/// Where lane (g, c) finds the chunks of a staged row: for scores, chunk c; for output, chunk g.
-__device__ inline std::uint32_t row_chunk(std::uint32_t stage, std::uint32_t row, int bytes, std::uint32_t chunk) {
-  return stage + row * bytes + ((chunk * 16) ^ ((row & 3) * 32));
+/// Address of a chunk of a staged row's first line.
+__device__ inline std::uint32_t row_chunk(std::uint32_t stage, std::uint32_t row, std::uint32_t chunk) {
+  return stage + row * 128 + ((chunk ^ (row & 7)) * 16);
 }
 
 template <Arithmetic arithmetic_, int row_bytes_>
@@ -107,11 +110,16 @@ struct Tile {
   static constexpr int kLines = kRowBytes / 128;                           // of products over rows
   static constexpr int kColumns = arithmetic == Arithmetic::bf16 ? 8 : 4;  // accumulators (of 8 columns) a line fills
   static constexpr int kWindow = window_of(kRowBytes);
+  static constexpr int kLineBytes = kWindow * 128;  // one line of all rows
   /// Sums on tensor cores round towards zero: f32 accuracy needs chunks, added in registers.
   static constexpr bool kChunked = arithmetic == Arithmetic::tf32x3;
 
   using Rows = std::uint32_t[kSegments][8];  // operand A: 16 rows; words 0-3 of row g, 4-7 of row g + 8
   using Output = float[kLines][kColumns][4];
+
+  static __device__ std::uint32_t operand(float x) {
+    return arithmetic == Arithmetic::tf32 ? to_tf32(__float_as_uint(x)) : __float_as_uint(x);
+  }
 
   /// scores[n] += A B^T for `num` groups of 8 slots; address[n]: row_chunk(., c) of slot g of group n.
   template <int num>
@@ -126,7 +134,7 @@ struct Tile {
                                        const std::uint32_t (&address)[num], int s) {
     uint4 b[num];
 #pragma unroll
-    for (int n = 0; n < num; ++n) b[n] = load_shared16((s & 1 ? address[n] ^ 64 : address[n]) + s / 2 * 128);
+    for (int n = 0; n < num; ++n) b[n] = load_shared16((s & 1 ? address[n] ^ 64 : address[n]) + s / 2 * kLineBytes);
     const std::uint32_t a0[4] = {a[0], a[4], a[1], a[5]}, a1[4] = {a[2], a[6], a[3], a[7]};
 #pragma unroll
     for (int n = 0; n < num; ++n) multiply<arithmetic>(scores[n], a0, b[n].x, b[n].y);
@@ -134,7 +142,8 @@ struct Tile {
     for (int n = 0; n < num; ++n) multiply<arithmetic>(scores[n], a1, b[n].z, b[n].w);
   }
 
-  /// out += P B for `num` groups of 8 slots (even); p: accumulators of score; address[n][i]: row_chunk(., g) of slot 2c + i.
+  /// out += P B for `num` groups of 8 slots (even); p: accumulators of score; address[n][i]: row_chunk(., g) of slot 2c
+  /// + i.
   template <int num>
   static __device__ void accumulate(Output& out, const float (&p)[num][4], const std::uint32_t (&address)[num][2]) {
     std::uint32_t a[num][4];
@@ -146,8 +155,8 @@ struct Tile {
       } else {
 #pragma unroll
         for (int m = n; m < n + 2; ++m) {
-          a[m][0] = __float_as_uint(p[m][0]), a[m][1] = __float_as_uint(p[m][2]);
-          a[m][2] = __float_as_uint(p[m][1]), a[m][3] = __float_as_uint(p[m][3]);
+          a[m][0] = operand(p[m][0]), a[m][1] = operand(p[m][2]);
+          a[m][2] = operand(p[m][1]), a[m][3] = operand(p[m][3]);
         }
       }
     }
@@ -156,9 +165,10 @@ struct Tile {
       float chunk[kColumns][4] = {};
 #pragma unroll
       for (int n = 0; n < num; n += 2) {
-        const uint4 x0 = load_shared16(address[n][0] + line * 128), x1 = load_shared16(address[n][1] + line * 128);
-        const uint4 y0 = load_shared16(address[n + 1][0] + line * 128);
-        const uint4 y1 = load_shared16(address[n + 1][1] + line * 128);
+        const uint4 x0 = load_shared16(address[n][0] + line * kLineBytes),
+                    x1 = load_shared16(address[n][1] + line * kLineBytes);
+        const uint4 y0 = load_shared16(address[n + 1][0] + line * kLineBytes);
+        const uint4 y1 = load_shared16(address[n + 1][1] + line * kLineBytes);
         const std::uint32_t u0[4] = {x0.x, x0.y, x0.z, x0.w}, u1[4] = {x1.x, x1.y, x1.z, x1.w};
         const std::uint32_t v0[4] = {y0.x, y0.y, y0.z, y0.w}, v1[4] = {y1.x, y1.y, y1.z, y1.w};
 #pragma unroll
@@ -207,8 +217,10 @@ __device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int 
       const int row = first_row + g + 8 * half, column = (s * 4 + c) * kElements;
       uint4 v{0, 0, 0, 0};
       if (row < t && column < d) v = load_global16(matrix + static_cast<std::int64_t>(row) * d + column, aligned);
-      a[s][4 * half] = v.x ^ sign, a[s][4 * half + 1] = v.y ^ sign;
-      a[s][4 * half + 2] = v.z ^ sign, a[s][4 * half + 3] = v.w ^ sign;
+      const std::uint32_t words[4] = {v.x ^ sign, v.y ^ sign, v.z ^ sign, v.w ^ sign};
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        a[s][4 * half + i] = TileOf::arithmetic == Arithmetic::tf32 ? to_tf32(words[i]) : words[i];
     }
   }
 }

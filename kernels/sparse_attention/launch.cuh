@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "kernels/runtime/cuda_check.h"
-#include "kernels/sparse_attention/dropout_mask.h"
 #include "kernels/sparse_attention/pipeline.cuh"
 
 namespace lacuna::kernels::attention {
@@ -46,14 +46,38 @@ inline Args common_args(const AttentionProblem& problem, int window, int num_pan
   return args;
 }
 
+/// Describes [matrices, t, d] to the copy engine: boxes of one line (128 bytes) of `window` rows.
+template <class T>
+CUtensorMap tensor_map(const void* data, std::int64_t matrices, std::int64_t t, std::int64_t d, int window) {
+  static const auto encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found{};
+    LACUNA_CUDA_CHECK(
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found));
+    if (found != cudaDriverEntryPointSuccess) throw runtime::Failure{0, "the driver lacks cuTensorMapEncodeTiled"};
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  }();
+  CUtensorMap map;
+  const auto count = [](std::int64_t n) { return static_cast<cuuint64_t>(n); };
+  const cuuint64_t extents[3] = {count(d), count(t), count(matrices)};
+  const cuuint64_t strides[2] = {count(d) * sizeof(T), count(t * d) * sizeof(T)};
+  const cuuint32_t box[3] = {128 / sizeof(T), static_cast<cuuint32_t>(window), 1}, steps[3] = {1, 1, 1};
+  const CUresult status =
+      encode(&map, sizeof(T) == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3,
+             const_cast<void*>(data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (status != CUDA_SUCCESS)
+    throw runtime::Failure{static_cast<int>(status), "cuTensorMapEncodeTiled failed: " + std::to_string(status)};
+  return map;
+}
+
 /// Launches over all matrices, as many patterns at a time as the arguments hold.
 template <class T, class Kernel>
 void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, const AttentionProblem& problem,
-            std::span<const PanelPlan> plans, Args args) {
+            std::span<const PanelPlan> plans, const Args& args, int window) {
   LACUNA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const std::int64_t per_launch =
       problem.causal ? problem.matrices : std::min(problem.matrices, kMaxPlans * problem.matrices_per_pattern);
-  args.matrices_per_pattern = static_cast<int>(problem.matrices_per_pattern);
   const auto offset = [](auto* p, std::int64_t by) { return p ? p + by : p; };
   for (std::int64_t x = 0; x < problem.matrices; x += per_launch) {
     Args part = args;
@@ -63,9 +87,12 @@ void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, con
       part.b[i] = offset(static_cast<const T*>(args.b[i]), at);
       part.out[i] = offset(static_cast<T*>(args.out[i]), at);
     }
+    for (int i = 0; i < 2 && part.aligned; ++i)
+      part.maps[i] = tensor_map<T>(part.b[i], matrices, problem.t, problem.d, window);
     part.lse = offset(args.lse, x * problem.t);
     part.stats = offset(args.stats, x * problem.t);
     part.first_matrix = static_cast<int>(x);
+    part.matrices_per_pattern = static_cast<int>(problem.matrices_per_pattern);
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
     for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
       part.plans[i] = plans[first + i];

@@ -61,8 +61,8 @@ __device__ std::uint32_t rows_with(const std::uint32_t* pairs, int c) {
   return pairs[c / 2] >> (16 * (c & 1)) & 0xffffu;
 }
 
-/// Slots of one class of columns (column % 4) within 8: the order in which neither kind of fragment load meets a bank
-/// conflict (tiling.h).
+/// Slots of one class of columns (column / 2 % 4) within 8: the order in which neither kind of fragment load meets a
+/// bank conflict (tiling.h).
 __device__ int slot_of(int column_class, int i) {
   const int second = column_class == 0 ? 5 : column_class == 1 ? 7 : column_class == 2 ? 4 : 6;
   const int first = column_class == 0 ? 0 : column_class == 1 ? 2 : column_class == 2 ? 1 : 3;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int c = lane; c < a.window; c += 32) {
         const unsigned used = __ballot_sync(~0u, rows_with(pairs, w * a.window - chunk + c) != 0);
 #pragma unroll
-        for (int r = 0; r < 4; ++r) count[r] += __popc(used & 0x11111111u << r);
+        for (int r = 0; r < 4; ++r) count[r] += __popc(used & 0x03030303u << 2 * r);
       }
       int overflow = 0;
       free_before[0] = 0;
@@ -124,11 +124,11 @@ __global__ void __launch_bounds__(kThreads)
         }
         return slot;
       };
-      const int my_class = lane % 4;
+      const int my_class = lane / 2 % 4;
       int seen = 0;  // columns of my class before this lane's
       for (int c = lane; c < a.window; c += 32) {
         const std::uint32_t rows = rows_with(pairs, w * a.window - chunk + c);
-        const unsigned mine = __ballot_sync(~0u, rows != 0) & 0x11111111u << my_class;
+        const unsigned mine = __ballot_sync(~0u, rows != 0) & 0x03030303u << 2 * my_class;
         const int i = seen + __popc(mine & ((1u << lane) - 1));
         seen += __popc(mine);
         if (rows == 0) continue;
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int o = overflow + lane; o < free_before[4]; o += 32) {
         int of_class = 0;
         const int slot = free_slot(o, &of_class);
-        out[slot] = static_cast<std::uint32_t>(of_class);  // no row: any column of the class does
+        out[slot] = static_cast<std::uint32_t>(2 * of_class);  // no row: any column of the class does
       }
     }
     __syncthreads();

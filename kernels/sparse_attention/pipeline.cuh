@@ -1,8 +1,11 @@
-// A ring of windows in shared memory: one warp stages rows, slots and statistics with cp.async, the others consume.
-// The consumers run at their own pace, up to the ring's length apart: panels differ in how many tiles a window gives
-// them, and a barrier per window would cost 14 % on the band-and-random pattern.
+// A ring of windows in shared memory: a warpgroup has rows staged by the copy engine, and slots and statistics by
+// cp.async; the other warps consume. The consumers run at their own pace, up to the ring's length apart: panels differ
+// in how many tiles a window gives them, and a barrier per window would cost 14 % on the band-and-random pattern.
 #pragma once
 
+#include <cuda.h>
+
+#include "kernels/dropout/pattern_dropout.h"
 #include "kernels/sparse_attention/fragments.cuh"
 
 namespace lacuna::kernels::attention {
@@ -15,6 +18,7 @@ constexpr int kMaxSharedBytes = 227 * 1024;
 enum class Shape { plan, lower, upper };
 
 struct Args {
+  CUtensorMap maps[2];  // of b, where `aligned`
   const void* a[2];     // [matrices, t, d] operand rows of the panels
   const void* b[2];     // [matrices, t, d] staged rows
   void* out[2];         // [matrices, t, d]
@@ -36,7 +40,8 @@ struct Args {
   PanelPlan plans[kMaxPlans];
 };
 
-// ---- mbarriers -------------------------------------------------------------------------------------------------------
+// ---- mbarriers
+// -------------------------------------------------------------------------------------------------------
 
 __device__ inline std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
@@ -44,6 +49,8 @@ __device__ inline std::uint32_t shared_address(const void* p) {
 __device__ inline void barrier_init(std::uint32_t barrier, int count) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
 }
+/// Makes initialised barriers visible to the copy engine.
+__device__ inline void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 __device__ inline void barrier_arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
@@ -65,6 +72,19 @@ __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity)
   }
   __trap();
 }
+/// Announces bytes that the copy engine will bring.
+__device__ inline void barrier_expect(std::uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+/// One line of a window of rows; rows and columns outside the matrix arrive as zeros.
+__device__ inline void copy_lines(std::uint32_t to, const CUtensorMap* map, int column, int row, int matrix,
+                                  std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(matrix), "r"(barrier)
+      : "memory");
+}
 __device__ inline void copy16(std::uint32_t to, const void* from, bool present) {
   const int bytes = present ? 16 : 0;  // 0: fills with zeros
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
@@ -73,7 +93,8 @@ __device__ inline void copy4(std::uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
 }
 
-// ---- a block's share -------------------------------------------------------------------------------------------------
+// ---- a block's share
+// -------------------------------------------------------------------------------------------------
 
 template <class TileOf, int num_panels, bool with_stats, int private_bytes>
 struct Layout {
@@ -82,12 +103,13 @@ struct Layout {
   static constexpr int kStats = with_stats ? kWindow * 16 : 0;
   static constexpr int kSlots = num_panels * kWindow * 4;
   static constexpr int kOffsets = 64;
-  static constexpr int kStageBytes = (2 * kRows + kStats + kSlots + kOffsets + 127) / 128 * 128;
-  static constexpr int kHeader = 128 + kMaxWindowWords * 4;  // barriers, windows in use
+  static constexpr int kStageBytes = (2 * kRows + kStats + kSlots + kOffsets + 1023) / 1024 * 1024;
+  static constexpr int kHeader = 3072;  // barriers, windows in use; stages must be multiples of 1024 for the swizzle
+  static_assert(128 + kMaxWindowWords * 4 <= kHeader && private_bytes % 1024 == 0);
   static constexpr int kPrivate = num_panels * private_bytes;
-  static constexpr int kFit = (kMaxSharedBytes - 128 - kHeader - kPrivate) / kStageBytes;
+  static constexpr int kFit = (kMaxSharedBytes - 1024 - kHeader - kPrivate) / kStageBytes;
   static constexpr int kStages = kFit > 4 ? 4 : kFit;
-  static constexpr int kBytes = 128 + kHeader + kPrivate + kStages * kStageBytes;  // 128: to align the base
+  static constexpr int kBytes = 1024 + kHeader + kPrivate + kStages * kStageBytes;  // 1024: to align the base
   static_assert(kStages >= 2 && num_panels < 16);
 };
 
@@ -168,8 +190,8 @@ __device__ inline void give_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
 }
 
-/// The producing warps' loop: each stages every fourth group of rows; the first the slots and statistics as well.
-template <class T, Shape shape, class L, class TileOf, int num_panels, bool with_stats>
+/// The producing warps' loop.
+template <class T, Shape shape, class L, class TileOf, int num_panels, bool with_stats, int diag = 0>
 __device__ void produce(const Args& args, const Work& work, const Windows<shape, num_panels, L::kWindow>& windows,
                         std::uint32_t stages, std::uint32_t full, std::uint32_t empty) {
   constexpr int kChunks = TileOf::kRowBytes / 16, kElements = 16 / sizeof(T);
@@ -203,31 +225,28 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
         copy16(base + 2 * L::kRows + r * 16, stats + min(row, args.t - 1), row < args.t);
       }
     }
-    const int chunk = lane % kChunks, first_row = (producer * 32 + lane) / kChunks;
-    constexpr int kStep = kProducers * 32 / kChunks;  // rows a copy of the producers spans
-    const bool in_row = chunk * kElements < args.d;
+    if (args.aligned) {
+      if (producer == 0 && lane == 0 && diag != 1) {
+        barrier_expect(full + stage * 8, 2 * L::kRows);
 #pragma unroll
-    for (int operand = 0; operand < 2; ++operand) {
-      const T* matrix = static_cast<const T*>(args.b[operand]) + matrix_at;
-      const std::uint32_t to = base + operand * L::kRows;
-      if (args.aligned) {
-#pragma unroll 4
-        for (int r = first_row; r < L::kWindow; r += kStep) {
-          const int row = w * L::kWindow + r;
-          const bool present = in_row && row < args.t;
-          const T* from = matrix + (present ? static_cast<std::int64_t>(row) * args.d + chunk * kElements : 0);
-          copy16(row_chunk(to, r, TileOf::kRowBytes, chunk), from, present);
-        }
-      } else {
-        for (int r = first_row; r < L::kWindow; r += kStep) {
-          const int row = w * L::kWindow + r;
-          uint4 v{0, 0, 0, 0};
-          if (in_row && row < args.t)
-            v = load_global16(matrix + static_cast<std::int64_t>(row) * args.d + chunk * kElements, false);
-          store_shared16(row_chunk(to, r, TileOf::kRowBytes, chunk), v);
-        }
-        __threadfence_block();
+        for (int operand = 0; operand < 2; ++operand)
+#pragma unroll
+          for (int line = 0; line < TileOf::kLines; ++line)
+            copy_lines(base + operand * L::kRows + line * TileOf::kLineBytes, &args.maps[operand], line * 8 * kElements,
+                       w * L::kWindow, work.matrix, full + stage * 8);
       }
+    } else {
+      for (int i = producer * 32 + lane; i < 2 * L::kWindow * kChunks; i += 32 * kProducers) {
+        const int chunk = i % kChunks, r = i / kChunks % L::kWindow, operand = i / (kChunks * L::kWindow);
+        const int row = w * L::kWindow + r;
+        uint4 v{0, 0, 0, 0};
+        if (chunk * kElements < args.d && row < args.t)
+          v = load_global16(static_cast<const T*>(args.b[operand]) + matrix_at +
+                                static_cast<std::int64_t>(row) * args.d + chunk * kElements,
+                            false);
+        store_shared16(row_chunk(base + operand * L::kRows + chunk / 8 * TileOf::kLineBytes, r, chunk % 8), v);
+      }
+      __threadfence_block();
     }
     barrier_arrive_after_copies(full + stage * 8);
     if (++stage == L::kStages) stage = 0, parity ^= 1;
@@ -235,7 +254,8 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
   // Copies in flight may outlive this loop: the consumers wait for all of them before the block ends.
 }
 
-// ---- a consumer's tiles ----------------------------------------------------------------------------------------------
+// ---- a consumer's tiles
+// ----------------------------------------------------------------------------------------------
 
 /// The tiles that a window gives to one panel.
 template <Shape shape, class L>
@@ -268,7 +288,7 @@ template <Shape shape, int num>
 struct Slots {
   std::uint32_t at = 0;  // plan: shared address of the first slot; else: its column within the window
   int column0 = 0;       // of the window
-  static constexpr std::uint32_t kOrder = 0x57463120u;  // implicit shapes: columns in the plan's order of classes
+  static constexpr std::uint32_t kOrder = 0x37156240u;  // implicit shapes: columns in the plan's order of classes
 
   template <class L>
   __device__ Slots(const PanelTiles<shape, L>& tiles, int tile)

@@ -25,7 +25,7 @@ struct PanelPlan {
   const std::int32_t* tile_offsets = nullptr;  ///< [windows * panels + 1], window-major: first tile of (window, panel)
   const std::uint32_t* slots = nullptr;        ///< [tiles * 16]: column within its window | rows << 16
   const std::int32_t* block_order =
-      nullptr;  ///< orders of blocks, most tiles first, for both sizes of block in tiling.h
+      nullptr;  ///< two orders of blocks, most tiles first; for the two sizes of block in tiling.h
 };
 
 /// Whether the fused kernels take heads of d features.
@@ -39,8 +39,8 @@ std::int64_t attention_window(std::int64_t d);
 std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window);
 std::int64_t attention_block_order_size(std::int64_t t);
 
-/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets
-/// and block_order, and returns the number of tiles (waits for the device, as building any pattern does). Deterministic.
+/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets and
+/// block_order, and returns the number of tiles (waits for the device). Deterministic.
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window);
 std::int64_t panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
                                 const std::int32_t* col_indices, std::int32_t* tile_offsets, std::int32_t* block_order,
@@ -64,7 +64,8 @@ struct AttentionProblem {
 
 /// out = softmax(scale * q k^T on the pattern) v, dropout applied to the probabilities; a row without entries gives
 /// zeros. lse [matrices, t] f32: log of the sum of exponentials by row, +inf for an empty row; may be null.
-/// T is Bf16 or float. float runs on tensor cores: TF32 where the stream allows it, else three TF32 products (f32 accurate).
+/// T is Bf16 or float. float runs on tensor cores: TF32 where the stream allows it, else three TF32 products (f32
+/// accurate).
 template <class T>
 void sparse_attention_forward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans, const T* q,
                               const T* k, const T* v, T* out, float* lse);

@@ -91,6 +91,25 @@ TEST(BenchContenders, AllAgreeOnTheCpu) {
   }
 }
 
+TEST(BenchContenders, AblationsComputeTheSame) {
+  for (const std::int64_t batch : {1, 3}) {
+    Pool pool(kCpu, 2, kCache);
+    const Problem p = small_problem(Op::spmm, pool, batch);
+    Reference reference(p);
+    int count = 0;
+    for (const Contender& c : ablations()) {
+      if (!c.supports(p)) continue;
+      ++count;
+      const Prepared made = c.prepare(p);
+      made.run(0);
+      const CheckResult check = reference.check(made.checked_call, result_of(made, made.checked_call));
+      EXPECT_TRUE(check.passed()) << c.name << ": " << check.worst;
+      for (const Contender& other : contenders()) EXPECT_NE(other.name, c.name) << "only on request";
+    }
+    EXPECT_EQ(count, 4);
+  }
+}
+
 TEST(BenchPool, WindowsRotateAndStayInside) {
   Pool pool(kCpu, 1, kCache);
   const Problem p = small_problem(Op::spmm, pool);

@@ -110,6 +110,12 @@ def broken_checkpoint_files(check):
     check.that("override", lacuna(check.binary, "eval", good, "training.batch_size=2", cwd=home).returncode == 0, "eval takes overrides")
     check.refused("override", lacuna(check.binary, "eval", good, "training.batch_sise=2", cwd=home), CONFIG, ["did you mean 'batch_size'"])
     check.refused("config for a run", lacuna(check.binary, "eval", config, cwd=home), DATA, ["small.yaml", "must be a .safetensors file or a run directory"])
+    drawn = (good / "report.html").read_bytes()
+    done = lacuna(check.binary, "report", good, cwd=home)
+    html = (good / "report.html").read_text()
+    for part in ("<h2>Layers</h2>", "blocks.0.attention.query.weight", "sparsity of pruned weights", "test accuracy"):
+        check.that("report anew", done.returncode == 0 and part in html, f"'{part}' is not in it: {done.stderr}")
+    (good / "report.html").write_bytes(drawn)
     longer = shutil.copytree(good, home / "longer")
     for step in ("6", "8"):  # the second time without the override
         done = lacuna(check.binary, "train", "--resume", longer, *(["training.steps=8"] if step == "6" else []), cwd=home)
@@ -179,6 +185,9 @@ def mistyped_commands(check):
         done = lacuna(check.binary, *command, cwd=home)
         check.that(" ".join(command), done.returncode == 0 and done.stdout and not done.stderr, f"exit code {done.returncode}: {done.stderr}")
     check.that("commands", snapshot(home) == {}, "something was written")
+    sweep = home / "s.yaml"
+    sweep.write_text("name: s\nbase: x.yaml\ngrid: {seed: [1, 2]}\n")
+    check.refused("train of a sweep", lacuna(check.binary, "train", sweep, cwd=home), CONFIG, ["unknown key 'grid'", "lacuna sweep"], lines=None)
     return len(cases)
 
 

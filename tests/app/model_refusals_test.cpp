@@ -3,6 +3,8 @@
 
 #include "app/session.h"
 #include "core/errors.h"
+#include "tests/train/temporary_directory.h"
+#include "train/checkpoint.h"
 
 namespace lacuna {
 namespace {
@@ -50,6 +52,23 @@ TEST(ModelRefusals, HaveLineAndColumn) {
                 "x.yaml:11:8: 'pruning.n_m' has m = 5, but 'layers.0.weight' has ");
   expect_begins(error("  begin_epoch: 0.5\n  end_epoch: 2\n", {"pruning.end_step=0"}),
                 "x.yaml:10:14: 'pruning.end_epoch' makes step 32 the last that prunes, but training has 10");
+}
+
+TEST(ModelRefusals, TargetBelowWhatALoadedWeightHas) {
+  const TemporaryDirectory directory;
+  const std::string keys = "  sparsity: 0.5\n";
+  const std::string file = (directory / "sparse.safetensors").string();
+  {
+    Session session = open_session(parse_run_config(std::string(kStart) + "  sparsity: 0.9\n", "x.yaml", {}));
+    const std::unique_ptr<Trainer> trainer = make_trainer(session);
+    for (int i = 0; i < 9; ++i) trainer->advance();
+    ASSERT_GT(trainer->sparsity(), 0.85);
+    save_checkpoint(file, trainer->parameters(), trainer->buffers(), {});
+  }
+  EXPECT_EQ(error(keys), "(accepted)");
+  expect_begins(error(keys, {"training.init_from=" + file}),
+                "x.yaml:9:13: 'pruning.sparsity' asks for 0.5, but 'layers.0.weight' is 0.9");
+  EXPECT_EQ(error("  sparsity: 0.95\n", {"training.init_from=" + file}), "(accepted)");
 }
 
 }  // namespace

@@ -38,13 +38,12 @@ void check_spmm(void (*rows)(const SpmmTask<T>&), int lanes) {
             .row_begin = 0,
             .row_end = kRows,
             .slab = slab.data(),
-            .slab_stride = padded,
-            .vectors = vectors,
-            .width = width,
-            .c = c.data(),
-            .ldc = width + 3,
-            .bias = bias.data(),
-            .relu = true});
+            .out = {.vectors = vectors,
+                    .width = width,
+                    .c = c.data(),
+                    .ldc = width + 3,
+                    .bias = bias.data(),
+                    .relu = true}});
       for (std::int64_t r = 0; r < kRows; ++r) {
         for (std::int64_t j = 0; j < width; ++j) {
           double sum = static_cast<double>(bias[static_cast<std::size_t>(r)]);
@@ -81,7 +80,6 @@ void check_sddmm(void (*rows)(const SddmmTask<T>&), int lanes) {
           .width = width,
           .vectors = vectors,
           .panel = panel.data(),
-          .panel_stride = padded,
           .first = false,
           .factor = T(2)});
     for (std::int64_t r = 0; r < kRows; ++r) {

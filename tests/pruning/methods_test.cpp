@@ -1,5 +1,5 @@
-// What must hold for every method x distribution x granularity: exact counts at every update, whole units, nothing outside
-// the pattern, and the same topology for the same seed.
+// What must hold for every method x distribution x granularity: exact counts at every update, whole units, and the
+// same topology for the same seed.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -77,15 +77,11 @@ void expect_counts(const PruningGroup& g, double sparsity) {
   }
 }
 
-void expect_pattern_everywhere(const TinyTraining& training) {
-  for (const Parameter* p : training.network.parameters) {
-    const std::int64_t n = p->is_sparse() ? p->topology()->nnz() : p->shape().numel();
-    EXPECT_EQ(p->value().numel(), n);
-    if (p->grad().defined()) {
-      EXPECT_EQ(p->grad().numel(), n);
-    }
-    for (const auto& [name, slot] : p->slots()) EXPECT_EQ(slot.numel(), n) << name;
-  }
+/// What was asked for is the config's, whatever has been reached. Rows of layers of different width are the one unit in
+/// which shares by layer do not add up to the entries asked for.
+void expect_summary(const Pruner& pruner, const PruningConfig& c) {
+  if (c.granularity == "channel" && c.distribution != "uniform") return;
+  EXPECT_EQ(pruner.summary().substr(0, 44), "sparsity 0.7500 asked for, 0.7500 reached ov") << pruner.summary();
 }
 
 /// Trains under the config on `device`, twice: at every update counts are exact and units whole, and both end in equal bits.
@@ -117,6 +113,7 @@ std::unique_ptr<TinyTraining> expect_exact_counts(const PruningConfig& c, Device
   EXPECT_TRUE(same_bits(*a, *twin)) << "replicas";
   EXPECT_GE(updates, 1);
   expect_counts(a->pruner->groups().front(), c.sparsity);
+  expect_summary(*a->pruner, c);
   EXPECT_TRUE(std::isfinite(a->loss));
   return a;
 }
@@ -157,53 +154,20 @@ TEST_P(EveryMethod, CountsAreExactOnCuda) {
   }
 }
 
-/// Over 1,000 steps: outside the pattern every array is 0, for there is no place for anything else; the pattern is valid,
-/// connections move where the method moves them, and survivors keep value and optimizer state bit for bit.
-TEST_P(EveryMethod, NothingOutsideThePatternInAThousandSteps) {
-  PruningConfig c = config_of(GetParam(), "erk", "unstructured");
-  c.initial_sparsity = 0.2;
-  c.end_step = 900;
-  c.frequency = 45;
-  TinyTraining a(c, 7, 9, 5, 11, SgdConfig{.lr = 0.02, .momentum = 0.9});
-  int moved = 0;
-  for (std::int64_t t = 0; t < 1000; ++t) {
-    const TopologyPtr before = a.network.parameters[0]->topology();
-    int seen = 0;
-    a.after_update = [&] {
-      expect_pattern_everywhere(a);
-      ++seen;
-    };
-    a.step(t);
-    EXPECT_EQ(seen, 1);
-    moved += a.network.parameters[0]->topology() != before;
-    EXPECT_EQ(a.network.parameters[0]->topology() != before, pruning_due(c, t) && !HasFailure()) << t;
-    for (const std::size_t i : {0, 2}) {
-      const Parameter& p = *a.network.parameters[i];
-      if (!p.is_sparse()) continue;
-      EXPECT_NO_THROW(
-          Topology::from_csr(p.shape()[0], p.shape()[1], p.topology()->row_offsets(), p.topology()->col_indices()));
-    }
-    ASSERT_FALSE(HasFailure()) << "step " << t;
-  }
-  EXPECT_GE(moved, 1);
-}
-
 INSTANTIATE_TEST_SUITE_P(Methods, EveryMethod,
                          ::testing::Values("static", "magnitude", "random", "one_shot", "set", "rigl", "snip", "acdc"),
                          [](const auto& param) { return std::string(param.param); });
 
-/// Dense copies of value and slots.
-std::map<std::string, std::vector<float>> dense_state(const Parameter& p) {
-  std::map<std::string, std::vector<float>> state;
-  const auto dense = [&](const Tensor& t) {
-    return (p.is_sparse() ? densify(SparseTensor{t, p.topology()}) : t).to_vector<float>();
-  };
-  state["value"] = dense(p.value());
-  for (const auto& [name, slot] : p.slots()) state[name] = dense(slot);
-  state["pattern"] =
-      p.is_sparse() ? densify(SparseTensor{Tensor::full({p.nnz()}, 1, DType::f32), p.topology()}).to_vector<float>()
-                    : std::vector<float>(static_cast<std::size_t>(p.nnz()), 1.0f);
-  return state;
+TEST(Replicas, OfAnotherSeedHaveAnotherTopology) {
+  for (const char* method : {"static", "random", "set", "rigl"}) {
+    const PruningConfig c = config_of(method, "uniform", "unstructured");
+    TinyTraining a(c, kInputs, kHidden, kClasses, 5), b(c, kInputs, kHidden, kClasses, 6);
+    for (std::int64_t t = 0; t <= 4; ++t) a.step(t), b.step(t);
+    const Parameter &p = *a.network.parameters[0], &q = *b.network.parameters[0];
+    ASSERT_EQ(p.is_sparse(), q.is_sparse());
+    if (!p.is_sparse()) continue;
+    EXPECT_FALSE(p.topology()->same_pattern(*q.topology())) << method;
+  }
 }
 
 TEST(DynamicMethods, SurvivorsKeepTheirBitsAndNewConnectionsBeginAtZero) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "pruning/sparsity_schedule.h"
 
@@ -87,6 +88,47 @@ TEST(Schedule, Conventions) {
   EXPECT_NEAR(target_sparsity(c, 40), 0.9 * (1 - std::pow(54.0 / 65, 3)), 1e-15);
   c.convention = "zhu_gupta";
   EXPECT_NEAR(target_sparsity(c, 40), 0.9 * (1 - std::pow(55.0 / 65, 3)), 1e-15);
+}
+
+// begin 30, end 90, every 20 (jaxpruner: steps that 10 divides), from 0 to 0.9, cubic: each tool's own values at the first
+// update, between and at the last. Of 60 steps: t / 60 are gone at t under the first two, (t + 1) / 60 under the third.
+TEST(Schedule, ConventionsAtBeginBetweenAndEnd) {
+  PruningConfig c = config_of("cubic", 30, 90);
+  c.initial_sparsity = 0;
+  c.frequency = 20;
+  for (const char* convention : {"zhu_gupta", "tfmot"}) {
+    c.convention = convention;
+    EXPECT_EQ(due_steps(c, 200), (std::set<std::int64_t>{30, 50, 70, 90}));
+    EXPECT_EQ(target_sparsity(c, 29), 0) << convention;
+    EXPECT_EQ(target_sparsity(c, 30), 0) << convention;
+    EXPECT_NEAR(target_sparsity(c, 50), 0.9 * (1 - 8.0 / 27), 1e-15) << convention;
+    EXPECT_NEAR(target_sparsity(c, 70), 0.9 * (1 - 1.0 / 27), 1e-15) << convention;
+    EXPECT_EQ(target_sparsity(c, 90), 0.9) << convention;
+  }
+  c.convention = "jaxpruner";
+  c.frequency = 10;
+  EXPECT_EQ(due_steps(c, 200), (std::set<std::int64_t>{30, 40, 50, 60, 70, 80, 90}));
+  EXPECT_EQ(target_sparsity(c, 29), 0);
+  EXPECT_NEAR(target_sparsity(c, 30), 0.9 * (1 - std::pow(59.0 / 60, 3)), 1e-15);
+  EXPECT_NEAR(target_sparsity(c, 59), 0.9 * (1 - 1.0 / 8), 1e-15);
+  EXPECT_LT(target_sparsity(c, 88), 0.9);
+  EXPECT_EQ(target_sparsity(c, 89), 0.9) << "a step early";
+  EXPECT_EQ(target_sparsity(c, 90), 0.9);
+}
+
+TEST(Schedule, DropFractionFallsFromBeginToEnd) {
+  PruningConfig c;
+  c.method = "rigl";
+  c.drop_fraction = 0.4;
+  c.begin_step = 1000;
+  c.end_step = 3000;
+  for (const auto& [decay, between, end] :
+       {std::tuple{"cosine", 0.2, 0.0}, std::tuple{"linear", 0.2, 0.0}, std::tuple{"constant", 0.4, 0.4}}) {
+    c.drop_decay = decay;
+    EXPECT_DOUBLE_EQ(drop_fraction(c, 1000), 0.4) << decay;
+    EXPECT_NEAR(drop_fraction(c, 2000), between, 1e-15) << decay;
+    EXPECT_NEAR(drop_fraction(c, 3000), end, 1e-16) << decay;
+  }
 }
 
 TEST(Schedule, DropFraction) {

@@ -1,9 +1,15 @@
 // A tiny network trained under a pruner, as the trainer does it, and what must hold between any two steps.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "core/ops/densify.h"
 #include "core/random.h"
 #include "pruning/pruner.h"
 #include "tests/train/two_layer_network.h"
@@ -32,6 +38,7 @@ struct TinyTraining {
   void step(std::int64_t t) {
     for (std::int64_t i = 0, n = pruner->score_batches(t); i < n; ++i) backward_pass(t + i);
     pruner->step(t);
+    if (after_pruning) after_pruning();
     for (Parameter* p : network.parameters) p->var().clear_grad();
     loss = backward_pass(t);
     const UpdateInputs update{optimizer->peak_lr(), t,
@@ -71,7 +78,8 @@ struct TinyTraining {
   std::unique_ptr<Optimizer> optimizer;
   GradientGuard guard;
   std::unique_ptr<Pruner> pruner;
-  std::function<void()> after_update;  ///< sees gradients too
+  std::function<void()> after_pruning;  ///< between the pruner's step and the forward pass
+  std::function<void()> after_update;   ///< sees gradients too
   double loss = 0;
 };
 
@@ -84,6 +92,35 @@ inline bool same_bits(const TinyTraining& a, const TinyTraining& b) {
     if (p.is_sparse() && !p.topology()->same_pattern(*q.topology())) return false;
   }
   return true;
+}
+
+/// Every array is as long as its pattern: there is no place for anything outside it. Returns how many gradients were seen.
+inline int expect_pattern_everywhere(const TinyTraining& training) {
+  int gradients = 0;
+  for (const Parameter* p : training.network.parameters) {
+    const std::int64_t n = p->is_sparse() ? p->topology()->nnz() : p->shape().numel();
+    EXPECT_EQ(p->value().numel(), n);
+    if (p->grad().defined()) {
+      EXPECT_EQ(p->grad().numel(), n);
+      ++gradients;
+    }
+    for (const auto& [name, slot] : p->slots()) EXPECT_EQ(slot.numel(), n) << name;
+  }
+  return gradients;
+}
+
+/// Dense copies of value and slots, and the pattern itself (1 where an entry is stored).
+inline std::map<std::string, std::vector<float>> dense_state(const Parameter& p) {
+  std::map<std::string, std::vector<float>> state;
+  const auto dense = [&](const Tensor& t) {
+    return (p.is_sparse() ? densify(SparseTensor{t, p.topology()}) : t).to_vector<float>();
+  };
+  state["value"] = dense(p.value());
+  for (const auto& [name, slot] : p.slots()) state[name] = dense(slot);
+  state["pattern"] =
+      p.is_sparse() ? densify(SparseTensor{Tensor::full({p.nnz()}, 1, DType::f32), p.topology()}).to_vector<float>()
+                    : std::vector<float>(static_cast<std::size_t>(p.nnz()), 1.0f);
+  return state;
 }
 
 }  // namespace lacuna

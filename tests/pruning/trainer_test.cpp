@@ -127,6 +127,14 @@ INSTANTIATE_TEST_SUITE_P(Methods, Resume,
                          ::testing::Values("static", "magnitude", "random", "one_shot", "set", "rigl", "snip", "acdc"),
                          [](const auto& param) { return std::string(param.param); });
 
+TEST_P(Resume, UnderAdafactor) {
+  TrainerConfig c = config_of(GetParam());
+  for (const Factored factored : {Factored::all, Factored::dense}) {
+    c.optimizer = AdafactorConfig{.lr = 0.05, .beta1 = 0.9, .factored = factored};
+    expect_resumes_anywhere(c);
+  }
+}
+
 TEST(ResumeStaged, WithRewinding) {
   TrainerConfig c = config_of("magnitude");
   c.pruning.schedule = "staged";

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 
+from adafactor_oracle import MaskedAdafactor
+
 INPUTS, HIDDEN, CLASSES, BATCH, STEPS = 32, 64, 10, 24, 20
 LOSS_TOLERANCE = {"f32": 1e-5, "f64": 1e-11}    # relative, at every step
 UPDATE_TOLERANCE = {"f32": 2e-6, "f64": 1e-13}  # of the largest value
@@ -25,10 +27,19 @@ OPTIMIZERS = [
     {"type": "adam", "lr": 0.003, "beta1": 0.8, "beta2": 0.98, "eps": 1e-6, "weight_decay": 0.01},
     {"type": "adamw", "lr": 0.003, "weight_decay": 0.1},
     {"type": "adamw", "lr": 0.01, "beta2": 0.95},
+    {"type": "adafactor"},
+    {"type": "adafactor", "lr": 0.05, "relative_step": False, "scale_by_value": False, "clip_threshold": 0.5},
+    {"type": "adafactor", "lr": 0.3, "beta1": 0.9, "weight_decay": 0.1, "decay_exponent": 0.6, "eps2": 0.01},
+    {"type": "adafactor", "lr": 0.1, "factored": "dense", "clip_threshold": 0.0},
+    {"type": "adafactor", "lr": 0.1, "factored": "none"},
 ]
 
 
-def make_optimizer(torch, c, decaying, others):
+def make_optimizer(torch, c, decaying, others, masks=None):
+    """`masks` of decaying + others, for what looks at a whole weight; None: everything is stored."""
+    if c["type"] == "adafactor":  # PyTorch has none before 2.5, and none for patterns
+        return MaskedAdafactor(torch, {"lr": 1e-2, **c}, decaying + others, masks or [None] * len(decaying + others),
+                               [True] * len(decaying) + [False] * len(others))
     groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
     if c["type"] == "sgd":
         return torch.optim.SGD(groups, lr=c["lr"], momentum=c.get("momentum", 0.9), dampening=c.get("dampening", 0.0),
@@ -65,7 +76,7 @@ def trajectory(torch, optimizer, clip_norm, sparse, name):
         case["mask1"], case["mask2"] = [[int(b) for b in masks[i].reshape(-1)] for i in (0, 2)]
 
     p = [torch.nn.Parameter(v.clone()) for v in values]
-    update = make_optimizer(torch, optimizer, [p[0], p[2]], [p[1], p[3]])
+    update = make_optimizer(torch, optimizer, [p[0], p[2]], [p[1], p[3]], [masks[0], masks[2], None, None] if sparse else None)
     losses = []
     for x, y in zip(xs, ys):
         update.zero_grad()

@@ -142,7 +142,8 @@ void expect_agreement(const std::vector<double>& a, const std::vector<double>& b
 }
 
 std::vector<OptimizerConfig> optimizers() {
-  return {SgdConfig{.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 1e-3}, AdamConfig{.lr = 2e-3}, AdamWConfig{.lr = 2e-3}};
+  return {SgdConfig{.lr = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 1e-3}, AdamConfig{.lr = 2e-3}, AdamWConfig{.lr = 2e-3},
+          AdafactorConfig{.lr = 2e-2, .beta1 = 0.9}, AdafactorConfig{.lr = 2e-2, .factored = Factored::none}};
 }
 
 TEST(Trajectory, SinglePrecisionFollowsDouble) {

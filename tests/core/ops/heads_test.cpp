@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/errors.h"
+#include "core/ops/pointwise.h"
 #include "tests/core/op_case.h"
 
 namespace lacuna {
@@ -43,6 +44,31 @@ TEST(Heads, SplitAndMerge) {
            .run = [=](const Vars& v) { return merge_heads(v[0], s.batch, s.heads); },
            .reference = [=](const Tensors& in) { return rearrange(in[0], s, false); }, .allow_zeros = s.t == 0});
   }
+}
+
+TEST(Heads, SplitWithBias) {
+  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}}) {
+    const std::int64_t rows = s.heads * s.d, cols = s.batch * s.t;
+    check({.name = "split_heads + bias",
+           .inputs = {random_input({rows, cols}, 1), random_input({rows}, 2)},
+           .run = [=](const Vars& v) { return split_heads(v[0], v[1], s.batch, s.heads); },
+           .reference =
+               [=](const Tensors& in) {
+                 const Tensor biased = in[0].clone();
+                 for (std::int64_t i = 0; i < biased.numel(); ++i)
+                   biased.data<double>()[i] += in[1].data<double>()[i / cols];
+                 return rearrange(biased, s, true);
+               }});
+    for (const Device device : devices()) {
+      const Tensor x = random_input({rows, cols}, 3).to(DType::f32).to(device);
+      const Tensor bias = random_input({rows}, 4).to(DType::f32).to(device);
+      EXPECT_TRUE(equal_bits(split_heads(x, bias, s.batch, s.heads), split_heads(add_bias(x, bias), s.batch, s.heads)));
+      EXPECT_TRUE(equal_bits(split_heads(x, Tensor(), s.batch, s.heads), split_heads(x, s.batch, s.heads)));
+    }
+  }
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32);
+  EXPECT_THROW(split_heads(x, Tensor::zeros({6}, DType::f32), 3, 2), ShapeError);
+  EXPECT_THROW(split_heads(x, Tensor::zeros({4}, DType::f64), 3, 2), DtypeError);
 }
 
 TEST(Heads, Transpose) {

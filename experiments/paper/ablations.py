@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Each technique of the kernels switched off, over DLMC (the paper's ablation, section VII); whole kernels switched off; attention unfused.
+
+    python3 experiments/paper/ablations.py --data datasets
+    python3 experiments/paper/ablations.py --small           # on the CPU: that the script works
+"""
+
+import math
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from common.charts import bars  # noqa: E402
+from paper.kernel_runs import bench_kernels  # noqa: E402
+from paper.measure import NOT_MEASURED, Session, arguments, cell, good  # noqa: E402
+from paper.transformer import SMALL, WEIGHTS  # noqa: E402
+
+WHAT = {  # contender: (what is off, the paper's name for it)
+    "ablation_row_order": ("rows in their own order instead of longest first", "row swizzle load balancing"),
+    "ablation_vector_loads": ("B and C at odd addresses: scalar loads and stores", "vector memory instructions"),
+    "ablation_entry_alignment": ("values at odd addresses: entries read one at a time", "reverse offset memory alignment"),
+    "lacuna_unfused": ("attention as SDDMM, softmax, SpMM", "-")}
+KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
+    "spmm_panel": "SpMM: panels of B in shared memory",
+    "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
+    "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue"}
+
+
+def problem(line):
+    return line["op"], line["dtype"], line["matrix"], line["n"]
+
+
+def times_of(m):
+    """{problem: {contender: us}} of a run of `lacuna bench kernels`."""
+    times = {}
+    for line in m["lines"] if good(m) else ():
+        if line["status"] == "ok" and line["median_us"]:
+            times.setdefault(problem(line), {})[line["contender"]] = line["median_us"]
+    return times
+
+
+def technique_shares(times, reference):
+    """{(op, dtype, contender): [time of the reference / time with the technique off]} over problems."""
+    found = {}
+    for (op, dtype, *_), of in times.items():
+        whole = next((of[r] for r in reference if r in of), None)
+        for contender, us in of.items():
+            if contender in WHAT and whole:
+                found.setdefault((op, dtype, contender), []).append(whole / us)
+    return found
+
+
+def kernel_shares(whole, off):
+    """{(op, dtype): [time with all kernels / time without one]} over the problems whose time is known in both."""
+    found = {}
+    for key, of in off.items():
+        if key in whole:
+            found.setdefault(key[:2], []).append(whole[key]["lacuna_auto"] / of["lacuna_auto"])
+    return found
+
+
+def share_cells(values):
+    """Number of problems, geometric mean, range."""
+    if not values:
+        return ["0", NOT_MEASURED, NOT_MEASURED], None
+    mean = 100 * math.exp(sum(map(math.log, values)) / len(values))
+    return [str(len(values)), f"{mean:.1f} %", f"{100 * min(values):.0f} to {100 * max(values):.0f} %"], mean
+
+
+def techniques(page, session, products, attention):
+    found = technique_shares(times_of(bench_kernels(session, "techniques", [*products, "--contenders", "ablation,lacuna"])),
+                             ("ablation_none", "lacuna"))
+    found.update(technique_shares(times_of(bench_kernels(session, "attention", [*attention, "--contenders", "lacuna_auto,lacuna_unfused"])),
+                                  ("lacuna_auto",)))
+    page.heading("Techniques")
+    page.text("Speed that is left when one technique is switched off, by what the kernel is given, as a geometric mean over problems; under "
+              "100 % the technique helps. The paper's own percentages are not at hand here. Of its techniques two have no counterpart that "
+              "could be switched off: residue unrolling and index pre-scaling are part of how the inner loop here is written.")
+    rows, items = [], []
+    for contender, (what, name) in WHAT.items():
+        for op, dtype in sorted({key[:2] for key in found if key[2] == contender}) or [("-", "-")]:
+            cells, mean = share_cells(found.get((op, dtype, contender)))
+            rows.append([op, dtype, what, name, *cells])
+            items.append((f"{op}: {what}", mean, 0))
+    page.table(["op", "precision", "off", "the paper's name", "problems", "speed left", "range"], rows, left=4)
+    page.charts([bars("Speed left without a technique", "% of the whole kernel's", items)])
+
+
+def kernels(page, session, products, names):
+    run = lambda label, variables: times_of(bench_kernels(session, label, [*products, "--contenders", "lacuna_auto"], variables))
+    whole = run("kernels, all on", {})
+    rows, items = [], []
+    for name in names:
+        found = kernel_shares(whole, run(f"kernels, without {name}", {"LACUNA_KERNELS_OFF": name}))
+        for op, dtype in sorted(found) or [("-", "-")]:
+            cells, mean = share_cells(found.get((op, dtype)))
+            rows.append([op, dtype, KERNELS.get(name, "all of these"), *cells])
+            items.append((f"{op} without {name}", mean, 1))
+    page.heading("Kernels")
+    page.text("Speed that is left to the ops, which choose among the remaining kernels, when `LACUNA_KERNELS_OFF` takes one away "
+              "(docs/kernels.md). All three need a GPU of compute capability 9.0: elsewhere nothing is taken away.")
+    page.table(["op", "precision", "off", "problems", "speed left", "range"], rows, left=3)
+    page.charts([bars("Speed left without a kernel", "% of the op's", items)])
+
+
+def steps(page, session, names, small):
+    keys = SMALL + ("model.attention.band=8",) if small else ()
+    rows, whole = [], None
+    for name in ("", *names):
+        m = session.step(f"step, without {name}" if name else "step, all on", WEIGHTS, keys, sparsity=0.9,
+                         environment={"LACUNA_KERNELS_OFF": name} if name else {})
+        whole = whole or m
+        share = f"{100 * whole['step_ms'] / m['step_ms']:.1f} %" if good(m) and good(whole) else NOT_MEASURED
+        label = f"without {KERNELS.get(name, 'all of these')}" if name else "all kernels"
+        rows.append([label, cell(m, "step_ms", lambda ms: f"{ms:.2f}"), share])
+    page.heading("A training step of the paper's Transformer")
+    page.text("Sparse attention, 90 % sparse weights, batch 1, f32; the same kernels taken away.")
+    page.table(["step", "ms", "speed left"], rows)
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--quick", action="store_true", help="at most 16 matrices")
+    options = parser.parse_args()
+    session = Session("ablations", options)
+    quick = ["--quick"] if options.quick else []
+    if options.small:
+        products = ["--op", "spmm", "--m", "48", "--sparsity", "0.8,0.9", "--n", "16", "--budget-ms", "1"]
+        attention = ["--op", "attention", "--pattern", "banded", "--m", "64", "--n", "16", "--sparsity", "0.8", "--budget-ms", "1"]
+    else:
+        products = ["--suite", "dlmc", "--smtx", f"{options.data}/dlmc", "--op", "spmm,sddmm", "--dtype", "f32", *quick]
+        attention = ["--suite", "attention", "--op", "attention", *quick]
+    names = ("spmm_panel",) if options.small else (*KERNELS, ",".join(KERNELS))
+    page = session.page("Ablations", "What each technique and each kernel is worth: the same work with one of them switched off.")
+    techniques(page, session, products, attention)
+    kernels(page, session, products, names)
+    steps(page, session, names, options.small)
+    return session.finish(page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""The paper's sparse Transformer (section VII): 3 layers, hidden 1024, 12,288 tokens; forward and training, tokens/s and peak GiB.
+
+    python3 experiments/paper/transformer.py                 # on a GPU of its own
+    python3 experiments/paper/transformer.py --small         # a miniature on the CPU: that the script works
+
+Dense attention with all scores in memory, dense attention fused (where this build has it), sparse attention, and sparse attention
+with 90 % sparse weights; f32, TF32, bf16 (where this build has it); batch 1 and 8.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from common.charts import bars, number  # noqa: E402
+from paper import anchors  # noqa: E402
+from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, gib, good, rate, ratio  # noqa: E402
+
+DENSE, SPARSE, WEIGHTS = (f"configs/paper_transformer_{name}.yaml" for name in ("dense_attention", "sparse_attention", "sparse"))
+ROUTES = ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights")
+SMALL = ("model.layers=1", "model.hidden=32", "model.filter=64", "model.heads=2", "data.sequence_length=64", "data.num_examples=40")
+
+
+def parse():
+    parser = arguments(__doc__)
+    parser.add_argument("--batch", default="1,8", help="sequences in a step")
+    parser.add_argument("--precision", default="", help="of f32,tf32,bf16; default: all that this build takes")
+    parser.add_argument("--fused", default="model.attention.type=dense_fused",
+                        help="override that makes dense attention fused; left out where `lacuna plan` refuses it")
+    return parser.parse_args()
+
+
+def table(session, options, what, batch, precisions, routes):
+    """Measures and returns {(route, precision): measurement}, and PyTorch's of the same run."""
+    found, torch = {}, {}
+    for precision in precisions:
+        for route, (config, extra) in routes.items():
+            keys = (*extra, *PRECISIONS[precision], *(SMALL if options.small else ()))
+            sparsity = 0.9 if route.endswith("weights") else 0
+            name = f"{what}, batch {batch}, {precision}, {route}"
+            if what == "forward":
+                found[route, precision] = session.infer(name, config, keys, batch=batch, sparsity=sparsity)
+            else:
+                found[route, precision] = session.step(name, config, (*keys, f"training.batch_size={batch}"), sparsity=sparsity)
+        for route in ("materialised", "flash", "compiled"):
+            torch[route, precision] = session.torch_measure(
+                f"PyTorch, {what}, batch {batch}, {precision}, {route}", "transformer", what, precision, route, str(batch))
+    return found, torch
+
+
+def anchor_cell(anchor):
+    return anchor if isinstance(anchor, str) else f"{number(anchor[0])}, {anchor[1]:g} GiB" if anchor else NOT_MEASURED
+
+
+def torch_cell(measurement):
+    return f"{rate(measurement)}, {gib(measurement)} GiB" if good(measurement) else rate(measurement)
+
+
+def section(page, what, batch, found, torch):
+    page.heading(f"{what.capitalize()}, batch {batch}")
+    rows, items = [], []
+    for route in ROUTES:
+        for group, precision in enumerate(PRECISIONS):
+            m, base = found.get((route, precision)), found.get((ROUTES[0], precision))
+            both = good(m) and good(base)
+            idle = m.get("idle_share") if good(m) else None
+            if what == "forward":
+                more = [m["mode"] if good(m) else "-"]
+            else:
+                more = [f"{m['phases_ms']['forward']:.1f}" if good(m) else NOT_MEASURED, NOT_MEASURED if idle is None else f"{100 * idle:.1f} %"]
+            rows.append([route, precision, rate(m), gib(m), ratio(m["items_per_s"], base["items_per_s"]) if both else NOT_MEASURED,
+                         ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED, *more])
+            if good(m):
+                items.append((f"{route}, {precision}", m["items_per_s"], group))
+    page.table(["route", "precision", "tokens/s", "peak GiB", "over dense materialised", "less memory by",
+                *(("mode",) if what == "forward" else ("of it forward, ms", "device idle"))], rows, left=2)
+    rows = []
+    for label, key in (("materialised", "materialised"), ("flash", "flash"), ("flash, compiled", "compiled")):
+        for precision in PRECISIONS:
+            mine, anchor = torch.get((key, precision)), anchors.TORCH_TRANSFORMER.get((what, precision, label, batch))
+            rows.append([label, precision, anchor_cell(anchor), torch_cell(mine)])
+            if good(mine) or isinstance(anchor, tuple):
+                items.append((f"PyTorch {label}, {precision}" + ("" if good(mine) else " (H100)"),
+                              mine["items_per_s"] if good(mine) else anchor[0], 8))
+    page.table(["PyTorch, dense causal attention", "precision", f"{anchors.TORCH}: tokens/s, peak", "this run: tokens/s, peak"], rows, left=2)
+    page.charts([bars(f"{what.capitalize()}, batch {batch}", "tokens/s; '(H100)': PyTorch on 2026-11-23, not this run", items, log=True)])
+
+
+def main():
+    options = parse()
+    session = Session("transformer", options)
+    fused = (options.fused,)
+    routes = {ROUTES[0]: (DENSE, ()), ROUTES[1]: (DENSE, fused), ROUTES[2]: (SPARSE, ()), ROUTES[3]: (WEIGHTS, ())}
+    if options.small:
+        for route, (config, extra) in routes.items():
+            routes[route] = (config, extra if config == DENSE else (*extra, "model.attention.band=8"))
+    if not options.dry_run and not session.accepts(DENSE, *fused, *(SMALL if options.small else ())):
+        session.missing[ROUTES[1]] = f"this build refuses {options.fused}"
+        del routes[ROUTES[1]]
+    precisions = [p for p in options.precision.split(",") if p] or session.precisions(DENSE, *(SMALL if options.small else ()))
+    page_parts = []
+    for what in ("forward", "training"):
+        for batch in (int(b) for b in options.batch.split(",")):
+            page_parts.append((what, batch, *table(session, options, what, batch, precisions, routes)))
+    page = session.page("The paper's sparse Transformer",
+                        "Gale et al. 2020, section VII: decoder, vocabulary 256, 3 layers, hidden 1024, filter 4096, 8 heads, 12,288 tokens, "
+                        "causal; the mask is a band of 256 and 5 % of the rest, likelier when near. Forward by `lacuna bench infer`, training "
+                        "steps by `lacuna bench step` (Adam, dropouts as in the paper).")
+    dense, sparse = anchors.PAPER_TRANSFORMER["dense"], anchors.PAPER_TRANSFORMER["sparse attention"]
+    page.heading("The paper's figures")
+    page.table(["forward, batch 1, f32", "tokens/s", "GB"],
+               [[f"dense, materialised ({anchors.PAPER}, section VII)", f"{dense[0]:,}", dense[1]],
+                [f"sparse attention ({anchors.PAPER}, section VII)", f"{sparse[0]:,} ({sparse[0] / dense[0]:.2f}x)",
+                 f"{sparse[1]} ({dense[1] / sparse[1]:.1f}x less)"]])
+    for what, batch, found, torch in page_parts:
+        section(page, what, batch, found, torch)
+    return session.finish(page)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+// Bias + activation + dropout on CUDA: a block per (row, piece of its columns), so that the bias is read once a block
+// and its gradient is the sum of what the block wrote.
+#include <type_traits>
+
+#include "kernels/activation_dropout/activation_dropout.h"
+#include "kernels/common/pack.cuh"
+#include "kernels/common/reduce.cuh"
+#include "kernels/common/row_piece.cuh"
+#include "kernels/dropout/dropout_rule.cuh"
+#include "kernels/pointwise/activation.h"
+#include "kernels/runtime/cuda_check.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kSpan = kThreads * 4 * 4;  // columns per block of the forward pass: four packs a thread
+
+template <class T, int kVector, Activation kActivation>
+__global__ void __launch_bounds__(kThreads) activation_dropout_kernel(const ActivationDropout<T> c, Chunks chunks) {
+  using A = wide_t<T>;
+  const RowPiece piece = row_piece(c.n, chunks);
+  const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
+#pragma unroll 4
+  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+    const std::int64_t at = piece.begin + j;
+    auto pack = load_pack<kVector>(c.x + at);
+    A values[kVector];
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) values[v] = activate(kActivation, static_cast<A>(pack.v[v]) + shift);
+    drop<kVector>(values, at, c.dropout);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(values[v]);
+    store_pack<kVector>(c.y + at, pack);
+  }
+}
+
+// sums [rows * chunks]: of what each block wrote; null when no one asks.
+template <class T, int kVector, Activation kActivation>
+__global__ void __launch_bounds__(kThreads)
+    activation_dropout_gradient_kernel(const ActivationDropoutGradient<T> c, Chunks chunks, wide_t<T>* sums) {
+  using A = wide_t<T>;
+  __shared__ A shared[kWarp];
+  const RowPiece piece = row_piece(c.n, chunks);
+  const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
+  const A keep_scale = static_cast<A>(c.dropout.keep_scale);  // 1 when nothing is dropped
+  A total[1] = {};
+#pragma unroll 4
+  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+    const std::int64_t at = piece.begin + j;
+    auto pack = load_pack<kVector>(c.dy + at);
+    A values[kVector];
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) values[v] = static_cast<A>(pack.v[v]);
+    if constexpr (kActivation == Activation::relu) {  // its output knows what was dropped
+#pragma unroll
+      for (int v = 0; v < kVector; ++v) values[v] *= keep_scale;
+    } else {
+      drop<kVector>(values, at, c.dropout);
+    }
+    if constexpr (kActivation != Activation::none) {
+      const auto saved = load_pack<kVector>(c.saved + at);
+      const A offset = kActivation == Activation::gelu ? shift : A(0);
+#pragma unroll
+      for (int v = 0; v < kVector; ++v)
+        values[v] = activate_gradient(kActivation, static_cast<A>(saved.v[v]) + offset, values[v]);
+    }
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+      pack.v[v] = static_cast<T>(values[v]);
+      total[0] += static_cast<A>(pack.v[v]);
+    }
+    store_pack<kVector>(c.dx + at, pack);
+  }
+  if (sums == nullptr) return;
+  block_sum(total, shared);
+  if (threadIdx.x == 0) sums[blockIdx.x] = total[0];
+}
+
+// Calls launch(std::integral_constant<Activation, kind>{}).
+template <class F>
+void with_activation(Activation kind, F&& launch) {
+  switch (kind) {
+    case Activation::none:
+      return launch(std::integral_constant<Activation, Activation::none>{});
+    case Activation::relu:
+      return launch(std::integral_constant<Activation, Activation::relu>{});
+    case Activation::gelu:
+      return launch(std::integral_constant<Activation, Activation::gelu>{});
+  }
+}
+
+Chunks gradient_chunks(const CudaStream& stream, std::int64_t m, std::int64_t n) {
+  return plan_chunks(m, n, stream.multiprocessors, kThreads * 4);
+}
+
+}  // namespace
+
+template <class T>
+void activation_dropout(CudaStream stream, const ActivationDropout<T>& c) {
+  if (c.m == 0 || c.n == 0) return;
+  const Chunks chunks{kSpan, (c.n + kSpan - 1) / kSpan};
+  with_pack(c.n % 4 == 0 && pack_aligned(c.x) && pack_aligned(c.y), [&](auto vector) {
+    with_activation(c.activation, [&](auto kind) {
+      activation_dropout_kernel<T, decltype(vector)::value, decltype(kind)::value>
+          <<<static_cast<unsigned>(c.m * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+              c, chunks);
+    });
+  });
+  LACUNA_CUDA_LAUNCHED("activation_dropout");
+}
+
+template <class T>
+std::size_t activation_dropout_scratch_bytes(CudaStream stream, std::int64_t m, std::int64_t n) {
+  return static_cast<std::size_t>(m * gradient_chunks(stream, m, n).count) * sizeof(wide_t<T>);
+}
+
+template <class T>
+void activation_dropout_gradient(CudaStream stream, const ActivationDropoutGradient<T>& c, void* scratch) {
+  if (c.m == 0 || (c.n == 0 && c.dbias == nullptr)) return;
+  const auto handle = static_cast<cudaStream_t>(stream.handle);
+  const Chunks chunks = gradient_chunks(stream, c.m, c.n);  // at least one, also without columns: its sum is 0
+  wide_t<T>* sums = nullptr;
+  if (c.dbias != nullptr) sums = chunks.count == 1 ? c.dbias : static_cast<wide_t<T>*>(scratch);
+  const bool packed = c.n % 4 == 0 && pack_aligned(c.saved) && pack_aligned(c.dy) && pack_aligned(c.dx);
+  with_pack(packed, [&](auto vector) {
+    with_activation(c.activation, [&](auto kind) {
+      activation_dropout_gradient_kernel<T, decltype(vector)::value, decltype(kind)::value>
+          <<<static_cast<unsigned>(c.m * chunks.count), kThreads, 0, handle>>>(c, chunks, sums);
+    });
+  });
+  LACUNA_CUDA_LAUNCHED("activation_dropout_gradient");
+  if (sums == c.dbias) return;
+  sum_partials<<<sum_partials_blocks(c.m), kSumThreads, 0, handle>>>(sums, c.m, chunks.count, c.dbias);
+  LACUNA_CUDA_LAUNCHED("sum_partials");
+}
+
+#define LACUNA_INSTANTIATE(T)                                                                       \
+  template void activation_dropout<T>(CudaStream, const ActivationDropout<T>&);                     \
+  template std::size_t activation_dropout_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t); \
+  template void activation_dropout_gradient<T>(CudaStream, const ActivationDropoutGradient<T>&, void*);
+LACUNA_INSTANTIATE(float)
+#undef LACUNA_INSTANTIATE
+
+}  // namespace lacuna::kernels

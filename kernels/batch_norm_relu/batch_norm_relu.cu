@@ -1,0 +1,167 @@
+// Batch norm + ReLU on CUDA: a block per (channel, piece of its columns), packs of four numbers. The parameters'
+// gradients are summed in two stages, in a fixed order: no atomics.
+#include <type_traits>
+
+#include "kernels/batch_norm_relu/batch_norm_relu.h"
+#include "kernels/common/pack.cuh"
+#include "kernels/common/reduce.cuh"
+#include "kernels/common/row_piece.cuh"
+#include "kernels/pointwise/activation.h"
+#include "kernels/runtime/cuda_check.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kSpan = kThreads * 4 * 4;  // columns per block where nothing is summed: four packs a thread
+
+// One channel's numbers. Before the ReLU the output is a fused multiply-add, spelled out: forward and backward must
+// agree on its sign, whatever the compiler makes of the code around it.
+template <class A>
+struct Channel {
+  A mean, invstd, scale, shift;
+
+  template <class T>
+  __device__ Channel(const ChannelNorm<T>& norm, std::int64_t c)
+      : mean(norm.mean[c]), invstd(norm.invstd[c]), scale(norm.gain[c] * norm.invstd[c]), shift(norm.bias[c]) {}
+  __device__ A before_relu(A x) const { return fma(x - mean, scale, shift); }
+  __device__ A gradient(A x, A dy) const { return before_relu(x) <= A(0) ? A(0) : dy; }
+};
+
+template <class T, int kVector>
+__global__ void __launch_bounds__(kThreads)
+    batch_norm_relu_kernel(std::int64_t n, const T* x, ChannelNorm<T> norm, T* y, Chunks chunks) {
+  using A = wide_t<T>;
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
+#pragma unroll 4
+  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+    auto pack = load_pack<kVector>(x + piece.begin + j);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(relu(channel.before_relu(static_cast<A>(pack.v[v]))));
+    store_pack<kVector>(y + piece.begin + j, pack);
+  }
+}
+
+// partials is [2, c, chunks]: sums of dz * xhat, then of dz.
+template <class T, int kVector>
+__global__ void __launch_bounds__(kThreads)
+    batch_norm_relu_dparams_kernel(std::int64_t c, std::int64_t n, const T* __restrict__ x, const T* __restrict__ dy,
+                                   ChannelNorm<T> norm, Chunks chunks, wide_t<T>* __restrict__ partials) {
+  using A = wide_t<T>;
+  __shared__ A shared[2 * kWarp];
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
+  A sums[2] = {};
+#pragma unroll 4
+  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+    const auto values = load_pack<kVector>(x + piece.begin + j);
+    const auto gradients = load_pack<kVector>(dy + piece.begin + j);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+      const A value = static_cast<A>(values.v[v]);
+      const A dz = channel.gradient(value, static_cast<A>(gradients.v[v]));
+      sums[0] += dz * (value - channel.mean);
+      sums[1] += dz;
+    }
+  }
+  block_sum(sums, shared);
+  if (threadIdx.x != 0) return;
+  partials[blockIdx.x] = sums[0] * channel.invstd;
+  partials[c * chunks.count + blockIdx.x] = sums[1];
+}
+
+template <class T, int kVector>
+__global__ void __launch_bounds__(kThreads)
+    batch_norm_relu_dx_kernel(std::int64_t n, const T* x, const T* dy, ChannelNorm<T> norm, const wide_t<T>* dgain,
+                              const wide_t<T>* dbias, T* dx, Chunks chunks) {
+  using A = wide_t<T>;
+  const RowPiece piece = row_piece(n, chunks);
+  const Channel<A> channel(norm, piece.row);
+  const A share = A(1) / static_cast<A>(n);
+  const bool frozen = dgain == nullptr;
+  const A mean_dz = frozen ? A(0) : dbias[piece.row] * share;
+  const A slope = frozen ? A(0) : dgain[piece.row] * share * channel.invstd;
+#pragma unroll 4
+  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+    const auto values = load_pack<kVector>(x + piece.begin + j);
+    auto gradients = load_pack<kVector>(dy + piece.begin + j);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) {
+      const A value = static_cast<A>(values.v[v]);
+      const A dz = channel.gradient(value, static_cast<A>(gradients.v[v]));
+      // Not by way of zeros: in evaluation an infinite x has a gradient of 0, not NaN.
+      const A centred = frozen ? dz : dz - mean_dz - (value - channel.mean) * slope;
+      gradients.v[v] = static_cast<T>(channel.scale * centred);
+    }
+    store_pack<kVector>(dx + piece.begin + j, gradients);
+  }
+}
+
+Chunks reduction_chunks(const CudaStream& stream, std::int64_t c, std::int64_t n) {
+  return plan_chunks(c, n, stream.multiprocessors, kThreads * 4);
+}
+
+Chunks map_chunks(std::int64_t n) { return {kSpan, (n + kSpan - 1) / kSpan}; }
+
+}  // namespace
+
+template <class T>
+void batch_norm_relu(CudaStream stream, std::int64_t c, std::int64_t n, const T* x, const ChannelNorm<T>& norm, T* y) {
+  if (c == 0 || n == 0) return;
+  const Chunks chunks = map_chunks(n);
+  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(y), [&](auto vector) {
+    batch_norm_relu_kernel<T, decltype(vector)::value>
+        <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(n, x, norm,
+                                                                                                             y, chunks);
+  });
+  LACUNA_CUDA_LAUNCHED("batch_norm_relu");
+}
+
+template <class T>
+std::size_t batch_norm_relu_scratch_bytes(CudaStream stream, std::int64_t c, std::int64_t n) {
+  return static_cast<std::size_t>(2 * c * reduction_chunks(stream, c, n).count) * sizeof(wide_t<T>);
+}
+
+template <class T>
+void batch_norm_relu_dparams(CudaStream stream, std::int64_t c, std::int64_t n, const T* x, const T* dy,
+                             const ChannelNorm<T>& norm, wide_t<T>* dgain, wide_t<T>* dbias, void* scratch) {
+  if (c == 0) return;
+  const Chunks chunks = reduction_chunks(stream, c, n);  // at least one, also without columns: its sums are 0
+  const auto handle = static_cast<cudaStream_t>(stream.handle);
+  auto* partials = static_cast<wide_t<T>*>(scratch);
+  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(dy), [&](auto vector) {
+    batch_norm_relu_dparams_kernel<T, decltype(vector)::value>
+        <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, handle>>>(c, n, x, dy, norm, chunks, partials);
+  });
+  LACUNA_CUDA_LAUNCHED("batch_norm_relu_dparams");
+  const unsigned blocks = sum_partials_blocks(c);
+  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials, c, chunks.count, dgain);
+  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials + c * chunks.count, c, chunks.count, dbias);
+  LACUNA_CUDA_LAUNCHED("sum_partials");
+}
+
+template <class T>
+void batch_norm_relu_dx(CudaStream stream, std::int64_t c, std::int64_t n, const T* x, const T* dy,
+                        const ChannelNorm<T>& norm, const wide_t<T>* dgain, const wide_t<T>* dbias, T* dx) {
+  if (c == 0 || n == 0) return;
+  const Chunks chunks = map_chunks(n);
+  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(dy) && pack_aligned(dx), [&](auto vector) {
+    batch_norm_relu_dx_kernel<T, decltype(vector)::value>
+        <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+            n, x, dy, norm, dgain, dbias, dx, chunks);
+  });
+  LACUNA_CUDA_LAUNCHED("batch_norm_relu_dx");
+}
+
+#define LACUNA_INSTANTIATE(T)                                                                                    \
+  template void batch_norm_relu<T>(CudaStream, std::int64_t, std::int64_t, const T*, const ChannelNorm<T>&, T*); \
+  template std::size_t batch_norm_relu_scratch_bytes<T>(CudaStream, std::int64_t, std::int64_t);                 \
+  template void batch_norm_relu_dparams<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,           \
+                                           const ChannelNorm<T>&, wide_t<T>*, wide_t<T>*, void*);                \
+  template void batch_norm_relu_dx<T>(CudaStream, std::int64_t, std::int64_t, const T*, const T*,                \
+                                      const ChannelNorm<T>&, const wide_t<T>*, const wide_t<T>*, T*);
+LACUNA_INSTANTIATE(float)
+#undef LACUNA_INSTANTIATE
+
+}  // namespace lacuna::kernels
