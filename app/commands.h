@@ -51,6 +51,20 @@ struct ImportArguments {
   bool zeros_are_absent = false;
 };
 
+struct InferArguments {
+  std::string source;                  ///< a config, a run directory or a checkpoint
+  std::vector<std::string> overrides;  ///< "a.b=c"
+  std::int64_t batch = 1;              ///< examples in a pass
+  std::string device;                  ///< "": the config's
+  double sparsity = -1;                ///< of a config; negative: its final one
+  std::string twin = "auto";           ///< auto, weights, attention, all or none
+  bool unfolded = false;               ///< also the network with its norms apart
+  double seconds = 1;                  ///< of timed passes for each variant and mode
+  std::uint64_t seed = 1;              ///< of the inputs
+  std::string json;                    ///< file for the results, or ""
+  std::vector<std::string> command_line;
+};
+
 int train_command(const TrainArguments& arguments);
 /// What main returns for an error that a command threw.
 int exit_code_of(const std::exception& error);
@@ -73,6 +87,8 @@ int eval_command(const std::string& run_or_checkpoint, const std::string& config
                  const std::vector<std::string>& overrides);
 int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
                        double sparsity);
+/// Times forward passes of a network and its dense twin: docs/inference.md. kExitRuntime when the two disagree.
+int bench_infer_command(const InferArguments& arguments);
 /// Checks and times kernels against others'; writes CSV, JSON and an HTML report. kExitRuntime when a result fails its bound.
 int bench_kernels_command(const bench::Options& options);
 /// Draws report.html of a run directory anew from its metrics and config: of a run that still goes on, or was cut off.

@@ -131,6 +131,24 @@ int main(int argc, char** argv) {
         return *end == '\0' && value >= 0 && value < 1 ? "" : "must be in [0, 1), 0.9 for 90 %, got " + text;
       });
 
+  InferArguments infer;
+  infer.command_line = train.command_line;
+  auto* infer_app =
+      bench_app->add_subcommand("infer", "Latency, throughput and bytes of forward passes, beside the dense twin");
+  infer_app->add_option("source", infer.source, "YAML file, run directory or .safetensors checkpoint")->required();
+  infer_app->add_option("overrides", infer.overrides, "key.sub=value");
+  infer_app->add_option("--batch", infer.batch, "Examples in a forward pass")->check(CLI::PositiveNumber);
+  infer_app->add_option("--device", infer.device, "auto, cpu, cuda or cuda:N (default: the config's)");
+  infer_app->add_option("--sparsity", infer.sparsity, "With a config: prune to this (default: its final sparsity)")
+      ->check(CLI::Range(0.0, 1.0));
+  infer_app->add_option("--twin", infer.twin, "What the twin has dense: auto, weights, attention, all or none")
+      ->check(CLI::IsMember({"auto", "weights", "attention", "all", "none"}));
+  infer_app->add_flag("--unfolded", infer.unfolded, "Also time the network with its batch norms apart");
+  infer_app->add_option("--seconds", infer.seconds, "Timed passes for each variant and mode")
+      ->check(CLI::PositiveNumber);
+  infer_app->add_option("--seed", infer.seed, "Of the random inputs");
+  infer_app->add_option("--json", infer.json, "File for the results (docs/inference.md)");
+
   bench::Options kernels;
   kernels.command_line = train.command_line;
   auto* kernels_app = bench_app->add_subcommand(
@@ -206,6 +224,7 @@ int main(int argc, char** argv) {
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split, overrides);
     if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
+    if (*infer_app) return bench_infer_command(infer);
     if (*kernels_app) return bench_kernels_command(kernels);
     if (*report_app) return report_command(run);
     if (*export_app) return export_command(exported);

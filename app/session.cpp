@@ -37,7 +37,9 @@ void apply_memory_limit(Device device) {
 
 }  // namespace
 
-Session open_session(const RunConfig& config) {
+namespace {
+
+Session open_device(const RunConfig& config) {
   Session session;
   session.config = config;
   session.device = parse_device(config.device);
@@ -45,12 +47,31 @@ Session open_session(const RunConfig& config) {
   if (config.threads > 0) omp_set_num_threads(static_cast<int>(config.threads));
   const bool tf32 = config.matmul_precision == "tf32" || config.training.precision == TrainingPrecision::tf32;
   set_matmul_precision(session.device, tf32 ? MatmulPrecision::tf32 : MatmulPrecision::highest);
+  return session;
+}
+
+void open_model(Session& session) {
+  RandomStream init(session.config.seed, 0);
+  session.model = make_model(session.config.model, session.shape, init, session.device);
+  session.model->parameters();  // gives every parameter its full name
+}
+
+}  // namespace
+
+Session open_session(const RunConfig& config) {
+  Session session = open_device(config);
   const OpScope scope("open_session");  // named when memory runs out here
   session.data = open_data(config.data);
   session.shape = shape_of(*session.data.train);
-  RandomStream init(config.seed, 0);
-  session.model = make_model(config.model, session.shape, init, session.device);
-  session.model->parameters();  // gives every parameter its full name
+  open_model(session);
+  return session;
+}
+
+Session open_session(const RunConfig& config, const DataShape& shape) {
+  Session session = open_device(config);
+  const OpScope scope("open_session");
+  session.shape = shape;
+  open_model(session);
   return session;
 }
 

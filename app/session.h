@@ -29,6 +29,8 @@ struct Session {
 
 /// Opens device, data and model; sets threads and matmul precision. Throws ConfigError, DataError, DeviceError.
 Session open_session(const RunConfig& config);
+/// The same without data: the model must fit `shape`.
+Session open_session(const RunConfig& config, const DataShape& shape);
 
 DataShape shape_of(const Dataset& dataset);
 TrainerConfig trainer_config(const RunConfig& config);

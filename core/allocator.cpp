@@ -88,8 +88,9 @@ void* Allocator::allocate(std::size_t bytes) {
   // Guard the rounding itself: a request this large can only be a mistake or an attack, and must read as what it is.
   if (bytes > (std::size_t{1} << 46)) refuse(bytes, "");
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
-  if (limit_ > 0 && stats_.live_bytes + rounded > limit_) refuse(rounded, "");
-  void* block = take(rounded);
+  const bool pooled = in_pool();
+  if (limit_ > 0 && stats_.live_bytes + stats_.reserved_bytes + rounded > limit_ && !pooled) refuse(rounded, "");
+  void* block = pooled ? take_from_pool(rounded) : take(rounded);
   note_live(block, bytes, rounded);
 #if defined(LACUNA_POISON)
   if (device_.is_cpu()) std::memset(block, 0xFF, rounded);  // every float a NaN: an unwritten output shows
@@ -101,6 +102,11 @@ void Allocator::release(void* pointer, std::size_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
   note_released(pointer, rounded);
+  if (in_pool() || pooled_.count(pointer) > 0) return release_to_pool(pointer, rounded);
+  give_back(pointer, rounded);
+}
+
+void Allocator::give_back(void* pointer, std::size_t rounded) noexcept {
   if (device_.is_cuda()) {
 #if LACUNA_HAS_CUDA
     runtime::release(stream_, device_.index, pointer);

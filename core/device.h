@@ -46,6 +46,7 @@ struct MemoryStats {
   std::size_t peak_bytes = 0;        ///< most ever live since reset_peak_memory
   std::size_t cached_bytes = 0;      ///< held for reuse, in no tensor (CPU)
   std::int64_t num_allocations = 0;  ///< ever made
+  std::size_t reserved_bytes = 0;    ///< kept for captured steps (core/memory_pool.h), in no tensor now
 };
 MemoryStats memory_stats(Device device);
 void reset_peak_memory(Device device);

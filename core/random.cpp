@@ -26,6 +26,11 @@ Tensor generate(const Shape& shape, DType dtype, Device device, F&& draw) {
 
 }  // namespace
 
+void SequenceNumber::refuse() {
+  throw DeviceError("random",
+                    "an op that takes its random numbers from the host, in a captured step; it must not be captured");
+}
+
 Tensor random_uniform(const Shape& shape, double low, double high, RandomKey key, DType dtype, Device device) {
   return generate(shape, dtype, device, [&](std::int64_t i) {
     return low + (high - low) * uniform_from_word(philox_word(key.seed, key.sequence, static_cast<std::uint64_t>(i)));

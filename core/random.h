@@ -9,10 +9,32 @@
 
 namespace lacuna {
 
+/// Which of a seed's sequences: a number the host knows, or, in a captured step, one that is completed on the device.
+struct SequenceNumber {
+  std::uint64_t value = 0;
+  const std::uint64_t* step = nullptr;  ///< device address of further bits; null = the host knows all
+
+  constexpr SequenceNumber() = default;
+  constexpr SequenceNumber(std::uint64_t number) : value(number) {}
+  constexpr SequenceNumber(std::uint64_t number, const std::uint64_t* step_bits) : value(number), step(step_bits) {}
+  /// The same with `bits` flipped, wherever the rest comes from.
+  SequenceNumber with(std::uint64_t bits) const { return {value ^ bits, step}; }
+  /// For kernels that complete it themselves.
+  operator RandomSequence() const { return {value, step}; }
+  /// For everyone else. Throws DeviceError in a captured step: the number would be frozen in its replays.
+  operator std::uint64_t() const {
+    if (step) refuse();
+    return value;
+  }
+
+ private:
+  [[noreturn]] static void refuse();
+};
+
 /// Names one sequence of random numbers: element i of it is a pure function of (seed, sequence, i).
 struct RandomKey {
   std::uint64_t seed = 0;
-  std::uint64_t sequence = 0;
+  SequenceNumber sequence;
 };
 
 /// Word `index` of the key's sequence: 32 uniform bits.
@@ -27,13 +49,23 @@ inline Philox4 random_block(RandomKey key, std::uint64_t block) { return philox(
 class RandomStream {
  public:
   explicit RandomStream(std::uint64_t seed, std::uint64_t step = 0) : seed_(seed), step_(step) {}
-  RandomKey next() { return {seed_, (step_ << 20) | (calls_++ & 0xFFFFF)}; }
+  /// The same keys for a step whose number is read when kernels run: `step_bits` is the address, on their device, of
+  /// step_bits_of(step).
+  static RandomStream of_step_in_memory(std::uint64_t seed, const std::uint64_t* step_bits) {
+    RandomStream stream(seed);
+    stream.device_step_ = step_bits;
+    return stream;
+  }
+  static std::uint64_t step_bits_of(std::uint64_t step) { return step << 20; }
+
+  RandomKey next() { return {seed_, {step_bits_of(step_) | (calls_++ & 0xFFFFF), device_step_}}; }
   std::uint64_t seed() const { return seed_; }
 
  private:
   std::uint64_t seed_ = 0;
   std::uint64_t step_ = 0;
   std::uint64_t calls_ = 0;
+  const std::uint64_t* device_step_ = nullptr;
 };
 
 /// Uniform in [low, high) / normal with the given mean and deviation; drawn on the host, then moved, so that every

@@ -109,6 +109,11 @@ Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::ve
   return output_.plan(shape, join_path(prefix, "output"), lines);
 }
 
+void SelfAttention::add_topologies(std::vector<TopologyPtr>& all) const {
+  if (options_.patterns)
+    all.insert(all.end(), options_.patterns->topologies().begin(), options_.patterns->topologies().end());
+}
+
 void SelfAttention::on_move(Device device) {
   if (options_.patterns) options_.patterns->to(device);
 }

@@ -33,6 +33,7 @@ class SelfAttention : public Module {
 
  protected:
   void on_move(Device device) override;
+  void add_topologies(std::vector<TopologyPtr>& all) const override;
 
  private:
   std::int64_t batch(const Shape& shape) const;

@@ -54,8 +54,16 @@ Var Conv2d::forward(const Var& x, ForwardContext& context) {
   const Var bias = bias_ ? context.use(*bias_) : Var{};
   // A pruned ordinary convolution multiplies the unfolded image; the dense one may chunk it.
   const Var operand = context.operand(x);
-  if (weight_->is_sparse()) return multiply(*weight_, unfold(operand, image, spec_), bias, Activation::none, context);
+  if (weight_->is_sparse()) return multiply(*weight_, unfold(operand, image, spec_), bias, activation_, context);
+  if (activation_ != Activation::none)  // folded: nothing to record
+    return Var(conv2d(context.operand(*weight_).data(), operand.data(), bias.data(), image, spec_, kUnfoldedBytes,
+                      activation_));
   return conv2d(context.operand(*weight_), operand, bias, image, spec_);
+}
+
+void Conv2d::absorb(const ChannelMap& map) {
+  Tensor bias = absorb_into(*weight_, bias_ ? bias_->value() : Tensor(), activation_, map);
+  set_parameter(bias_, "bias", std::move(bias));
 }
 
 Shape Conv2d::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -78,6 +86,11 @@ Var PointwiseConv::forward(const Var& x, ForwardContext& context) {
   return multiply(*weight_, x, bias_ ? context.use(*bias_) : Var{}, activation_, context);
 }
 
+void PointwiseConv::absorb(const ChannelMap& map) {
+  Tensor bias = absorb_into(*weight_, bias_ ? bias_->value() : Tensor(), activation_, map);
+  set_parameter(bias_, "bias", std::move(bias));
+}
+
 Shape PointwiseConv::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   require_matrix("pointwise_conv", shape, weight_->shape()[1]);
   lines.push_back(plan_multiply(*weight_, prefix, "pointwise_conv", join_path(prefix, "weight"), shape[1]));
@@ -98,7 +111,14 @@ std::int64_t DepthwiseConv::batch(const Shape& shape) const {
 
 Var DepthwiseConv::forward(const Var& x, ForwardContext& context) {
   const ImageShape image{batch(x.shape()), input_.height, input_.width};
-  return depthwise_conv2d(context.use(*weight_), context.operand(x), image, spec_);
+  const Var operand = context.operand(x);
+  if (!bias_) return depthwise_conv2d(context.use(*weight_), operand, image, spec_);
+  return Var(depthwise_conv2d(weight_->value(), operand.data(), image, spec_, bias_->value(), activation_));
+}
+
+void DepthwiseConv::absorb(const ChannelMap& map) {
+  Tensor bias = absorb_into(*weight_, bias_ ? bias_->value() : Tensor(), activation_, map);
+  set_parameter(bias_, "bias", std::move(bias));
 }
 
 Shape DepthwiseConv::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/ops/conv.h"
+#include "layers/fold.h"
 #include "layers/initialize.h"
 #include "layers/module.h"
 
@@ -35,6 +36,8 @@ class Conv2d : public Module {
   Var forward(const Var& x, ForwardContext& context) override;
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
   MapSize output() const { return conv_output(input_, spec_); }
+  /// For inference: its outputs are from here on those that `map` would make of them. A bias comes where there was none.
+  void absorb(const ChannelMap& map);
 
  private:
   std::int64_t batch(const Shape& shape) const;
@@ -42,6 +45,7 @@ class Conv2d : public Module {
   MapSize input_;
   ConvSpec spec_;
   std::int64_t in_channels_;
+  Activation activation_ = Activation::none;  // of an absorbed norm
   Parameter* weight_ = nullptr;
   Parameter* bias_ = nullptr;
 };
@@ -61,6 +65,8 @@ class PointwiseConv : public Module {
   Var forward(const Var& x, ForwardContext& context) override;
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
   Parameter& weight() { return *weight_; }
+  /// As Conv2d's. Throws ValueError when an activation stands between.
+  void absorb(const ChannelMap& map);
 
  private:
   Activation activation_;
@@ -78,13 +84,17 @@ class DepthwiseConv : public Module {
   Var forward(const Var& x, ForwardContext& context) override;
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
   MapSize output() const { return conv_output(input_, spec_); }
+  /// As Conv2d's.
+  void absorb(const ChannelMap& map);
 
  private:
   std::int64_t batch(const Shape& shape) const;
 
   MapSize input_;
   ConvSpec spec_;
+  Activation activation_ = Activation::none;  // of an absorbed norm
   Parameter* weight_ = nullptr;
+  Parameter* bias_ = nullptr;  // of an absorbed norm
 };
 
 }  // namespace lacuna

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/errors.h"
 
 namespace lacuna {
@@ -50,11 +52,44 @@ std::vector<NamedBuffer> Module::buffers() {
   return result;
 }
 
+void Module::collect_topologies(std::vector<TopologyPtr>& all) const {
+  for (const auto& [name, parameter] : parameters_)
+    if (parameter->is_sparse()) all.push_back(parameter->topology());
+  add_topologies(all);
+  for (const auto& [name, child] : children_) child->collect_topologies(all);
+}
+
+std::vector<TopologyPtr> Module::topologies() {
+  std::vector<TopologyPtr> all, distinct;
+  collect_topologies(all);
+  for (const TopologyPtr& t : all)
+    if (std::find(distinct.begin(), distinct.end(), t) == distinct.end()) distinct.push_back(t);
+  return distinct;
+}
+
 void Module::to(Device device) {
   for (auto& [name, parameter] : parameters_) parameter->to(device);
   for (auto& [name, tensor] : buffers_) *tensor = tensor->to(device);
   for (auto& [name, child] : children_) child->to(device);
   on_move(device);
+}
+
+void Module::prepare_for_inference() {
+  if (std::exchange(for_inference_, true)) return;
+  for (auto& [name, child] : children_) child->prepare_for_inference();
+  on_prepare_for_inference();
+}
+
+void Module::set_parameter(Parameter*& parameter, const char* name, Tensor value) {
+  if (parameter)
+    parameter->assign(std::move(value), nullptr);
+  else
+    parameter = &add_parameter(name, std::move(value));
+}
+
+void Module::drop_state() {
+  parameters_.clear();
+  buffers_.clear();
 }
 
 Parameter& Module::add_parameter(std::string name, Tensor value, bool prunable, bool decay) {

@@ -61,6 +61,11 @@ class Module {
   std::vector<NamedBuffer> buffers();
   /// Moves parameters and buffers. Before training starts: no gradients survive.
   void to(Device device);
+  /// Every pattern, of parameters and of what else multiplies (attention), each once.
+  std::vector<TopologyPtr> topologies();
+  /// For evaluation alone from here on: batch norms are folded into the products before them. Their parameters and buffers
+  /// go, weights and biases change, optimizer state of changed weights is dropped. A second call does nothing.
+  void prepare_for_inference();
 
  protected:
   /// `name` is local ("weight"); the dotted path is added by parameters().
@@ -75,12 +80,22 @@ class Module {
   }
   /// Called by to(): for state that is neither parameter nor buffer (attention topologies).
   virtual void on_move(Device) {}
+  /// Patterns that no parameter holds; they may be there already.
+  virtual void add_topologies(std::vector<TopologyPtr>&) const {}
+  /// Called once by prepare_for_inference(), after the children's: a module that owns a norm folds it here.
+  virtual void on_prepare_for_inference() {}
+  /// Assigns a dense value to `parameter`, which is added under `name` where it is null.
+  void set_parameter(Parameter*& parameter, const char* name, Tensor value);
+  /// Forgets this module's own parameters and buffers: references to them dangle.
+  void drop_state();
 
  private:
+  void collect_topologies(std::vector<TopologyPtr>& all) const;
   void collect(const std::string& prefix, std::vector<Parameter*>* parameters, std::vector<NamedBuffer>* buffers);
   std::vector<std::pair<std::string, std::unique_ptr<Parameter>>> parameters_;
   std::vector<std::pair<std::string, std::unique_ptr<Tensor>>> buffers_;
   std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;
+  bool for_inference_ = false;
 };
 
 }  // namespace lacuna

@@ -1,5 +1,6 @@
 #include "layers/norm.h"
 
+#include "core/errors.h"
 #include "core/ops/batch_norm.h"
 #include "core/ops/batch_norm_relu.h"
 #include "core/ops/layer_norm.h"
@@ -54,6 +55,10 @@ BatchNorm::BatchNorm(std::int64_t channels, const BatchNormOptions& options, Ini
 }
 
 Var BatchNorm::forward(const Var& x, ForwardContext& context) {
+  if (dissolved_) {
+    if (context.training) throw ValueError("batch_norm", "training after folding; must be prepared for inference last");
+    return x;
+  }
   // The op moves the running statistics of a training pass along; a second run of that pass moves copies.
   const Tensor mean = context.recomputing ? running_mean_.clone() : running_mean_;
   const Tensor var = context.recomputing ? running_var_.clone() : running_var_;
@@ -61,7 +66,17 @@ Var BatchNorm::forward(const Var& x, ForwardContext& context) {
   return norm(x, context.use(gain_), context.use(bias_), mean, var, context.training, options_.momentum, options_.eps);
 }
 
+ChannelMap BatchNorm::dissolve() {
+  if (dissolved_) throw ValueError("batch_norm", "folded before; its statistics are gone");
+  ChannelMap map = evaluation_map(gain_.value(), bias_.value(), running_mean_, running_var_, options_.eps);
+  if (options_.relu) map.activation = Activation::relu;
+  drop_state();
+  dissolved_ = true;
+  return map;
+}
+
 Shape BatchNorm::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
+  if (dissolved_) return shape;
   require_matrix("batch_norm", shape, gain_.shape()[0]);
   lines.push_back(plan_norm(prefix, "batch_norm", shape));  // with relu, the relu's output is the one kept
   return shape;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/ops/residual_norm.h"
+#include "layers/fold.h"
 #include "layers/initialize.h"
 #include "layers/residual.h"
 
@@ -39,13 +40,17 @@ class BatchNorm : public Module {
   BatchNorm(std::int64_t channels, const BatchNormOptions& options, Init init);
   Var forward(const Var& x, ForwardContext& context) override;
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
+  /// What this norm does in evaluation, for the layer before it to absorb; from here on it hands x through and owns
+  /// nothing. Waits for the device. Throws ValueError on a second call, and forward() does when training after it.
+  ChannelMap dissolve();
 
  private:
   BatchNormOptions options_;
-  Parameter& gain_;
+  Parameter& gain_;  // these four dangle once dissolved
   Parameter& bias_;
   Tensor& running_mean_;
   Tensor& running_var_;
+  bool dissolved_ = false;
 };
 
 }  // namespace lacuna

@@ -1,10 +1,10 @@
 #include "models/mobilenet.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
-
-#include <fmt/format.h>
 
 #include "core/errors.h"
 #include "core/ops/pool.h"
@@ -65,6 +65,11 @@ Shape MobilenetBlock::plan(const Shape& shape, const std::string& prefix, std::v
   return pointwise_norm_.plan(y, join_path(prefix, "pointwise_norm"), lines);
 }
 
+void MobilenetBlock::on_prepare_for_inference() {
+  depthwise_.absorb(depthwise_norm_.dissolve());
+  pointwise_.absorb(pointwise_norm_.dissolve());
+}
+
 Mobilenet::Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init init)
     : dropout_(config.dropout), recompute_(config.recompute) {
   require_positive("mobilenet_v1", "channels", channels);
@@ -99,6 +104,8 @@ Var Mobilenet::forward(const Var& x, ForwardContext& context) {
   y = global_avg_pool(y, ImageShape{batch, last_map_.height, last_map_.width});  // [channels, batch]
   return classifier_->forward(dropout(y, dropout_, context), context);
 }
+
+void Mobilenet::on_prepare_for_inference() { stem_->absorb(stem_norm_->dissolve()); }
 
 Shape Mobilenet::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
   Shape y = stem_->plan(shape, join_path(prefix, "stem"), lines);

@@ -26,6 +26,9 @@ class MobilenetBlock : public Module {
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
   MapSize output() const { return depthwise_.output(); }
 
+ protected:
+  void on_prepare_for_inference() override;
+
  private:
   DepthwiseConv& depthwise_;
   BatchNorm& depthwise_norm_;
@@ -47,6 +50,9 @@ class Mobilenet : public Module {
   Mobilenet(const MobilenetConfig& config, std::int64_t channels, Init init);
   Var forward(const Var& x, ForwardContext& context) override;
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
+
+ protected:
+  void on_prepare_for_inference() override;
 
  private:
   double dropout_;

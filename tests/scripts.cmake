@@ -31,6 +31,7 @@ lacuna_script_test(experiments/pages ${CMAKE_CURRENT_SOURCE_DIR}/experiments/pag
 if(TARGET lacuna)
   lacuna_script_test(app/kill_resume ${CMAKE_CURRENT_SOURCE_DIR}/app/kill_resume.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/bench_kernels ${CMAKE_CURRENT_SOURCE_DIR}/app/bench_kernels.py $<TARGET_FILE:lacuna>)
+  lacuna_script_test(app/bench_infer ${CMAKE_CURRENT_SOURCE_DIR}/app/bench_infer.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/interop_cli ${CMAKE_CURRENT_SOURCE_DIR}/app/interop_cli.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/interop_torch ${CMAKE_CURRENT_SOURCE_DIR}/app/interop_torch.py torch $<TARGET_FILE:lacuna>
                      $<TARGET_FILE:test_app>)

@@ -15,7 +15,7 @@ std::int64_t now_ns() {
 }  // namespace
 
 const char* to_string(Phase phase) {
-  constexpr std::array<const char*, kNumPhases> kNames{"data", "pruning", "forward", "backward", "optimizer"};
+  constexpr std::array<const char*, kNumPhases> kNames{"data", "pruning", "forward", "backward", "optimizer", "graph"};
   return kNames[static_cast<std::size_t>(phase)];
 }
 

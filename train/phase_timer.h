@@ -10,8 +10,9 @@
 
 namespace lacuna {
 
-enum class Phase : std::uint8_t { data, pruning, forward, backward, optimizer };
-inline constexpr int kNumPhases = 5;
+/// `graph`: forward, backward and optimizer together, where they are one CUDA graph.
+enum class Phase : std::uint8_t { data, pruning, forward, backward, optimizer, graph };
+inline constexpr int kNumPhases = 6;
 const char* to_string(Phase phase);
 
 /// Sums the time of each phase over steps. On the CPU by the clock; on CUDA by events on the stream, which are read only

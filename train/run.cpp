@@ -38,6 +38,7 @@ class Loop {
       if (c_.stop && c_.stop->load() != 0) return interrupted();
       trainer_.advance();
       check_host_side();
+      note_capture();
       record_topology();
       const std::int64_t step = trainer_.step();
       const bool last = trainer_.finished();
@@ -78,22 +79,41 @@ class Loop {
 
   // On the CPU looking costs nothing, so the very step is named. On CUDA it would make the host wait: log points do it.
   void check_host_side() {
-    if (c_.device.is_cpu() && trainer_.diverged()) diverged(trainer_.step() - 1, trainer_.step());
+    if (c_.device.is_cpu() && trainer_.diverged()) diverged();
   }
 
-  [[noreturn]] void diverged(std::int64_t first, std::int64_t last) {
+  // The flag was raised on the device before that step's update, which it and all since left out.
+  [[noreturn]] void diverged() {
     c_.progress.finish();
     throw DivergedError("train",
-                        fmt::format("loss or gradient not finite in steps {}..{}; no update was applied since. Lower "
+                        fmt::format("loss or gradient not finite in step {}; no update was applied since. Lower "
                                     "optimizer.lr, or set training.clip_norm; the newest checkpoint is from before",
-                                    first, last - 1));
+                                    trainer_.first_bad_step()));
+  }
+
+  // Once, when the first capture has been tried.
+  void note_capture() {
+    if (capture_noted_ || !c_.training.cuda_graph) return;
+    const CapturedStep* captured = trainer_.captured();
+    if (!captured) {
+      c_.progress.message(c_.device.is_cpu() ? "training.cuda_graph: nothing to capture on the CPU"
+                                             : "training.cuda_graph: this optimizer's step cannot be captured");
+    } else if (captured->is_captured()) {
+      c_.progress.message(fmt::format("step {} captured as a CUDA graph, which keeps {:.1f} MiB", trainer_.step() - 1,
+                                      static_cast<double>(captured->reserved_bytes()) / (1 << 20)));
+    } else if (!captured->refusal().empty()) {
+      c_.progress.message("steps are launched op by op: no CUDA graph: " + captured->refusal());
+    } else {
+      return;
+    }
+    capture_noted_ = true;
   }
 
   void log() {
     const std::int64_t steps = trainer_.step() - interval_first_step_;
     const IntervalMetrics m = trainer_.read_metrics();  // waits for the device: the interval ends here
     const double seconds = std::max(seconds_since(interval_start_) - excluded_s_, 1e-9);
-    if (m.diverged || !std::isfinite(m.mean_loss)) diverged(interval_first_step_, trainer_.step());
+    if (m.diverged || !std::isfinite(m.mean_loss)) diverged();
     const double per_step = seconds / static_cast<double>(std::max<std::int64_t>(steps, 1));
     step_ms_.push_back(per_step * 1e3);
     const double wait = trainer_.data_wait_seconds() - interval_wait_s_;
@@ -147,7 +167,7 @@ class Loop {
 
   void save() {
     const Clock::time_point start = Clock::now();
-    if (trainer_.diverged()) diverged(interval_first_step_, trainer_.step());
+    if (trainer_.diverged()) diverged();
     try {
       save_run_checkpoint(c_);
     } catch (const NotFiniteError& error) {  // the last update overflowed: no loss has seen it yet
@@ -164,6 +184,7 @@ class Loop {
   Clock::time_point interval_start_;
   std::int64_t interval_first_step_ = 0;
   double interval_wait_s_ = 0;
+  bool capture_noted_ = false;
   double excluded_s_ = 0;  // evaluation and saving inside the interval
 };
 

@@ -68,7 +68,8 @@ DType dtype_of_model(const std::vector<Parameter*>& parameters) {
 
 double Evaluation::bits_per_target() const { return loss / std::numbers::ln2; }
 
-Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device)
+Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device,
+                 std::unique_ptr<Recorder> recorder)
     : config_(config),
       model_(model),
       data_(data),
@@ -79,6 +80,7 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
       observer_(config.observe, parameters_),
       guard_(config.training.clip_norm, dtype_of_model(parameters_), device),
       uploader_(device),
+      step_loss_(Tensor::zeros({}, dtype_of_model(parameters_), device)),
       loss_sum_(Tensor::zeros({}, dtype_of_model(parameters_), device)) {
   const TrainingConfig& t = config_.training;
   if (data_.train->num_examples() < t.batch_size)
@@ -87,10 +89,17 @@ Trainer::Trainer(const TrainerConfig& config, Module& model, const DataSplits& d
   total_steps_ = steps_in(t, data_.train->num_examples());
   if (!t.init_from.empty()) load_checkpoint(t.init_from, parameters_, buffers_, LoadSlots::no);
   start_pruning();
+  make_graph(std::move(recorder));
   start_loader();
 }
 
 Trainer::~Trainer() = default;
+
+void Trainer::make_graph(std::unique_ptr<Recorder> recorder) {
+  if (!recorder && config_.training.cuda_graph) recorder = make_recorder(device_);
+  if (recorder && optimizer_->can_be_captured())
+    graph_ = std::make_unique<StepGraph>(device_, std::move(recorder), config_.training.accumulate);
+}
 
 void Trainer::start_pruning() {
   if (config_.pruning.method == "none") return;
@@ -127,8 +136,10 @@ void Trainer::start_loader() {
 
 void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_t interval_steps) {
   step_ = step;
-  loss_sum_ = Tensor::full({}, interval_loss_sum, loss_sum_.dtype(), device_);
+  loss_sum_.copy_from(Tensor::full({}, interval_loss_sum, loss_sum_.dtype(), device_));
   interval_steps_ = interval_steps;
+  guard_start_ = step_ - guard_.num_good();
+  if (graph_) graph_->invalidate();  // parameters have new places
   start_loader();
 }
 
@@ -158,18 +169,18 @@ void Trainer::collect_gradients(std::int64_t batches) {
   for (std::size_t i = 0; i < saved.size(); ++i) buffers_[i].tensor->copy_from(saved[i]);
 }
 
-void Trainer::micro_step(std::int64_t micro, PhaseTimer* timer) {
-  Batch uploaded;
-  {
-    const PhaseScope scope(timer, Phase::data);
-    const OpScope op("load_batch");
-    const Batch batch = loader_->next();
-    uploaded = {uploader_.upload(batch.inputs), uploader_.upload(batch.targets)};
-  }
+Batch Trainer::load_batch(PhaseTimer* timer) {
+  const PhaseScope scope(timer, Phase::data);
+  const OpScope op("load_batch");
+  const Batch batch = loader_->next();
+  return {uploader_.upload(batch.inputs), uploader_.upload(batch.targets)};
+}
+
+void Trainer::micro_step(std::int64_t micro, const Batch& batch, RandomStream& random, PhaseTimer* timer) {
   Var loss;
   {
     const PhaseScope scope(timer, Phase::forward);
-    loss = training_loss(uploaded, *random_);
+    loss = training_loss(batch, random);
     if (config_.training.accumulate > 1) loss = scale(loss, 1.0 / static_cast<double>(config_.training.accumulate));
   }
   if (micro == 0)
@@ -192,34 +203,67 @@ bool Trainer::grow_if_due(PhaseTimer* timer) {
   return grown;
 }
 
-void Trainer::advance(PhaseTimer* timer) {
-  if (pruner_) {
-    const PhaseScope scope(timer, Phase::pruning);
-    const std::int64_t batches = pruner_->score_batches(step_);
-    if (batches > 0) collect_gradients(batches);
-    observer_.before();
-    pruner_->step(step_);
-    observer_.after();
-    if (batches > 0)
-      for (Parameter* p : parameters_) p->var().clear_grad();
-  }
-  random_ =
-      std::make_unique<RandomStream>(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
-  for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) micro_step(micro, timer);
-  UpdateInputs inputs{lr(step_), step_, {}};
+void Trainer::prune(PhaseTimer* timer) {
+  if (!pruner_) return;
+  const PhaseScope scope(timer, Phase::pruning);
+  const std::int64_t batches = pruner_->score_batches(step_);
+  if (batches > 0) collect_gradients(batches);
+  observer_.before();
+  pruner_->step(step_);
+  observer_.after();
+  if (batches > 0)
+    for (Parameter* p : parameters_) p->var().clear_grad();
+}
+
+void Trainer::update(const UpdateGuard& guard, bool grown) {
+  if (!grown) optimizer_->update_all(parameters_, guard);
+  if (config_.training.ema_decay > 0) update_ema(parameters_, config_.training.ema_decay, guard);
+  for (Parameter* p : parameters_) p->var().clear_grad();
+  accumulate(loss_sum_, step_loss_);
+}
+
+void Trainer::plain_step(PhaseTimer* timer) {
+  RandomStream random(config_.seed, static_cast<std::uint64_t>(step_) + 1);  // step 0: initialisation
+  for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro)
+    micro_step(micro, load_batch(timer), random, timer);
+  UpdateGuard guard;
   {
     const PhaseScope scope(timer, Phase::optimizer);
     const OpScope op("optimizer");
-    inputs.guard = guard_.inspect(parameters_, step_loss_);
+    guard = guard_.inspect(parameters_, step_loss_);
   }
   const bool grown = grow_if_due(timer);
   const PhaseScope scope(timer, Phase::optimizer);
   const OpScope op("optimizer");
-  if (!grown)
-    for (Parameter* p : parameters_) optimizer_->update(*p, inputs);
-  if (config_.training.ema_decay > 0) update_ema(parameters_, config_.training.ema_decay, inputs.guard);
-  for (Parameter* p : parameters_) p->var().clear_grad();
-  accumulate(loss_sum_, step_loss_);
+  update(guard, grown);
+}
+
+void Trainer::captured_step(PhaseTimer* timer) {
+  for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro) graph_->load(micro, load_batch(timer));
+  const PhaseScope scope(timer, Phase::graph);
+  graph_->set_step(static_cast<std::uint64_t>(step_) + 1);
+  // Names nothing but members: a recording outlives this call.
+  const auto work = [this] {
+    for (Parameter* p : parameters_) p->var().clear_grad();  // a refused capture may have left some
+    RandomStream random = graph_->random(config_.seed);
+    for (std::int64_t micro = 0; micro < config_.training.accumulate; ++micro)
+      micro_step(micro, graph_->batch(micro), random, nullptr);
+    const OpScope op("optimizer");
+    update(guard_.inspect(parameters_, step_loss_), false);
+  };
+  graph_->run(work, parameters_);
+}
+
+void Trainer::advance(PhaseTimer* timer) {
+  prune(timer);
+  optimizer_->prepare(lr(step_), step_, step_loss_);
+  // Growth reads the device in the middle of a step, and changes patterns.
+  const bool growth = pruner_ && pruner_->growth_due(step_);
+  if (graph_ && growth) graph_->invalidate();
+  if (graph_ && !growth)
+    captured_step(timer);
+  else
+    plain_step(timer);
   ++interval_steps_;
   ++step_;
 }
@@ -229,7 +273,7 @@ IntervalMetrics Trainer::read_metrics() {
   metrics.mean_loss = interval_steps_ > 0 ? loss_sum_.item() / static_cast<double>(interval_steps_) : 0.0;
   metrics.gradient_norm = guard_.norm();
   metrics.diverged = guard_.diverged();
-  loss_sum_ = Tensor::zeros({}, loss_sum_.dtype(), device_);
+  loss_sum_.zero();
   interval_steps_ = 0;
   return metrics;
 }
@@ -243,9 +287,17 @@ Evaluation Trainer::evaluate(const Dataset& dataset, std::int64_t max_batches, c
 
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
                     std::int64_t max_batches, const std::atomic<int>* stop, TrainingPrecision precision) {
+  const Predict forward = [&](const Tensor& inputs) {
+    ForwardContext context{.bf16 = precision == TrainingPrecision::bf16};
+    return model.forward(Var(inputs), context).data();
+  };
+  return evaluate(forward, dataset, batch_size, device, max_batches, stop);
+}
+
+Evaluation evaluate(const Predict& predict, const Dataset& dataset, std::int64_t batch_size, Device device,
+                    std::int64_t max_batches, const std::atomic<int>* stop) {
   const OpScope op("evaluate");
   Uploader uploader(device);
-  ForwardContext context{.bf16 = precision == TrainingPrecision::bf16};
   std::vector<Tensor> losses, correct;  // read once, at the end: the host runs ahead
   std::vector<std::int64_t> counts;
   const std::int64_t n = dataset.num_examples();
@@ -260,7 +312,7 @@ Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_si
     std::iota(indices.begin(), indices.end(), begin);
     const Batch batch = dataset.batch(indices, AugmentKey{});
     const Tensor targets = uploader.upload(batch.targets);
-    const Tensor logits = model.forward(Var(uploader.upload(batch.inputs)), context).data();
+    const Tensor logits = predict(uploader.upload(batch.inputs));
     losses.push_back(cross_entropy(logits, targets));
     correct.push_back(count_correct(logits, targets));
     counts.push_back(targets.numel());

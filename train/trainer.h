@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "optim/schedule_config.h"
 #include "pruning/pruner.h"
 #include "train/phase_timer.h"
+#include "train/step_graph.h"
 #include "train/topology_observer.h"
 #include "train/training_config.h"
 
@@ -51,8 +53,9 @@ class Trainer {
  public:
   /// The model is on `device` already, the data sets on the CPU; training.init_from is loaded into it. Throws ConfigError
   /// (globs that match nothing, a schedule that ends after the last step), DataError (a training set smaller than one
-  /// batch), CheckpointError.
-  Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device);
+  /// batch), CheckpointError. `recorder` captures steps; null: CUDA's where training.cuda_graph says so, else none.
+  Trainer(const TrainerConfig& config, Module& model, const DataSplits& data, Device device,
+          std::unique_ptr<Recorder> recorder = nullptr);
   ~Trainer();
 
   std::int64_t step() const { return step_; }  ///< optimizer steps done
@@ -69,6 +72,10 @@ class Trainer {
   void advance(PhaseTimer* timer = nullptr);
   IntervalMetrics read_metrics();
   bool diverged() const { return guard_.diverged(); }  ///< waits for the device
+  /// The step (0-based) whose loss or gradient was the first not to be finite, once diverged(). Waits for the device.
+  std::int64_t first_bad_step() const { return guard_start_ + guard_.num_good(); }
+  /// How steps are captured; null when they are not to be.
+  const CapturedStep* captured() const { return graph_ ? &graph_->captured() : nullptr; }
   /// Seconds the loop has waited for data so far.
   double data_wait_seconds() const;
 
@@ -88,7 +95,14 @@ class Trainer {
   std::int64_t interval_steps() const { return interval_steps_; }
 
  private:
-  void micro_step(std::int64_t micro, PhaseTimer* timer);
+  void prune(PhaseTimer* timer);
+  Batch load_batch(PhaseTimer* timer);
+  /// Forward and backward of one batch; the loss goes into the step's.
+  void micro_step(std::int64_t micro, const Batch& batch, RandomStream& random, PhaseTimer* timer);
+  void update(const UpdateGuard& guard, bool grown);
+  void plain_step(PhaseTimer* timer);
+  void captured_step(PhaseTimer* timer);
+  void make_graph(std::unique_ptr<Recorder> recorder);
   Var training_loss(const Batch& batch, RandomStream& random);
   void start_pruning();
   /// Leaves in the parameters the mean gradient over the next `batches` batches, which training then sees again; buffers
@@ -109,8 +123,9 @@ class Trainer {
   std::unique_ptr<Pruner> pruner_;
   TopologyObserver observer_;
   std::unique_ptr<BatchLoader> loader_;
-  std::unique_ptr<RandomStream> random_;
+  std::unique_ptr<StepGraph> graph_;
   GradientGuard guard_;
+  std::int64_t guard_start_ = 0;  // the first step that guard_ inspected
   Uploader uploader_;
   Tensor step_loss_;  // mean over the micro-batches of this step
   Tensor loss_sum_;   // over the steps since read_metrics()
@@ -119,7 +134,12 @@ class Trainer {
   std::int64_t total_steps_ = 0;
 };
 
-/// Evaluation of a bare model, for `lacuna eval` and examples.
+/// Logits of a batch of inputs, on their device.
+using Predict = std::function<Tensor(const Tensor& inputs)>;
+/// Evaluation of whatever predicts, for `lacuna eval`.
+Evaluation evaluate(const Predict& predict, const Dataset& dataset, std::int64_t batch_size, Device device,
+                    std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr);
+/// Evaluation of a bare model, for examples.
 Evaluation evaluate(Module& model, const Dataset& dataset, std::int64_t batch_size, Device device,
                     std::int64_t max_batches = 0, const std::atomic<int>* stop = nullptr,
                     TrainingPrecision precision = TrainingPrecision::f32);

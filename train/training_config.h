@@ -25,6 +25,7 @@ struct TrainingConfig {
   double clip_norm = 0.0;
   double label_smoothing = 0.0;
   double ema_decay = 0.0;
+  bool cuda_graph = false;
   std::int64_t log_every = 50;
   std::int64_t eval_every = 0;
   std::int64_t eval_batches = 0;
@@ -48,6 +49,10 @@ void describe(TrainingConfig& c, V&& v) {
   v("clip_norm", c.clip_norm, "Largest global gradient norm; 0 = no clipping", non_negative());
   v("label_smoothing", c.label_smoothing, "Share of the target spread over all classes", fraction());
   v("ema_decay", c.ema_decay, "Decay of the weights' moving average, which evaluation then uses; 0 = none", fraction());
+  v("cuda_graph", c.cuda_graph,
+    "On CUDA, capture the training step as one graph and replay it until a pattern changes; `lacuna eval` its forward "
+    "pass. "
+    "No GPU has run it yet");
   v("log_every", c.log_every, "Steps between two log records", positive());
   v("eval_every", c.eval_every, "Steps between two evaluations; 0 = only at the end", non_negative());
   v("eval_batches", c.eval_batches, "Batches of an evaluation during training; 0 = the whole set", non_negative());

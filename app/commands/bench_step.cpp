@@ -83,6 +83,10 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   double sum = 0;
   for (int p = 0; p < kNumPhases; ++p) {
     const double ms = phases[static_cast<std::size_t>(p)] / static_cast<double>(steps);
+    const auto phase = static_cast<Phase>(p);
+    const bool graph = phases[static_cast<std::size_t>(Phase::graph)] > 0;  // then in the place of three others
+    const bool merged = phase == Phase::forward || phase == Phase::backward || phase == Phase::optimizer;
+    if ((phase == Phase::graph) != graph && (phase == Phase::graph || merged)) continue;
     sum += ms;
     table.add_row({to_string(static_cast<Phase>(p)), fmt::format("{:.3f}", ms), format_percent(ms / timed_ms)});
   }

@@ -10,6 +10,7 @@
 #include "core/visit.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/permute/permute.h"
+#include "kernels/pointwise/pointwise.h"
 #include "kernels/unfold/unfold.h"
 
 namespace lacuna {
@@ -194,14 +195,14 @@ Var fold(const Var& columns, const ImageShape& image, const ConvSpec& spec) {
 }
 
 Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageShape& image, const ConvSpec& spec,
-              std::size_t unfolded_bytes) {
+              std::size_t unfolded_bytes, Activation kind) {
   const OpScope scope("conv2d");
   const Convolution conv = plan(w, x, bias, image, spec, unfolded_bytes);
-  if (is_pointwise(spec)) return linear(w, x, bias);
-  if (conv.in_one()) return linear(w, unfold_range(x, {0, image}, spec), bias);
+  if (is_pointwise(spec)) return linear(w, x, bias, kind);
+  if (conv.in_one()) return linear(w, unfold_range(x, {0, image}, spec), bias, kind);
   const Tensor y = Tensor::empty({w.dim(0), conv.out.columns()}, x.dtype(), x.device());
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    copy_columns(y, column, linear(w, unfold_range(x, range, spec), bias), true);
+    copy_columns(y, column, linear(w, unfold_range(x, range, spec), bias, kind), true);
   });
   return y;
 }

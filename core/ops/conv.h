@@ -46,8 +46,9 @@ inline constexpr std::size_t kUnfoldedBytes = std::size_t{512} << 20;
 /// Unfolds as many images at a time as fit `unfolded_bytes` (at least one). The unfolded matrix is not kept for the
 /// backward pass but made again. Throws ShapeError, DtypeError, DeviceError.
 /// Gradients: dw = dy unfold(x)^T (f32 for bf16);  dx = fold(w^T dy);  dbias = sum_columns(dy).
+/// The tensor form may apply an activation, fused into the product.
 Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageShape& image, const ConvSpec& spec,
-              std::size_t unfolded_bytes = kUnfoldedBytes);
+              std::size_t unfolded_bytes = kUnfoldedBytes, Activation activation = Activation::none);
 Var conv2d(const Var& w, const Var& x, const Var& bias, const ImageShape& image, const ConvSpec& spec,
            std::size_t unfolded_bytes = kUnfoldedBytes);
 

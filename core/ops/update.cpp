@@ -66,14 +66,15 @@ void ema_update(const Tensor& ema, const Tensor& value, double decay, const Upda
 }
 
 void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor,
-                 const Tensor& bad) {
+                 const Tensor& bad, const Tensor& num_good) {
   const OpScope scope("clip_factor");
   check_alike("clip_factor", sum_of_squares, norm, "norm");
   check_guard("clip_factor", sum_of_squares, {factor, bad});
+  check_guard("clip_factor", sum_of_squares, {{}, num_good});
   visit_float("clip_factor", sum_of_squares, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::clip_factor<T>(stream, sum_of_squares.data<T>(), max_norm, norm.data<T>(), factor.data<float>(),
-                            bad.data<std::int32_t>());
+                            bad.data<std::int32_t>(), num_good.defined() ? num_good.data<std::int32_t>() : nullptr);
   });
 }
 

@@ -37,10 +37,11 @@ void adam_update(const Tensor& value, const Tensor& grad, const Tensor& m, const
 void ema_update(const Tensor& ema, const Tensor& value, double decay, const UpdateGuard& guard);
 
 /// norm = sqrt(sum_of_squares); factor = min(1, max_norm / (norm + 1e-6)), or 1 when max_norm is 0 (PyTorch's
-/// clip_grad_norm_). Sets *bad to 1 when the norm is not finite; never clears it.
-///   sum_of_squares, norm: scalars of the model's dtype     factor f32 scalar     bad i32 scalar
+/// clip_grad_norm_). Sets *bad to 1 when the norm is not finite; never clears it. Adds 1 to num_good, when given, while
+/// bad is 0.
+///   sum_of_squares, norm: scalars of the model's dtype     factor f32 scalar     bad, num_good i32 scalars
 void clip_factor(const Tensor& sum_of_squares, double max_norm, const Tensor& norm, const Tensor& factor,
-                 const Tensor& bad);
+                 const Tensor& bad, const Tensor& num_good = {});
 
 /// Sets *bad to 1 when any element is NaN or infinite; never clears it.
 void flag_not_finite(const Tensor& x, const Tensor& bad);

@@ -20,7 +20,8 @@ __device__ float keep_or_drop(float x, std::uint32_t word, float threshold, floa
 template <bool vectorised, class T>
 __global__ void __launch_bounds__(kThreads)
     dropout_kernel(const T* x, T* y, std::int64_t n, float threshold, float keep_scale, std::uint64_t seed,
-                   std::uint64_t sequence) {
+                   RandomSequence number) {
+  const std::uint64_t sequence = number;
   const std::int64_t quads = (n + 3) / 4, stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t q = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; q < quads; q += stride) {
     const Philox4 words = philox(seed, sequence, static_cast<std::uint64_t>(q));
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 void dropout(CudaStream stream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed,
-             std::uint64_t sequence) {
+             RandomSequence sequence) {
   if (n == 0) return;
   const bool aligned = quad_aligned(x) && quad_aligned(y);
   const std::int64_t wanted = ((n + 3) / 4 + kThreads - 1) / kThreads;
@@ -55,7 +56,7 @@ void dropout(CudaStream stream, const T* x, T* y, std::int64_t n, double p, std:
   LACUNA_CUDA_LAUNCHED("dropout");
 }
 
-template void dropout<float>(CudaStream, const float*, float*, std::int64_t, double, std::uint64_t, std::uint64_t);
-template void dropout<Bf16>(CudaStream, const Bf16*, Bf16*, std::int64_t, double, std::uint64_t, std::uint64_t);
+template void dropout<float>(CudaStream, const float*, float*, std::int64_t, double, std::uint64_t, RandomSequence);
+template void dropout<Bf16>(CudaStream, const Bf16*, Bf16*, std::int64_t, double, std::uint64_t, RandomSequence);
 
 }  // namespace lacuna::kernels

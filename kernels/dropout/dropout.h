@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/runtime/bf16.h"
+#include "kernels/random/philox.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -11,8 +12,8 @@ namespace lacuna::kernels {
 /// y[i] = x[i] / (1 - p) where uniform_from_word(philox_word(seed, sequence, i)) >= p, else 0. The same mask on every
 /// backend and dtype; the gradient is this kernel on dy. p in [0, 1). y may be x.
 template <class T>
-void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, std::uint64_t sequence);
+void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, RandomSequence sequence);
 template <class T>
-void dropout(CudaStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, std::uint64_t sequence);
+void dropout(CudaStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, RandomSequence sequence);
 
 }  // namespace lacuna::kernels

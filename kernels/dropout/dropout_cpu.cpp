@@ -6,7 +6,8 @@
 namespace lacuna::kernels {
 
 template <class T>
-void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, std::uint64_t sequence) {
+void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_t seed, RandomSequence number) {
+  const std::uint64_t sequence = number;
   const auto keep_scale = static_cast<acc_t<T>>(1 / (1 - p));
   const float threshold = static_cast<float>(p);
   const std::int64_t blocks = (n + 3) / 4;  // one Philox block gives four words
@@ -21,8 +22,8 @@ void dropout(CpuStream, const T* x, T* y, std::int64_t n, double p, std::uint64_
   }
 }
 
-template void dropout<float>(CpuStream, const float*, float*, std::int64_t, double, std::uint64_t, std::uint64_t);
-template void dropout<double>(CpuStream, const double*, double*, std::int64_t, double, std::uint64_t, std::uint64_t);
-template void dropout<Bf16>(CpuStream, const Bf16*, Bf16*, std::int64_t, double, std::uint64_t, std::uint64_t);
+template void dropout<float>(CpuStream, const float*, float*, std::int64_t, double, std::uint64_t, RandomSequence);
+template void dropout<double>(CpuStream, const double*, double*, std::int64_t, double, std::uint64_t, RandomSequence);
+template void dropout<Bf16>(CpuStream, const Bf16*, Bf16*, std::int64_t, double, std::uint64_t, RandomSequence);
 
 }  // namespace lacuna::kernels

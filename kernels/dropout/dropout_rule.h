@@ -19,12 +19,12 @@ struct DropoutRule {
   float threshold = 0;    ///< p; with 0 nothing is dropped and no number drawn
   double keep_scale = 1;  ///< 1 / (1 - p)
   std::uint64_t seed = 0;
-  std::uint64_t sequence = 0;
+  RandomSequence sequence;
   LACUNA_HOST_DEVICE bool active() const { return threshold > 0; }
 };
 
 /// p in [0, 1).
-inline DropoutRule dropout_rule(double p, std::uint64_t seed, std::uint64_t sequence) {
+inline DropoutRule dropout_rule(double p, std::uint64_t seed, RandomSequence sequence) {
   return {static_cast<float>(p), 1 / (1 - p), seed, sequence};
 }
 

@@ -11,7 +11,7 @@ constexpr int kThreads = 256;
 /// A warp per row of the batch.
 __global__ void __launch_bounds__(kThreads)
     pattern_dropout_kernel(Csr<const float> x, float* y, std::uint32_t threshold, float keep_scale, std::uint64_t seed,
-                           std::uint64_t sequence, std::int64_t first_row) {
+                           RandomSequence sequence, std::int64_t first_row) {
   const std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (i >= x.batch * x.rows) return;
   const std::int64_t r = i % x.rows, at = i / x.rows * x.values_stride;
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <>
 void pattern_dropout<float>(CudaStream stream, const Csr<const float>& x, float* y, double p, std::uint64_t seed,
-                            std::uint64_t sequence, std::int64_t first_matrix) {
+                            RandomSequence sequence, std::int64_t first_matrix) {
   const std::int64_t rows = x.batch * x.rows;
   if (rows == 0) return;
   const auto blocks = static_cast<unsigned>((rows + kThreads / 32 - 1) / (kThreads / 32));

@@ -45,10 +45,10 @@ LACUNA_HOST_DEVICE inline std::uint32_t dropout_threshold(double p) {
 /// y = x.values / (1 - p) where kept, else 0; y may be x.values. Matrix b of the batch is matrix first_matrix + b of the
 /// mask. p in [0, 1).
 template <class T>
-void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, std::uint64_t sequence,
+void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, RandomSequence sequence,
                      std::int64_t first_matrix);
 template <class T>
-void pattern_dropout(CudaStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, std::uint64_t sequence,
+void pattern_dropout(CudaStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, RandomSequence sequence,
                      std::int64_t first_matrix);
 
 }  // namespace lacuna::kernels

@@ -3,7 +3,7 @@
 namespace lacuna::kernels {
 
 template <class T>
-void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, std::uint64_t sequence,
+void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint64_t seed, RandomSequence sequence,
                      std::int64_t first_matrix) {
   const T keep_scale = static_cast<T>(1 / (1 - p));
   const std::uint32_t threshold = dropout_threshold(p);
@@ -18,9 +18,9 @@ void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint
   }
 }
 
-template void pattern_dropout<float>(CpuStream, const Csr<const float>&, float*, double, std::uint64_t, std::uint64_t,
+template void pattern_dropout<float>(CpuStream, const Csr<const float>&, float*, double, std::uint64_t, RandomSequence,
                                      std::int64_t);
 template void pattern_dropout<double>(CpuStream, const Csr<const double>&, double*, double, std::uint64_t,
-                                      std::uint64_t, std::int64_t);
+                                      RandomSequence, std::int64_t);
 
 }  // namespace lacuna::kernels

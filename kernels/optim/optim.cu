@@ -1,8 +1,8 @@
 // Updates on CUDA: one launch per parameter, bound by memory. Every thread reads the guard itself: no host in between.
 #include <algorithm>
 
+#include "kernels/optim/elements.cuh"
 #include "kernels/optim/optim.h"
-#include "kernels/optim/rules.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
@@ -26,56 +26,13 @@ __global__ void __launch_bounds__(kThreads) update_elements(std::int64_t n, Upda
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += step) f(i, scale);
 }
 
-struct SgdElement {
-  SgdRule<float> rule;
-  float* __restrict__ value;
-  const float* __restrict__ grad;
-  float* __restrict__ momentum;
-  __device__ void operator()(std::int64_t i, float scale) const {
-    float x = value[i];
-    if (momentum) {
-      float buffer = rule.first_step ? 0.0f : momentum[i];
-      rule.apply(x, grad[i] * scale, &buffer);
-      momentum[i] = buffer;
-    } else {
-      rule.apply(x, grad[i] * scale, nullptr);
-    }
-    value[i] = x;
-  }
-};
-
-struct AdamElement {
-  AdamRule<float> rule;
-  float* __restrict__ value;
-  const float* __restrict__ grad;
-  float* __restrict__ m;
-  float* __restrict__ v;
-  __device__ void operator()(std::int64_t i, float scale) const {
-    float x = value[i], first = m[i], second = v[i];
-    rule.apply(x, grad[i] * scale, first, second);
-    value[i] = x;
-    m[i] = first;
-    v[i] = second;
-  }
-};
-
-struct EmaElement {
-  EmaRule<float> rule;
-  float* __restrict__ ema;
-  const float* __restrict__ value;
-  __device__ void operator()(std::int64_t i, float) const {
-    float x = ema[i];
-    rule.apply(x, value[i]);
-    ema[i] = x;
-  }
-};
-
 __global__ void clip_factor_kernel(const float* sum_of_squares, double max_norm, float* norm, float* factor,
-                                   std::int32_t* bad) {
+                                   std::int32_t* bad, std::int32_t* num_good) {
   const double root = sqrt(static_cast<double>(*sum_of_squares));
   if (norm) *norm = static_cast<float>(root);
   if (factor) *factor = clip_rule(root, max_norm);
   if (bad && !isfinite(root)) *bad = 1;
+  if (num_good && !(bad && *bad != 0)) ++*num_good;
 }
 
 /// Whoever finds something stores the same 1, so no order is needed.
@@ -119,10 +76,10 @@ void ema_update(CudaStream stream, T* ema, const T* value, std::int64_t n, doubl
 }
 
 template <class T>
-void clip_factor(CudaStream stream, const T* sum_of_squares, double max_norm, T* norm, float* factor,
-                 std::int32_t* bad) {
-  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor,
-                                                                            bad);
+void clip_factor(CudaStream stream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad,
+                 std::int32_t* num_good) {
+  clip_factor_kernel<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(sum_of_squares, max_norm, norm, factor, bad,
+                                                                            num_good);
   LACUNA_CUDA_LAUNCHED("clip_factor");
 }
 
@@ -133,13 +90,13 @@ void flag_not_finite(CudaStream stream, const T* x, std::int64_t n, std::int32_t
   LACUNA_CUDA_LAUNCHED("flag_not_finite");
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                                                 \
-  template void sgd_update<T>(CudaStream, T*, const T*, T*, std::int64_t, double, double, double, double, bool, bool,         \
-                              const UpdateGuard<T>&);                                                                         \
-  template void adam_update<T>(CudaStream, T*, const T*, T*, T*, std::int64_t, double, double, double, double, double, bool, \
-                               std::int64_t, const UpdateGuard<T>&);                                                          \
-  template void ema_update<T>(CudaStream, T*, const T*, std::int64_t, double, const UpdateGuard<T>&);                         \
-  template void clip_factor<T>(CudaStream, const T*, double, T*, float*, std::int32_t*);                                      \
+#define LACUNA_INSTANTIATE(T)                                                                                          \
+  template void sgd_update<T>(CudaStream, T*, const T*, T*, std::int64_t, double, double, double, double, bool, bool,  \
+                              const UpdateGuard<T>&);                                                                  \
+  template void adam_update<T>(CudaStream, T*, const T*, T*, T*, std::int64_t, double, double, double, double, double, \
+                               bool, std::int64_t, const UpdateGuard<T>&);                                             \
+  template void ema_update<T>(CudaStream, T*, const T*, std::int64_t, double, const UpdateGuard<T>&);                  \
+  template void clip_factor<T>(CudaStream, const T*, double, T*, float*, std::int32_t*, std::int32_t*);                \
   template void flag_not_finite<T>(CudaStream, const T*, std::int64_t, std::int32_t*);
 LACUNA_INSTANTIATE(float)
 #undef LACUNA_INSTANTIATE

@@ -41,11 +41,14 @@ template <class T>
 void ema_update(CudaStream, T* ema, const T* value, std::int64_t n, double decay, const UpdateGuard<T>& guard);
 
 /// norm = sqrt(*sum_of_squares); factor = min(1, max_norm / (norm + 1e-6)), PyTorch's clip_grad_norm_; 1 when
-/// max_norm <= 0. Sets *bad to 1 when the norm is not finite and never clears it. Any output may be null.
+/// max_norm <= 0. Sets *bad to 1 when the norm is not finite and never clears it; adds 1 to *num_good where *bad is 0
+/// then. Any output may be null.
 template <class T>
-void clip_factor(CpuStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad);
+void clip_factor(CpuStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad,
+                 std::int32_t* num_good = nullptr);
 template <class T>
-void clip_factor(CudaStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad);
+void clip_factor(CudaStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad,
+                 std::int32_t* num_good = nullptr);
 
 /// Sets *bad to 1 when any of x [n] is NaN or infinite; never clears it.
 template <class T>

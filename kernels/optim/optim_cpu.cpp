@@ -50,11 +50,13 @@ void ema_update(CpuStream, T* ema, const T* value, std::int64_t n, double decay,
 }
 
 template <class T>
-void clip_factor(CpuStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad) {
+void clip_factor(CpuStream, const T* sum_of_squares, double max_norm, T* norm, float* factor, std::int32_t* bad,
+                 std::int32_t* num_good) {
   const double root = std::sqrt(static_cast<double>(*sum_of_squares));
   if (norm) *norm = static_cast<T>(root);
   if (factor) *factor = clip_rule(root, max_norm);
   if (bad && !std::isfinite(root)) *bad = 1;
+  if (num_good && !(bad && *bad != 0)) ++*num_good;
 }
 
 template <class T>
@@ -71,7 +73,7 @@ void flag_not_finite(CpuStream, const T* x, std::int64_t n, std::int32_t* bad) {
   template void adam_update<T>(CpuStream, T*, const T*, T*, T*, std::int64_t, double, double, double, double, double, bool, \
                                std::int64_t, const UpdateGuard<T>&);                                                         \
   template void ema_update<T>(CpuStream, T*, const T*, std::int64_t, double, const UpdateGuard<T>&);                         \
-  template void clip_factor<T>(CpuStream, const T*, double, T*, float*, std::int32_t*);                                      \
+  template void clip_factor<T>(CpuStream, const T*, double, T*, float*, std::int32_t*, std::int32_t*);                       \
   template void flag_not_finite<T>(CpuStream, const T*, std::int64_t, std::int32_t*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)

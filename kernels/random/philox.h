@@ -15,6 +15,18 @@ struct Philox4 {
   std::uint32_t v[4];
 };
 
+/// A sequence's number, part of which may lie in the memory of whoever draws: a captured kernel then draws other numbers
+/// in each replay. Kernels take it by value and turn it into a number where they run.
+struct RandomSequence {
+  std::uint64_t value = 0;
+  const std::uint64_t* step = nullptr;  ///< further bits, or null
+
+  RandomSequence() = default;
+  LACUNA_HOST_DEVICE RandomSequence(std::uint64_t number, const std::uint64_t* step_bits = nullptr)
+      : value(number), step(step_bits) {}
+  LACUNA_HOST_DEVICE operator std::uint64_t() const { return step ? value ^ *step : value; }
+};
+
 /// Four random words: block `counter` of the sequence (seed, sequence).
 LACUNA_HOST_DEVICE inline Philox4 philox(std::uint64_t seed, std::uint64_t sequence, std::uint64_t counter) {
   std::uint32_t key0 = static_cast<std::uint32_t>(seed);

@@ -200,7 +200,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
 template <class T, bool drops>
 __global__ void __launch_bounds__(256)
     statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse,
-                      std::int64_t rows, int d, bool aligned, std::uint64_t seed, std::uint64_t sequence,
+                      std::int64_t rows, int d, bool aligned, std::uint64_t seed, RandomSequence sequence,
                       float4* __restrict__ stats) {
   constexpr int kElements = 16 / sizeof(T);
   const std::int64_t row = (std::int64_t{blockIdx.x} * 256 + threadIdx.x) / 8;

@@ -35,7 +35,8 @@ struct Args {
   bool aligned;              // every pointer is a multiple of 16 bytes
   std::uint32_t drop_below;  // an entry is dropped where its hash is below
   float keep_scale;
-  std::uint64_t seed, sequence;
+  std::uint64_t seed;
+  RandomSequence sequence;
   PanelPlan plans[kMaxPlans];
 };
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/random/philox.h"
 #include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
@@ -58,7 +59,7 @@ struct AttentionProblem {
   bool causal = false;  ///< every column up to the row, without a plan
   double dropout_p = 0;
   std::uint64_t seed = 0;
-  std::uint64_t sequence = 0;
+  RandomSequence sequence;
 };
 
 /// out = softmax(scale * q k^T on the pattern) v, dropout applied to the probabilities; a row without entries gives

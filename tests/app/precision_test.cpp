@@ -132,12 +132,14 @@ TEST(Bf16Training, MlpFollowsF32) {
   expect_losses_follow(c, images(512, 4), config, 0.02);
 }
 
-// Thirteen blocks with batch norm over few numbers, fresh: two seeds end a quarter of the first loss apart.
+// Thirteen fresh batch norms: over batches of 16 two f32 seeds end a quarter of the first loss apart, so batches of 64. Of
+// eight seeds the worst quarter was 6 % of the first loss away.
 TEST(Bf16Training, MobilenetFollowsF32) {
-  TrainerConfig config = config_of(TrainingPrecision::f32, 48, "magnitude");
-  config.training.batch_size = 16;
+  TrainerConfig config = config_of(TrainingPrecision::f32, 40, "magnitude");
+  config.optimizer = AdamWConfig{.lr = 2e-3};
+  config.training.batch_size = 64;
   config.pruning.sparsity = 0.5;
-  expect_losses_follow(small_mobilenet(), images(128), config, 0.12);
+  expect_losses_follow(small_mobilenet(), images(512, 0.5), config, 0.12);
 }
 
 void expect_f32_masters(const std::vector<Parameter*>& parameters) {
