@@ -128,11 +128,12 @@ std::size_t pattern_bytes(Module& model) {
 void measure_unfolded(std::vector<InferVariant>& variants, const Tensor& inputs, const InferOptions& options) {
   std::vector<Candidate> candidates;
   for (InferVariant& v : variants) {
-    candidates.push_back({.result = {.mode = "unfolded"}, .pass = [&v, &inputs, &options] {
-                            ForwardContext context{.bf16 = options.bf16};
-                            v.model->forward(Var(inputs), context);
-                          }});
-    Candidate& c = candidates.back();
+    Candidate& c = candidates.emplace_back();
+    c.result.mode = "unfolded";
+    c.pass = [&v, &inputs, &options] {
+      ForwardContext context{.bf16 = options.bf16};
+      v.model->forward(Var(inputs), context);
+    };
     c.pass();
     std::size_t resident = inputs.nbytes() + pattern_bytes(*v.model);
     for (const Parameter* p : v.model->parameters()) resident += p->value().nbytes();
@@ -174,9 +175,10 @@ InferResult measure_inference(std::vector<InferVariant> variants, const Tensor& 
       if (graph && !device.is_cuda()) continue;
       predictors.push_back(std::make_unique<Predictor>(*v.model, inputs, graph, options.bf16));
       Predictor& predictor = *predictors.back();
-      candidates.push_back({.result = {.mode = graph ? "graph" : "eager"}, .pass = [&predictor] { predictor.run(); }});
       owner.push_back(i);
-      Candidate& c = candidates.back();
+      Candidate& c = candidates.emplace_back();
+      c.result.mode = graph ? "graph" : "eager";
+      c.pass = [&predictor] { predictor.run(); };
       c.pass();  // builds what is derived from patterns
       v.pattern_bytes = pattern_bytes(*v.model);
       warm_up(c, device, v.model_bytes() + inputs.nbytes());

@@ -52,15 +52,23 @@ void map(const CudaStream& stream, const T* a, const T* b, T* out, std::int64_t 
   LACUNA_CUDA_LAUNCHED("map");
 }
 
-struct Add { __device__ float operator()(float a, float b) const { return a + b; } };
-struct Sub { __device__ float operator()(float a, float b) const { return a - b; } };
-struct Mul { __device__ float operator()(float a, float b) const { return a * b; } };
+struct Add {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct Sub {
+  __device__ float operator()(float a, float b) const { return a - b; }
+};
+struct Mul {
+  __device__ float operator()(float a, float b) const { return a * b; }
+};
 struct Scale {
   float factor;
   __device__ float operator()(float a, float) const { return factor * a; }
 };
 template <Activation kind>
-struct Activate { __device__ float operator()(float x, float) const { return activate(kind, x); } };
+struct Activate {
+  __device__ float operator()(float x, float) const { return activate(kind, x); }
+};
 template <Activation kind>
 struct ActivateGradient {
   __device__ float operator()(float saved, float dy) const { return activate_gradient(kind, saved, dy); }
@@ -110,9 +118,12 @@ void launch_epilogue(const CudaStream& stream, const Dense<const T>& x, const fl
 template <class T>
 void binary(CudaStream stream, Binary op, const T* a, const T* b, T* out, std::int64_t n) {
   switch (op) {
-    case Binary::add: return map(stream, a, b, out, n, Add{});
-    case Binary::sub: return map(stream, a, b, out, n, Sub{});
-    case Binary::mul: return map(stream, a, b, out, n, Mul{});
+    case Binary::add:
+      return map(stream, a, b, out, n, Add{});
+    case Binary::sub:
+      return map(stream, a, b, out, n, Sub{});
+    case Binary::mul:
+      return map(stream, a, b, out, n, Mul{});
   }
 }
 
@@ -124,29 +135,38 @@ void scale(CudaStream stream, const T* a, double factor, T* out, std::int64_t n)
 template <class T>
 void activation(CudaStream stream, Activation kind, const T* x, T* y, std::int64_t n) {
   switch (kind) {
-    case Activation::none: return map(stream, x, x, y, n, Activate<Activation::none>{});
-    case Activation::relu: return map(stream, x, x, y, n, Activate<Activation::relu>{});
-    case Activation::gelu: return map(stream, x, x, y, n, Activate<Activation::gelu>{});
+    case Activation::none:
+      return map(stream, x, x, y, n, Activate<Activation::none>{});
+    case Activation::relu:
+      return map(stream, x, x, y, n, Activate<Activation::relu>{});
+    case Activation::gelu:
+      return map(stream, x, x, y, n, Activate<Activation::gelu>{});
   }
 }
 
 template <class T>
 void activation_gradient(CudaStream stream, Activation kind, const T* saved, const T* dy, T* dx, std::int64_t n) {
   switch (kind) {
-    case Activation::none: return map(stream, saved, dy, dx, n, ActivateGradient<Activation::none>{});
-    case Activation::relu: return map(stream, saved, dy, dx, n, ActivateGradient<Activation::relu>{});
-    case Activation::gelu: return map(stream, saved, dy, dx, n, ActivateGradient<Activation::gelu>{});
+    case Activation::none:
+      return map(stream, saved, dy, dx, n, ActivateGradient<Activation::none>{});
+    case Activation::relu:
+      return map(stream, saved, dy, dx, n, ActivateGradient<Activation::relu>{});
+    case Activation::gelu:
+      return map(stream, saved, dy, dx, n, ActivateGradient<Activation::gelu>{});
   }
 }
 
 template <class T>
-void apply_epilogue(CudaStream stream, const Dense<const T>& x, const Epilogue<const float>& epilogue,
+void apply_epilogue(CudaStream stream, const Dense<const T>& x, const Epilogue<const acc_t<T>>& epilogue,
                     const Dense<T>& y) {
   if (x.rows == 0 || x.cols == 0) return;
   switch (epilogue.activation) {
-    case Activation::none: return launch_epilogue<Activation::none>(stream, x, epilogue.bias, y);
-    case Activation::relu: return launch_epilogue<Activation::relu>(stream, x, epilogue.bias, y);
-    case Activation::gelu: return launch_epilogue<Activation::gelu>(stream, x, epilogue.bias, y);
+    case Activation::none:
+      return launch_epilogue<Activation::none>(stream, x, epilogue.bias, y);
+    case Activation::relu:
+      return launch_epilogue<Activation::relu>(stream, x, epilogue.bias, y);
+    case Activation::gelu:
+      return launch_epilogue<Activation::gelu>(stream, x, epilogue.bias, y);
   }
 }
 
@@ -155,7 +175,7 @@ void apply_epilogue(CudaStream stream, const Dense<const T>& x, const Epilogue<c
   template void scale<T>(CudaStream, const T*, double, T*, std::int64_t);                             \
   template void activation<T>(CudaStream, Activation, const T*, T*, std::int64_t);                    \
   template void activation_gradient<T>(CudaStream, Activation, const T*, const T*, T*, std::int64_t); \
-  template void apply_epilogue<T>(CudaStream, const Dense<const T>&, const Epilogue<const float>&, const Dense<T>&);
+  template void apply_epilogue<T>(CudaStream, const Dense<const T>&, const Epilogue<const acc_t<T>>&, const Dense<T>&);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE
