@@ -9,6 +9,7 @@
 #include "core/dry_run.h"
 #include "core/errors.h"
 #include "kernels/runtime/runtime.h"
+#include "kernels/store/store.h"
 
 namespace lacuna {
 
@@ -120,6 +121,14 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
       fill(static_cast<std::uint8_t>(value));
       break;
   }
+#if LACUNA_HAS_CUDA
+  // Few bytes travel as a kernel's arguments: nobody waits for the device, and a captured step may do it (backward's seed).
+  if (device.is_cuda() && host.nbytes() <= kernels::kMostStored) {
+    const Tensor t = empty(shape, dtype, device);
+    guarded("full", [&] { kernels::store(cuda_stream(device), host.raw(), host.nbytes(), t.raw()); });
+    return t;
+  }
+#endif
   return host.to(device);
 }
 

@@ -13,7 +13,7 @@ sanitize() { # tool program arguments...
   local start=$SECONDS
   echo "sanitize_cuda: $*"
   compute-sanitizer --tool "$1" --error-exitcode 1 --print-limit 20 "${@:2}" > "$log" 2>&1 ||
-    { tail -n 200 "$log"; echo "sanitize_cuda: FAILED: $*"; exit 1; }
+    { grep '^=========' "$log" | head -n 200; tail -n 60 "$log"; echo "sanitize_cuda: FAILED: $*"; exit 1; }
   grep -E '\[  (PASSED|SKIPPED) \].*tests?[.,]|ERROR SUMMARY|RACECHECK SUMMARY' "$log" || true
   echo "sanitize_cuda: $((SECONDS - start)) s"
 }
@@ -22,7 +22,9 @@ out=$(mktemp -d)
 trap 'rm -rf "$log" "$out"' EXIT
 
 for tool in "${tools[@]}"; do
-  sanitize "$tool" "$build/tests/test_core"
+  # Left out: a test that makes the CUDA runtime refuse a capture; the tools report the refused calls.
+  sanitize "$tool" "$build/tests/test_core" \
+    --gtest_filter='-CapturedStepOnCuda.AStepThatWaitsIsRefusedAndRunsAllTheSame'
   sanitize "$tool" "$build/tests/test_kernels" --gtest_filter='*Cuda*:SpmmTensor.*'
   sanitize "$tool" "$build/tests/test_pruning" \
     --gtest_filter='Growth.*:Units.*:*OnCuda/magnitude:*OnCuda/rigl:*OnCuda/set:*OnCuda/acdc:*OnCuda/snip'
