@@ -24,6 +24,11 @@ auto on(Op op) {
   return [op](const Problem& p) { return p.op == op && stores_f32(p); };
 }
 
+/// The ops take bf16 as well: they choose a kernel for it, or f32 copies of the operands.
+auto on_any_dtype(Op op) {
+  return [op](const Problem& p) { return p.op == op; };
+}
+
 Tensor scratch_of(std::size_t bytes, Device device) {
   return Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8, device);
 }
@@ -159,22 +164,22 @@ void add_lacuna(std::vector<Contender>& list) {
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax), prepare_softmax});
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax_backward), prepare_softmax_backward});
   list.push_back({"lacuna_unfused", Kind::ours, on(Op::attention), prepare_unfused_attention});
-  list.push_back({"lacuna_auto", Kind::ours, on(Op::attention_training), prepare_training});
+  list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::attention_training), prepare_training});
 
   list.push_back(
-      {"lacuna_auto", Kind::ours, on(Op::spmm), [](const Problem& p) -> Prepared {
+      {"lacuna_auto", Kind::ours, on_any_dtype(Op::spmm), [](const Problem& p) -> Prepared {
          return {[&p](int call) { return spmm({p.operand(0, call), p.topology(call)}, p.operand(1, call)); }};
        }});
-  list.push_back({"lacuna_auto", Kind::ours, on(Op::spmm_transposed), [](const Problem& p) -> Prepared {
+  list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::spmm_transposed), [](const Problem& p) -> Prepared {
                     return {[&p](int call) {
                       return spmm(transpose({p.operand(0, call), p.topology(call)}), p.operand(1, call));
                     }};
                   }});
   list.push_back(
-      {"lacuna_auto", Kind::ours, on(Op::sddmm), [](const Problem& p) -> Prepared {
+      {"lacuna_auto", Kind::ours, on_any_dtype(Op::sddmm), [](const Problem& p) -> Prepared {
          return {[&p](int call) { return sddmm(p.operand(0, call), p.operand(1, call), p.topology(call)).values; }};
        }});
-  list.push_back({"lacuna_auto", Kind::ours, on(Op::attention), [](const Problem& p) -> Prepared {
+  list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::attention), [](const Problem& p) -> Prepared {
                     return {[&p](int call) {
                       return sparse_attention(p.operand(0, call), p.operand(1, call), p.operand(2, call),
                                               {p.topology(call)}, p.batch, p.scale);

@@ -15,9 +15,9 @@ namespace {
 
 constexpr std::size_t kCache = 1 << 20;
 
-Problem small_problem(Op op, Pool& pool, std::int64_t batch = 1) {
+Problem small_problem(Op op, Pool& pool, std::int64_t batch = 1, Precision precision = Precision::f32) {
   const std::int64_t k = is_attention(op) ? 24 : 31;
-  return make_problem(op, Precision::f32, generate_pattern({PatternKind::cov, 1}, 24, k, 0.7, 4), 17, batch, pool);
+  return make_problem(op, precision, generate_pattern({PatternKind::cov, 1}, 24, k, 0.7, 4), 17, batch, pool);
 }
 
 /// The first of our contenders.
@@ -88,6 +88,28 @@ TEST(BenchContenders, AllAgreeOnTheCpu) {
       EXPECT_TRUE(check.passed()) << to_string(op) << " " << c.name << ": " << check.worst;
     }
     EXPECT_GE(count, 2) << to_string(op);
+  }
+}
+
+TEST(BenchContenders, OursTakeBf16) {
+  for (const Op op : kAllOps) {
+    if (op == Op::sparse_softmax || op == Op::sparse_softmax_backward) continue;  // scores stay f32
+    for (const std::int64_t batch : {1, 3}) {
+      Pool pool(kCpu, 2, kCache);
+      const Problem p = small_problem(op, pool, batch, Precision::bf16);
+      Reference reference(p);
+      int count = 0;
+      for (const Contender& c : contenders()) {
+        if (c.kind != Kind::ours || !c.supports(p)) continue;
+        ++count;
+        const Prepared made = c.prepare(p);
+        const Tensor result = result_of(made, 1);
+        EXPECT_EQ(result.dtype(), DType::bf16) << to_string(op);
+        const CheckResult check = reference.check(1, result);
+        EXPECT_TRUE(check.passed()) << to_string(op) << " " << c.name << ": " << check.worst;
+      }
+      EXPECT_EQ(count, 1) << to_string(op);
+    }
   }
 }
 
