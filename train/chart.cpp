@@ -125,11 +125,11 @@ Axes fit_axes(const Chart& chart) {
   if (chart.hide_outliers)
     axes.num_hidden =
         static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
-  axes.x_low = *x_low > 0 && *x_low < 0.1 * *x_high ? 0 : *x_low;  // a first record at step 10 of 1000 begins at 0
-  axes.x_high = *x_high > *x_low
-                    ? *x_high
-                    : *x_low + (chart.x_percent ? 0.01 : 1);  // the x axis ends with the data, ticks lie inside
-  if (chart.x_percent) {                                      // room for error bars at the ends
+  // From 0 when the first record lies near it (step 10 of 1000), and when there is one record only: no span to show else.
+  const bool near_zero = *x_low < 0.1 * *x_high || (*x_low == *x_high && !chart.x_percent);
+  axes.x_low = *x_low > 0 && near_zero ? 0 : *x_low;
+  axes.x_high = *x_high > axes.x_low ? *x_high : axes.x_low + (chart.x_percent ? 0.01 : 1);  // ends with the data
+  if (chart.x_percent) {  // room for error bars at the ends
     const double room = 0.04 * (axes.x_high - axes.x_low);
     axes.x_low -= room;
     axes.x_high += room;

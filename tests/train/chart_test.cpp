@@ -81,6 +81,14 @@ TEST(Chart, SurvivesDegenerateInput) {
   }
 }
 
+TEST(Chart, OneRecordStandsAtTheEndOfItsSteps) {
+  Chart chart{.title = "Bits per byte"};
+  chart.series = {{"validation", {{700, 3.4}}}, {"test", {{700, 3.3}}}};
+  const std::string svg = render_chart(chart);
+  EXPECT_NE(svg.find(">700</text>"), std::string::npos) << svg;
+  EXPECT_EQ(svg.find("700."), std::string::npos) << "no part of a step";
+}
+
 TEST(Chart, ThinsLongSeriesButKeepsExtremes) {
   Chart chart{.title = "t"};
   ChartSeries series{"s", {}};
