@@ -35,10 +35,6 @@ void apply_memory_limit(Device device) {
   set_memory_limit(device, bytes);
 }
 
-}  // namespace
-
-namespace {
-
 Session open_device(const RunConfig& config) {
   Session session;
   session.config = config;
