@@ -86,7 +86,7 @@ int plan_command(const std::string& config, const std::vector<std::string>& over
 int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split,
                  const std::vector<std::string>& overrides);
 int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
-                       double sparsity);
+                       double sparsity, std::int64_t kernels);
 /// Times forward passes of a network and its dense twin: docs/inference.md. kExitRuntime when the two disagree.
 int bench_infer_command(const InferArguments& arguments);
 /// Checks and times kernels against others'; writes CSV, JSON and an HTML report. kExitRuntime when a result fails its bound.

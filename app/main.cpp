@@ -119,11 +119,13 @@ int main(int argc, char** argv) {
   bench_app->require_subcommand(1);
   auto* step_app = bench_app->add_subcommand(
       "step", "Where a training step's time goes, and how long the device waits for the host");
-  std::int64_t steps = 30;
+  std::int64_t steps = 30, kernels_shown = 0;
   double sparsity = -1;
   step_app->add_option("config", config, "YAML file")->required();
   step_app->add_option("overrides", overrides, "key.sub=value");
   step_app->add_option("--steps", steps, "Steps to measure")->check(CLI::Range(1, 1000000));
+  step_app->add_option("--kernels", kernels_shown, "CUDA: list so many kernels, the longest first")
+      ->check(CLI::Range(0, 10000));
   step_app->add_option("--sparsity", sparsity, "Prune to this first (default: the config's final sparsity)")
       ->check([](const std::string& text) {
         const char* end = nullptr;
@@ -223,7 +225,7 @@ int main(int argc, char** argv) {
     if (*compare_app) return compare_command(train);
     if (*plan_app) return plan_command(config, overrides);
     if (*eval_app) return eval_command(run, config, split, overrides);
-    if (*step_app) return bench_step_command(config, overrides, steps, sparsity);
+    if (*step_app) return bench_step_command(config, overrides, steps, sparsity, kernels_shown);
     if (*infer_app) return bench_infer_command(infer);
     if (*kernels_app) return bench_kernels_command(kernels);
     if (*report_app) return report_command(run);

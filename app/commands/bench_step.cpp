@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/session.h"
@@ -24,21 +25,40 @@ double wall_ms_per_step(Trainer& trainer, Device device, std::int64_t steps, Pha
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count() / static_cast<double>(steps);
 }
 
-// Busy time per step from the device's own activity records; negative when it cannot be had.
-double busy_ms_per_step([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device,
-                        [[maybe_unused]] std::int64_t steps) {
+// The device's own records of some steps; nothing when they cannot be had.
+std::optional<runtime::GpuActivity> activity_of([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device,
+                                                [[maybe_unused]] std::int64_t steps) {
 #if LACUNA_HAS_CUDA
   if (device.is_cuda() && runtime::gpu_busy_available()) {
     try {
       runtime::gpu_busy_start();
       wall_ms_per_step(trainer, device, steps, nullptr);
-      return runtime::gpu_busy_stop() * 1e3 / static_cast<double>(steps);
+      return runtime::gpu_busy_stop();
     } catch (const runtime::Failure& failure) {
       fmt::print(stderr, "device activity could not be recorded: {}\n", failure.what);
     }
   }
 #endif
-  return -1;
+  return {};
+}
+
+// A kernel's name without the namespaces every one of ours has, cut to a line's length.
+std::string short_name(std::string name) {
+  for (const std::string noise : {"void ", "lacuna::kernels::", "(anonymous namespace)::", "lacuna::"})
+    for (std::size_t at; (at = name.find(noise)) != std::string::npos;) name.erase(at, noise.size());
+  constexpr std::size_t kWidth = 96;
+  return name.size() <= kWidth ? name : name.substr(0, kWidth - 3) + "...";
+}
+
+void print_kernels(const runtime::GpuActivity& activity, std::int64_t steps, std::int64_t most) {
+  Table table({{"kernel", Align::left}, {"launches per step", Align::right}, {"ms per step", Align::right}});
+  for (std::size_t i = 0; i < activity.kernels.size() && i < static_cast<std::size_t>(most); ++i) {
+    const runtime::KernelTime& kernel = activity.kernels[i];
+    const auto per_step = static_cast<double>(steps);
+    table.add_row({short_name(kernel.name), fmt::format("{:.4g}", static_cast<double>(kernel.launches) / per_step),
+                   fmt::format("{:.4f}", kernel.seconds * 1e3 / per_step)});
+  }
+  fmt::print("{}", table.text());
 }
 
 // The schedule is replaced: prune once, at the first step, to the wanted sparsity; then only plain steps.
@@ -56,7 +76,7 @@ RunConfig at_sparsity(RunConfig config, double sparsity, std::int64_t steps) {
 }  // namespace
 
 int bench_step_command(const std::string& path, const std::vector<std::string>& overrides, std::int64_t steps,
-                       double sparsity) {
+                       double sparsity, std::int64_t kernels) {
   constexpr std::int64_t kWarmup = 5;
   const RunConfig config = at_sparsity(load_run_config(path, overrides), sparsity, 3 * steps + kWarmup);
   Session session = open_session(config);
@@ -72,7 +92,7 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   PhaseTimer timer(session.device);
   const double timed_ms = wall_ms_per_step(trainer, session.device, steps, &timer);
   const auto phases = timer.milliseconds();
-  const double busy_ms = busy_ms_per_step(trainer, session.device, steps);
+  const std::optional<runtime::GpuActivity> activity = activity_of(trainer, session.device, steps);
   const IntervalMetrics metrics = trainer.read_metrics();
   if (metrics.diverged)
     throw DivergedError("bench", "the loss or a gradient is not finite; these timings would mean nothing");
@@ -98,11 +118,14 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   fmt::print("{}\n{:.4g} {} per second; waiting for data {:.3f} ms per step; peak memory {}\n", table.text(),
              session.items_per_step() / plain_ms * 1e3, session.items(), wait_ms,
              format_bytes(static_cast<double>(memory_stats(session.device).peak_bytes)));
-  if (busy_ms >= 0)
+  if (activity) {
+    const double busy_ms = activity->busy_seconds * 1e3 / static_cast<double>(steps);
     fmt::print("device busy {:.3f} of {:.3f} ms per step: it waits for the host {} of the time\n", busy_ms, plain_ms,
                format_percent(std::max(0.0, 1 - busy_ms / plain_ms)));
-  else if (session.device.is_cuda())
+    if (kernels > 0) print_kernels(*activity, steps, kernels);
+  } else if (session.device.is_cuda()) {
     fmt::print("device busy time unknown: built without CUPTI, or the driver refuses its records\n");
+  }
   return kExitDone;
 }
 

@@ -4,9 +4,11 @@
 #include "kernels/runtime/runtime.h"
 #if LACUNA_HAS_CUPTI
 #include <cupti.h>
+#include <cxxabi.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -19,8 +21,24 @@ namespace {
 
 using Interval = std::pair<std::uint64_t, std::uint64_t>;  // ns
 
-std::mutex mutex;                 // CUPTI calls back on a thread of its own
-std::vector<Interval> intervals;  // since gpu_busy_start()
+std::mutex mutex;                                                       // CUPTI calls back on a thread of its own
+std::vector<Interval> intervals;                                        // since gpu_busy_start()
+std::map<std::string, std::pair<std::uint64_t, std::int64_t>> by_name;  // ns and launches, by mangled name
+
+void note(const char* name, std::uint64_t begin, std::uint64_t end) {
+  intervals.emplace_back(begin, end);
+  auto& [ns, launches] = by_name[name ? name : "?"];
+  ns += end - begin;
+  ++launches;
+}
+
+std::string demangled(const std::string& name) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
+  const std::string result = status == 0 && text ? text : name;
+  std::free(text);
+  return result;
+}
 
 void check(CUptiResult result, const char* call) {
   if (result == CUPTI_SUCCESS) return;
@@ -43,13 +61,13 @@ void CUPTIAPI take_buffer(CUcontext, std::uint32_t, std::uint8_t* buffer, std::s
   while (cuptiActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS) {
     if (record->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) {
       const auto* kernel = reinterpret_cast<const CUpti_ActivityKernel10*>(record);
-      intervals.emplace_back(kernel->start, kernel->end);
+      note(kernel->name, kernel->start, kernel->end);
     } else if (record->kind == CUPTI_ACTIVITY_KIND_MEMCPY) {
       const auto* copy = reinterpret_cast<const CUpti_ActivityMemcpy6*>(record);
-      intervals.emplace_back(copy->start, copy->end);
+      note("copy", copy->start, copy->end);
     } else if (record->kind == CUPTI_ACTIVITY_KIND_MEMSET) {
       const auto* fill = reinterpret_cast<const CUpti_ActivityMemset4*>(record);
-      intervals.emplace_back(fill->start, fill->end);
+      note("fill", fill->start, fill->end);
     }
   }
   std::free(buffer);
@@ -67,9 +85,10 @@ void gpu_busy_start() {
   for (CUpti_ActivityKind kind : kKinds) check(cuptiActivityEnable(kind), "cuptiActivityEnable");
   const std::lock_guard lock(mutex);
   intervals.clear();
+  by_name.clear();
 }
 
-double gpu_busy_stop() {
+GpuActivity gpu_busy_stop() {
   check(cuptiActivityFlushAll(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED), "cuptiActivityFlushAll");
   for (CUpti_ActivityKind kind : kKinds) check(cuptiActivityDisable(kind), "cuptiActivityDisable");
   const std::lock_guard lock(mutex);
@@ -80,14 +99,19 @@ double gpu_busy_stop() {
     busy += end - std::max(begin, reached);
     reached = end;
   }
-  return static_cast<double>(busy) * 1e-9;
+  GpuActivity activity{static_cast<double>(busy) * 1e-9, {}};
+  for (const auto& [name, sums] : by_name)
+    activity.kernels.push_back({demangled(name), static_cast<double>(sums.first) * 1e-9, sums.second});
+  std::stable_sort(activity.kernels.begin(), activity.kernels.end(),
+                   [](const KernelTime& a, const KernelTime& b) { return a.seconds > b.seconds; });
+  return activity;
 }
 
 #else
 
 bool gpu_busy_available() { return false; }
 void gpu_busy_start() { throw Failure{-1, "built without CUPTI of CUDA 13 or newer", false}; }
-double gpu_busy_stop() { return 0; }
+GpuActivity gpu_busy_stop() { return {}; }
 
 #endif
 
