@@ -11,6 +11,7 @@
 #include "core/errors.h"
 #include "kernels/runtime/runtime.h"
 #include "train/config/suggest.h"
+#include "train/signals.h"
 
 namespace {
 
@@ -76,6 +77,7 @@ void limit_spinning(char** argv) {
 
 int main(int argc, char** argv) {
   limit_spinning(argv);
+  keep_signals_off_computing_threads();
   std::signal(SIGXFSZ,
               SIG_IGN);  // a file at its size limit is then an error of the write, which says what is still valid
   CLI::App app{"Lacuna trains truly sparse neural networks."};
