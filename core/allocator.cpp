@@ -7,6 +7,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 #include "core/errors.h"
 #include "kernels/runtime/runtime.h"
 
@@ -21,6 +25,15 @@ std::size_t round_up(std::size_t bytes) {
   while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
 }
+
+// AddressSanitizer sees a block as what was asked for: neither the tail that rounding adds nor a cached block may be touched.
+#if defined(__SANITIZE_ADDRESS__)
+void forbid(void* block, std::size_t bytes) { ASAN_POISON_MEMORY_REGION(block, bytes); }
+void allow(void* block, std::size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(block, bytes); }
+#else
+void forbid(void*, std::size_t) {}
+void allow(void*, std::size_t) {}
+#endif
 
 std::size_t free_host_bytes() {
   return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -92,9 +105,13 @@ void* Allocator::allocate(std::size_t bytes) {
   if (limit_ > 0 && stats_.live_bytes + stats_.reserved_bytes + rounded > limit_ && !pooled) refuse(rounded, "");
   void* block = pooled ? take_from_pool(rounded) : take(rounded);
   note_live(block, bytes, rounded);
+  if (device_.is_cpu()) {
+    allow(block, rounded);
 #if defined(LACUNA_POISON)
-  if (device_.is_cpu()) std::memset(block, 0xFF, rounded);  // every float a NaN: an unwritten output shows
+    std::memset(block, 0xFF, rounded);  // every float a NaN: an unwritten output shows
 #endif
+    forbid(static_cast<char*>(block) + bytes, rounded - bytes);
+  }
   return block;
 }
 
@@ -113,6 +130,7 @@ void Allocator::give_back(void* pointer, std::size_t rounded) noexcept {
 #endif
     return;
   }
+  forbid(pointer, rounded);
   cached_[rounded].push_back(pointer);
   stats_.cached_bytes += rounded;
 }
