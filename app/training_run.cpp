@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 
 #include "core/errors.h"
 #include "train/atomic_file.h"
@@ -17,17 +18,33 @@ namespace lacuna {
 namespace {
 
 std::atomic<int> signal_received{0};  // what a handler may touch; lock-free
-static_assert(std::atomic<int>::is_always_lock_free);
+std::atomic<std::int64_t> signal_ns{0};  // when, on the monotonic clock
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
-// SIGINT and SIGTERM ask the loop to save and stop; a second one ends the program at once.
+std::int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// The first one asks the loop to save and stop. A later one ends the program, unless it belongs to the first: timeout(1) signals
+// its child and then the child's whole group, and a terminal's Ctrl-C beside a wrapper that passes it on comes twice too.
+void on_signal(int number) {
+  constexpr std::int64_t kSame = 500'000'000;
+  int none = 0;
+  if (signal_received.compare_exchange_strong(none, number))
+    signal_ns = now_ns();
+  else if (signal_ns != 0 && now_ns() - signal_ns > kSame)
+    std::_Exit(128 + number);
+}
+
+// SIGINT and SIGTERM save and stop; a second one, half a second later or more, ends the program at once.
 class SignalScope {
  public:
   SignalScope() {
     signal_received = 0;
-    for (int i = 0; i < 2; ++i)
-      previous_[i] = std::signal(kSignals[i], [](int number) {
-        if (signal_received.exchange(number) != 0) std::_Exit(128 + number);
-      });
+    signal_ns = 0;
+    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], on_signal);
   }
   ~SignalScope() {
     for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
