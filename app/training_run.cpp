@@ -17,7 +17,7 @@
 namespace lacuna {
 namespace {
 
-std::atomic<int> signal_received{0};  // what a handler may touch; lock-free
+std::atomic<int> signal_received{0};     // what a handler may touch; lock-free
 std::atomic<std::int64_t> signal_ns{0};  // when, on the monotonic clock
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
