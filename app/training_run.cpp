@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <utility>
 
 #include "core/errors.h"
 #include "train/atomic_file.h"
@@ -131,16 +132,18 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   context.stop = &signal_received;
   context.forward_flops = [&session] { return forward_flops(session); };
   context.config_text = config_text;
+  // Changed settings stand from their first checkpoint on: a run that fails before it, or diverges, keeps those it had.
+  bool settings_stand = !resume || read_text_file(directory.config()) == config_text;
+  context.after_save = [&] {
+    if (std::exchange(settings_stand, true)) return;
+    directory.write_config(config_text);
+    say("settings changed: config.resolved.yaml is rewritten");
+  };
   reset_peak_memory(session.device);
 
   const auto start = std::chrono::steady_clock::now();
   TrainingRunResult result;
   const RunSummary summary = run_training(context);
-  // Its last checkpoint is of these settings, and so is the next --resume. A run that failed keeps the settings before them.
-  if (resume && read_text_file(directory.config()) != config_text) {
-    directory.write_config(config_text);
-    say("settings changed: config.resolved.yaml is rewritten");
-  }
   result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.end = summary.end;
   result.is_text = session.is_text();
