@@ -65,9 +65,12 @@ struct InferArguments {
   std::vector<std::string> command_line;
 };
 
-int train_command(const TrainArguments& arguments);
-/// What main returns for an error that a command threw.
-int exit_code_of(const std::exception& error);
+/// Of compare and plan.
+struct ConfigArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::vector<std::string> command_line;
+};
 
 struct SweepArguments {
   std::string file;                    ///< the sweep's YAML; empty with resume
@@ -76,28 +79,54 @@ struct SweepArguments {
   bool dry_run = false;                ///< check and list the runs, run none
   std::vector<std::string> command_line;
 };
+
+struct EvalArguments {
+  std::string run;     ///< a run directory or a checkpoint
+  std::string config;  ///< YAML file; "" takes the one inside the checkpoint
+  std::string split = "test";
+  std::vector<std::string> overrides;
+};
+
+struct StepArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::int64_t steps = 30;
+  double sparsity = -1;      ///< negative: the config's final one
+  std::int64_t kernels = 0;  ///< so many are listed, on CUDA
+  bool made_up_data = false;
+};
+
+struct ReportArguments {
+  std::string run;
+};
+struct DoctorArguments {};
+struct ExplainArguments {
+  std::string key;  ///< "": all
+};
+
+/// What main returns for an error that a command threw.
+int exit_code_of(const std::exception& error);
+
+int train_command(const TrainArguments& arguments);
 /// Trains every combination of a grid over a base config, one after another, and writes a summary of them all. A run that
 /// fails is reported, and the others go on: the code is then that of the first that failed.
 int sweep_command(const SweepArguments& arguments);
-
 /// Trains the config and its dense twin (the same without pruning) one after the other and prints what sparsity cost and gave.
-int compare_command(const TrainArguments& arguments);
-int plan_command(const std::string& config, const std::vector<std::string>& overrides);
-int eval_command(const std::string& run_or_checkpoint, const std::string& config, const std::string& split,
-                 const std::vector<std::string>& overrides);
-int bench_step_command(const std::string& config, const std::vector<std::string>& overrides, std::int64_t steps,
-                       double sparsity, std::int64_t kernels);
+int compare_command(const ConfigArguments& arguments);
+int plan_command(const ConfigArguments& arguments);
+int eval_command(const EvalArguments& arguments);
+int bench_step_command(const StepArguments& arguments);
 /// Times forward passes of a network and its dense twin: docs/inference.md. kExitRuntime when the two disagree.
 int bench_infer_command(const InferArguments& arguments);
 /// Checks and times kernels against others'; writes CSV, JSON and an HTML report. kExitRuntime when a result fails its bound.
 int bench_kernels_command(const bench::Options& options);
 /// Draws report.html of a run directory anew from its metrics and config: of a run that still goes on, or was cut off.
-int report_command(const std::string& run);
+int report_command(const ReportArguments& arguments);
 /// Writes a checkpoint's weights for other programs. Nothing is overwritten and nothing half-written.
 int export_command(const ExportArguments& arguments);
 /// Writes a checkpoint of the config's network with weights (or patterns) from elsewhere.
 int import_command(const ImportArguments& arguments);
-int doctor_command();
-int explain_command(const std::string& key);
+int doctor_command(const DoctorArguments& arguments);
+int explain_command(const ExplainArguments& arguments);
 
 }  // namespace lacuna

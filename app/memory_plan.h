@@ -17,7 +17,7 @@ struct MemoryPhase {
 
 struct MemoryPlan {
   std::vector<MemoryPhase> phases;  ///< in the order of training
-  std::size_t pruning = 0;        ///< peak while patterns are made or changed; 0 without pruning
+  std::size_t pruning = 0;          ///< peak while patterns are made or changed; 0 without pruning
   std::size_t ready_batches = 0;  ///< what the loader holds ready beside it: on the CPU these are tensors of the device
   /// Most bytes that training will have in tensors of its device at once.
   std::size_t peak() const;

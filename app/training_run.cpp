@@ -13,6 +13,7 @@
 #include "train/environment.h"
 #include "train/report.h"
 #include "train/run_directory.h"
+#include "train/run_lock.h"
 #include "train/table.h"
 
 namespace lacuna {
@@ -82,6 +83,146 @@ Report make_report(Session& session, const TrainingRunResult& result, const RunD
   return report;
 }
 
+// A run under way: what it trains and where it writes.
+class TrainingRun {
+ public:
+  /// All that can be refused is refused before a file is made or changed.
+  TrainingRun(const RunConfig& config, const std::optional<std::filesystem::path>& resume)
+      : config_(config),
+        config_text_(write_run_config(config)),
+        session_(open_session(config)),
+        trainer_(make_trainer(session_)),
+        directory_(resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name)),
+        lock_(directory_.root),
+        resumed_(resume.has_value()) {}
+
+  TrainingRunResult run(const std::vector<std::string>& command_line) {
+    open_files(command_line);
+    announce();
+    TrainingRunResult result = train();
+    const bool finished = result.end == RunEnd::finished && evaluate(result);
+    if (!finished) {
+      result.end = RunEnd::interrupted;
+      say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer_->step(),
+                      directory_.root.string()));
+      return result;
+    }
+    conclude(result);
+    return result;
+  }
+
+ private:
+  void say(const std::string& line) {
+    fmt::print("{}\n", line);
+    std::fflush(stdout);
+    log_->append(line + "\n");
+  }
+
+  std::string layers() const { return layer_table(layer_rows(trainer_->parameters(), num_slots(config_))); }
+
+  /// Goes to the newest checkpoint of a run that is resumed; opens metrics and log behind it.
+  void open_files(const std::vector<std::string>& command_line) {
+    if (resumed_) {
+      const std::int64_t step =
+          resume_run(*trainer_, directory_.checkpoints(), config_.seed,
+                     [&](const std::string& problem) { notes_.push_back("passed over: " + problem); });
+      notes_.push_back(step > 0 ? fmt::format("resumed at step {}", step)
+                                : "no checkpoint yet: starting from the beginning");
+    } else {
+      directory_.write_config(config_text_);
+      directory_.write_environment(describe_environment(session_.device, command_line));
+    }
+    metrics_.emplace(directory_.metrics(), directory_.events(),
+                     resumed_ ? std::optional(trainer_->step()) : std::nullopt);
+    log_.emplace(directory_.log());
+  }
+
+  void announce() {
+    say(fmt::format("run {}", directory_.root.string()));
+    say(fmt::format("{} on {} ({}); {}; {} steps", config_.name, to_string(session_.device),
+                    device_name(session_.device), session_.data.train->description(),
+                    format_count(trainer_->total_steps())));
+    for (const std::string& note : notes_) say(note);
+    say(layers());
+  }
+
+  TrainingRunResult train() {
+    Progress progress(stdout, session_.items());
+    RunContext context{*trainer_,       *metrics_, progress, directory_.checkpoints(), session_.data.valid.get(),
+                       config_.training};
+    context.seed = config_.seed;
+    context.device = session_.device;
+    context.items_per_step = session_.items_per_step();
+    context.items = session_.items();
+    context.stop = &signal_received;
+    context.forward_flops = [this] { return forward_flops(session_); };
+    context.config_text = config_text_;
+    // Changed settings stand from their first checkpoint on: a run that fails before it, or diverges, keeps those it had.
+    bool settings_stand = !resumed_ || read_text_file(directory_.config()) == config_text_;
+    context.after_save = [&] {
+      if (std::exchange(settings_stand, true)) return;
+      directory_.write_config(config_text_);
+      say("settings changed: config.resolved.yaml is rewritten");
+    };
+    reset_peak_memory(session_.device);
+    const auto start = std::chrono::steady_clock::now();
+    const RunSummary summary = run_training(context);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    TrainingRunResult result = state_after(summary);
+    result.training_s = taken.count();
+    return result;
+  }
+
+  /// What is known before the test set is looked at.
+  TrainingRunResult state_after(const RunSummary& summary) {
+    TrainingRunResult result;
+    result.end = summary.end;
+    result.is_text = session_.is_text();
+    result.directory = directory_.root;
+    result.test = summary.last_valid;
+    result.split = "valid";
+    result.step_ms = summary.step_ms;
+    result.steps = trainer_->step();
+    result.sparsity = trainer_->sparsity();
+    result.flops = forward_flops(session_);
+    result.bytes = training_bytes(trainer_->parameters(), config_);
+    result.peak_bytes = memory_stats(session_.device).peak_bytes;
+    for (const Parameter* p : trainer_->parameters()) result.stored += p->nnz();
+    return result;
+  }
+
+  /// On the test split, where there is one. False when a signal ended it.
+  bool evaluate(TrainingRunResult& result) {
+    if (!session_.data.test) return true;
+    result.test = trainer_->evaluate(*session_.data.test, 0, &signal_received);
+    if (!result.test->complete) return false;
+    result.split = "test";
+    metrics_->write(trainer_->step(), evaluation_scalars("test", *result.test, session_.is_text()));
+    return true;
+  }
+
+  void conclude(const TrainingRunResult& result) {
+    if (trainer_->pruner()) {
+      say(layers());
+      say(trainer_->pruner()->summary());
+    }
+    if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session_.is_text())));
+    write_report(directory_.report(), make_report(session_, result, directory_, trainer_->parameters()));
+    say(fmt::format("report {}", directory_.report().string()));
+  }
+
+  const RunConfig& config_;
+  std::string config_text_;
+  Session session_;
+  std::unique_ptr<Trainer> trainer_;
+  RunDirectory directory_;
+  RunLock lock_;
+  bool resumed_;
+  std::vector<std::string> notes_;  // of resuming
+  std::optional<MetricsWriter> metrics_;
+  std::optional<AppendFile> log_;
+};
+
 }  // namespace
 
 std::string quality(const Evaluation& e, bool is_text) {
@@ -92,92 +233,8 @@ std::string quality(const Evaluation& e, bool is_text) {
 TrainingRunResult run_config(const RunConfig& config, const std::optional<std::filesystem::path>& resume,
                              const std::vector<std::string>& command_line) {
   const SignalScope signals;
-  Session session = open_session(config);
-  const std::unique_ptr<Trainer> owned = make_trainer(session);  // all that can be refused is, before a file is made
-  Trainer& trainer = *owned;
-  const RunDirectory directory =
-      resume ? open_run_directory(*resume) : create_run_directory(config.output_dir, config.name);
-  std::vector<std::string> notes;
-  if (resume) {
-    const std::int64_t step =
-        resume_run(trainer, directory.checkpoints(), config.seed,
-                   [&](const std::string& problem) { notes.push_back("passed over: " + problem); });
-    notes.push_back(step > 0 ? fmt::format("resumed at step {}", step)
-                             : "no checkpoint yet: starting from the beginning");
-  }
-  const std::string config_text = write_run_config(config);
-  if (!resume) {
-    directory.write_config(config_text);
-    directory.write_environment(describe_environment(session.device, command_line));
-  }
-  MetricsWriter metrics(directory.metrics(), directory.events(), resume ? std::optional(trainer.step()) : std::nullopt);
-  AppendFile log(directory.log());
-  const auto say = [&](const std::string& line) {
-    fmt::print("{}\n", line);
-    std::fflush(stdout);
-    log.append(line + "\n");
-  };
-  say(fmt::format("run {}", directory.root.string()));
-  say(fmt::format("{} on {} ({}); {}; {} steps", config.name, to_string(session.device), device_name(session.device),
-                  session.data.train->description(), format_count(trainer.total_steps())));
-  for (const std::string& note : notes) say(note);
-  say(layer_table(layer_rows(trainer.parameters(), num_slots(config))));
-
-  Progress progress(stdout, session.items());
-  RunContext context{trainer, metrics, progress, directory.checkpoints(), session.data.valid.get(), config.training};
-  context.seed = config.seed;
-  context.device = session.device;
-  context.items_per_step = session.items_per_step();
-  context.items = session.items();
-  context.stop = &signal_received;
-  context.forward_flops = [&session] { return forward_flops(session); };
-  context.config_text = config_text;
-  // Changed settings stand from their first checkpoint on: a run that fails before it, or diverges, keeps those it had.
-  bool settings_stand = !resume || read_text_file(directory.config()) == config_text;
-  context.after_save = [&] {
-    if (std::exchange(settings_stand, true)) return;
-    directory.write_config(config_text);
-    say("settings changed: config.resolved.yaml is rewritten");
-  };
-  reset_peak_memory(session.device);
-
-  const auto start = std::chrono::steady_clock::now();
-  TrainingRunResult result;
-  const RunSummary summary = run_training(context);
-  result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  result.end = summary.end;
-  result.is_text = session.is_text();
-  result.directory = directory.root;
-  result.step_ms = summary.step_ms;
-  result.steps = trainer.step();
-  result.sparsity = trainer.sparsity();
-  result.flops = forward_flops(session);
-  result.bytes = training_bytes(trainer.parameters(), config);
-  result.peak_bytes = memory_stats(session.device).peak_bytes;
-  for (const Parameter* p : trainer.parameters()) result.stored += p->nnz();
-  const auto stopped = [&] {
-    say(fmt::format("stopped at step {}; continue with: lacuna train --resume {}", trainer.step(),
-                    directory.root.string()));
-    result.end = RunEnd::interrupted;
-    return result;
-  };
-  if (summary.end == RunEnd::interrupted) return stopped();
-  result.test = summary.last_valid;
-  result.split = "valid";
-  if (session.data.test) {
-    result.test = trainer.evaluate(*session.data.test, 0, &signal_received);
-    if (!result.test->complete) return stopped();
-    result.split = "test";
-    metrics.write(trainer.step(), evaluation_scalars("test", *result.test, session.is_text()));
-  }
-  if (trainer.pruner()) {
-    say(layer_table(layer_rows(trainer.parameters(), num_slots(config))));
-    say(trainer.pruner()->summary());
-  }
-  if (result.test) say(fmt::format("{}: {}", result.split, quality(*result.test, session.is_text())));
-  write_report(directory.report(), make_report(session, result, directory, trainer.parameters()));
-  say(fmt::format("report {}", directory.report().string()));
-  return result;
+  TrainingRun run(config, resume);
+  return run.run(command_line);
 }
 
 }  // namespace lacuna

@@ -12,7 +12,7 @@ namespace lacuna {
 
 struct TrainingRunResult {
   RunEnd end = RunEnd::finished;
-  bool is_text = false;            ///< bytes, so judged by bits per byte; else by accuracy
+  bool is_text = false;  ///< bytes, so judged by bits per byte; else by accuracy
   std::filesystem::path directory;
   std::optional<Evaluation> test;  ///< on the test split, else on the validation split
   const char* split = "test";      ///< which of the two

@@ -67,7 +67,7 @@ const char* yes_no(bool value) { return value ? "yes" : "no"; }
 
 }  // namespace
 
-int doctor_command() {
+int doctor_command(const DoctorArguments&) {
   fmt::print("lacuna {}\n", LACUNA_VERSION);
   fmt::print("CPU         {} threads, OpenMP uses {}; AVX2 {}, AVX-512 {}\n", std::thread::hardware_concurrency(),
              omp_get_max_threads(), yes_no(__builtin_cpu_supports("avx2")), yes_no(__builtin_cpu_supports("avx512f")));

@@ -12,16 +12,18 @@
 
 namespace lacuna {
 
-int eval_command(const std::string& run, const std::string& config_path, const std::string& split,
-                 const std::vector<std::string>& overrides) {
-  const std::filesystem::path checkpoint = find_checkpoint("eval", run);
-  const RunConfig config = config_for("eval", checkpoint, config_path, overrides);
+int eval_command(const EvalArguments& arguments) {
+  const std::filesystem::path checkpoint = find_checkpoint("eval", arguments.run);
+  const RunConfig config = config_for("eval", checkpoint, arguments.config, arguments.overrides);
+  const std::string& split = arguments.split;
   Session session = open_session(config);
   const TrainingState state = load_weights(checkpoint, *session.model);
   const std::shared_ptr<Dataset> dataset = split == "train"   ? session.data.train
                                            : split == "valid" ? session.data.valid
                                                               : session.data.test;
-  if (!dataset) throw DataError("eval", fmt::format("this config has no {} data; set data.{}_path", split, split));
+  if (!dataset)
+    throw DataError("eval", fmt::format("this config has no {} data; data.{}_fraction or data.{}_path may give some",
+                                        split, split, split));
   const TrainingConfig& t = config.training;
   const std::int64_t batch_size = t.eval_batch_size > 0 ? t.eval_batch_size : t.batch_size;
   std::unique_ptr<Predictor> predictor;  // of the first batch's shape

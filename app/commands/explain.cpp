@@ -7,8 +7,8 @@
 
 namespace lacuna {
 
-int explain_command(const std::string& key) {
-  fmt::print("{}\n", explain_run_config(key));
+int explain_command(const ExplainArguments& arguments) {
+  fmt::print("{}\n", explain_run_config(arguments.key));
   return kExitDone;
 }
 

@@ -73,7 +73,8 @@ std::string machine_of(const std::filesystem::path& environment) {
 
 }  // namespace
 
-int report_command(const std::string& run) {
+int report_command(const ReportArguments& arguments) {
+  const std::string& run = arguments.run;
   const RunDirectory directory{run};
   for (const auto& file : {directory.metrics(), directory.config()})
     if (!std::filesystem::is_regular_file(file))

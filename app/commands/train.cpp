@@ -67,7 +67,7 @@ int train_command(const TrainArguments& a) {
   return result.end == RunEnd::interrupted ? kExitInterrupted : kExitDone;
 }
 
-int compare_command(const TrainArguments& a) {
+int compare_command(const ConfigArguments& a) {
   const RunConfig sparse_config = load_run_config(a.config, a.overrides);
   if (sparse_config.pruning.method == "none")
     throw ConfigError("compare", a.config + " prunes nothing; set pruning.method, or there is no twin to compare with");
@@ -76,10 +76,14 @@ int compare_command(const TrainArguments& a) {
   dense_config.name += "_dense_twin";
   fmt::print("== 1 of 2: sparse\n");
   const TrainingRunResult sparse = run_config(sparse_config, std::nullopt, a.command_line);
-  if (sparse.end == RunEnd::interrupted) return kExitInterrupted;
+  const auto interrupted = [] {
+    fmt::print("that goes on with this run alone; for the comparison, lacuna compare begins anew\n");
+    return kExitInterrupted;
+  };
+  if (sparse.end == RunEnd::interrupted) return interrupted();
   fmt::print("\n== 2 of 2: its dense twin, trained for the same steps\n");
   const TrainingRunResult dense = run_config(dense_config, std::nullopt, a.command_line);
-  if (dense.end == RunEnd::interrupted) return kExitInterrupted;
+  if (dense.end == RunEnd::interrupted) return interrupted();
   fmt::print("\n{}\n", comparison(sparse, dense));
   fmt::print("reports  {}\n         {}\n", (sparse.directory / "report.html").string(),
              (dense.directory / "report.html").string());
