@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "app/data_shape.h"
 #include "core/errors.h"
 
 namespace lacuna {
@@ -46,18 +47,39 @@ Session open_device(const RunConfig& config) {
   return session;
 }
 
+/// Where nothing lies at data.path, the reader's error and what to do about it.
+DataSplits open_present_data(const DataConfig& config) {
+  try {
+    return open_data(config);
+  } catch (const DataError& error) {
+    if (!data_is_absent(config)) throw;
+    throw DataError(
+        fmt::format("{}; nothing lies at data.path '{}': {}", error.what(), config.path, advice_for_absent(config)));
+  }
+}
+
 void open_model(Session& session) {
   RandomStream init(session.config.seed, 0);
-  session.model = make_model(session.config.model, session.shape, init, session.device);
+  try {
+    session.model = make_model(session.config.model, session.shape, init, session.device);
+  } catch (const ValueError& error) {  // such as a product of sizes past what a count can hold
+    throw ConfigError(locate(session.config, "model", fmt::format("cannot be built: {}", error.what())));
+  }
   session.model->parameters();  // gives every parameter its full name
 }
 
 }  // namespace
 
-Session open_session(const RunConfig& config) {
+Session open_session(const RunConfig& config, DataUse use) {
   Session session = open_device(config);
   const OpScope scope("open_session");  // named when memory runs out here
-  session.data = open_data(config.data);
+  if (use == DataUse::made_up || (use == DataUse::made_up_if_gone && data_is_absent(config.data))) {
+    MadeUpData made_up = make_up_data(config);
+    session.data = std::move(made_up.data);
+    session.data_note = std::move(made_up.note);
+  } else {
+    session.data = open_present_data(config.data);
+  }
   session.shape = shape_of(*session.data.train);
   open_model(session);
   return session;
@@ -88,11 +110,26 @@ ForwardFlops forward_flops(const Session& session) {
   return flops;
 }
 
+namespace {
+
+/// The message behind the place of the key that names the file it is about.
+std::string locate_checkpoint(const RunConfig& config, const std::string& message) {
+  for (const auto& [key, path] : {std::pair("training.init_from", config.training.init_from),
+                                  std::pair("pruning.topology_from", config.pruning.topology_from)})
+    if (!path.empty() && message.find("'" + path + "'") != std::string::npos)
+      return locate(config, key, fmt::format("must be a checkpoint of this network: {}", message));
+  return message;
+}
+
+}  // namespace
+
 std::unique_ptr<Trainer> make_trainer(Session& session) {
   try {
     return std::make_unique<Trainer>(trainer_config(session.config), *session.model, session.data, session.device);
   } catch (const ConfigKeyError& error) {
     throw ConfigError(locate(session.config, error.key(), error.message()));
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(locate_checkpoint(session.config, error.what()));
   }
 }
 

@@ -18,6 +18,7 @@ struct Session {
   RunConfig config;
   Device device = kCpu;
   DataSplits data;
+  std::string data_note;  ///< what stands in place of the data set; "" for the data set itself
   DataShape shape;
   std::unique_ptr<Module> model;
 
@@ -27,8 +28,15 @@ struct Session {
   double items_per_step() const;
 };
 
+/// What open_session does about the data set.
+enum class DataUse {
+  opened,           ///< it must be there: for whatever trains or evaluates
+  made_up_if_gone,  ///< random examples of its shape where nothing lies at data.path (app/data_shape.h)
+  made_up,          ///< random examples of its shape, also where it is there
+};
+
 /// Opens device, data and model; sets threads and matmul precision. Throws ConfigError, DataError, DeviceError.
-Session open_session(const RunConfig& config);
+Session open_session(const RunConfig& config, DataUse use = DataUse::opened);
 /// The same without data: the model must fit `shape`.
 Session open_session(const RunConfig& config, const DataShape& shape);
 

@@ -3,10 +3,12 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "app/bench/infer.h"
 #include "app/checkpoint_source.h"
 #include "app/commands.h"
+#include "app/data_shape.h"
 #include "app/session.h"
 #include "core/errors.h"
 #include "train/atomic_file.h"
@@ -43,34 +45,14 @@ Subject find_subject(const InferArguments& arguments) {
   return subject;
 }
 
-/// What the model must fit, where the config alone says it.
-struct KnownShape {
-  const DataConfig& data;
-
-  DataShape operator()(const TransformerConfig& c) const {
-    const bool has_length = data.type == "text" || data.type == "synthetic_tokens";
-    return {.num_classes = c.vocabulary,
-            .sequence_length = c.sequence_length > 0 ? c.sequence_length
-                               : has_length          ? data.sequence_length
-                                                     : 0};
-  }
-  DataShape operator()(const MobilenetConfig& c) const {
-    const std::int64_t folder_size = data.type == "image_folder" ? 224 : 0;
-    const std::int64_t size = c.image_size > 0 ? c.image_size : data.image_size > 0 ? data.image_size : folder_size;
-    return {.num_classes = size > 0 ? c.num_classes : 0, .channels = 3, .height = size, .width = size};
-  }
-  DataShape operator()(const MlpConfig&) const { return {}; }
-};
-
-bool is_known(const DataShape& shape) {
-  return shape.num_classes > 0 && (shape.sequence_length > 0 || (shape.channels > 0 && shape.height > 0));
-}
-
+/// Only shapes count: nothing is opened where the config tells them. Grey or colour, only an idx file itself knows.
 Session open_for(const RunConfig& config) {
-  const DataShape shape = std::visit(KnownShape{config.data}, config.model);
-  // Images of a grey set have one channel: only the data knows.
-  const bool grey = config.data.type == "idx";
-  return is_known(shape) && !grey ? open_session(config, shape) : open_session(config);
+  const std::optional<DataShape> shape = told_shape(config);
+  if (!shape) return open_session(config, DataUse::made_up_if_gone);
+  Session session = open_session(config, *shape);
+  if (data_is_absent(config.data))
+    session.data_note = fmt::format("the config's shapes in place of '{}'", config.data.path);
+  return session;
 }
 
 void prune_at_once(const Session& session, double sparsity) {
@@ -177,6 +159,9 @@ void print(const bench::InferResult& result, double items, const char* unit) {
 }  // namespace
 
 int bench_infer_command(const InferArguments& arguments) {
+  const fs::path folder = fs::path(arguments.json).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder))  // said before the time is spent
+    throw ConfigError("--json", fmt::format("'{}' is not a directory; it must exist", folder.string()));
   Subject subject = find_subject(arguments);
   Session session = open_for(subject.config);
   if (!subject.checkpoint.empty())
@@ -193,6 +178,7 @@ int bench_infer_command(const InferArguments& arguments) {
   variants[0].model = std::move(session.model);
   const bool tf32 = matmul_precision(session.device) == MatmulPrecision::tf32;
   const bool bf16 = config.training.precision == TrainingPrecision::bf16;
+  const OpScope scope("bench infer");  // named when memory runs out here
   const Tensor inputs = random_inputs(session, arguments.batch, arguments.seed);
   const bench::InferResult result = measure_inference(std::move(variants), inputs,
                                                       {.seconds = arguments.seconds,
@@ -207,6 +193,7 @@ int bench_infer_command(const InferArguments& arguments) {
   const bool agree = !result.agreement || *result.agreement <= result.bound;
   fmt::print("{} on {} ({}), {}, batch {}\n", config.name, to_string(session.device), device_name(session.device),
              subject.checkpoint.empty() ? "fresh weights" : subject.checkpoint.string(), arguments.batch);
+  if (!session.data_note.empty()) fmt::print("{}, which is not there\n", session.data_note);
   print(result, items, session.items());
   if (!agree)
     fmt::print(stderr, "the twin's outputs differ by {:.3g} of the largest; at most {:.3g} is rounding\n",

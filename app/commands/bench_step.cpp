@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "app/commands.h"
+#include "app/data_shape.h"
 #include "app/session.h"
 #include "core/errors.h"
 #include "kernels/runtime/gpu_busy.h"
@@ -73,13 +74,25 @@ RunConfig at_sparsity(RunConfig config, double sparsity, std::int64_t steps) {
   return config;
 }
 
+Session open_for(const RunConfig& config, bool made_up_data) {
+  if (made_up_data) return open_session(config, DataUse::made_up);
+  try {
+    return open_session(config);
+  } catch (const DataError& error) {
+    if (!data_is_absent(config.data)) throw;
+    throw DataError(
+        fmt::format("{}; --made-up-data times the step on random examples of its shape instead", error.what()));
+  }
+}
+
 }  // namespace
 
-int bench_step_command(const std::string& path, const std::vector<std::string>& overrides, std::int64_t steps,
-                       double sparsity, std::int64_t kernels) {
+int bench_step_command(const StepArguments& arguments) {
   constexpr std::int64_t kWarmup = 5;
-  const RunConfig config = at_sparsity(load_run_config(path, overrides), sparsity, 3 * steps + kWarmup);
-  Session session = open_session(config);
+  const std::int64_t steps = arguments.steps;
+  const RunConfig config =
+      at_sparsity(load_run_config(arguments.config, arguments.overrides), arguments.sparsity, 3 * steps + kWarmup);
+  Session session = open_for(config, arguments.made_up_data);
   const std::unique_ptr<Trainer> owned = make_trainer(session);
   Trainer& trainer = *owned;
 
@@ -118,11 +131,12 @@ int bench_step_command(const std::string& path, const std::vector<std::string>& 
   fmt::print("{}\n{:.4g} {} per second; waiting for data {:.3f} ms per step; peak memory {}\n", table.text(),
              session.items_per_step() / plain_ms * 1e3, session.items(), wait_ms,
              format_bytes(static_cast<double>(memory_stats(session.device).peak_bytes)));
+  if (!session.data_note.empty()) fmt::print("{}\n", session.data_note);
   if (activity) {
     const double busy_ms = activity->busy_seconds * 1e3 / static_cast<double>(steps);
     fmt::print("device busy {:.3f} of {:.3f} ms per step: it waits for the host {} of the time\n", busy_ms, plain_ms,
                format_percent(std::max(0.0, 1 - busy_ms / plain_ms)));
-    if (kernels > 0) print_kernels(*activity, steps, kernels);
+    if (arguments.kernels > 0) print_kernels(*activity, steps, arguments.kernels);
   } else if (session.device.is_cuda()) {
     fmt::print("device busy time unknown: built without CUPTI, or the driver refuses its records\n");
   }

@@ -76,7 +76,8 @@ void print_sparsity(const Pruner& pruner) {
 
 void print_memory(const MemoryPlan& plan) {
   const auto text = [](std::size_t bytes) { return format_bytes(static_cast<double>(bytes)); };
-  Table table({{"step", Align::left}, {"sparsity", Align::right}, {"held before", Align::right}, {"peak", Align::right}});
+  Table table(
+      {{"step", Align::left}, {"sparsity", Align::right}, {"held before", Align::right}, {"peak", Align::right}});
   for (const MemoryPhase& phase : plan.phases)
     table.add_row({phase.name, format_percent(phase.sparsity), text(phase.memory.before), text(phase.memory.peak)});
   if (plan.pruning > 0) table.add_row({"while pruning", "", "", text(plan.pruning)});
@@ -89,17 +90,20 @@ void print_memory(const MemoryPlan& plan) {
   const std::vector<MemoryBlocks>& all = plan.largest().memory.blocks;
   for (std::size_t i = 0; i < std::min(all.size(), kShown); ++i)
     blocks.add_row({all[i].op, format_count(all[i].count), text(all[i].bytes)});
-  fmt::print("Alive at the peak of the step '{}', beside what it began with:\n{}\n", plan.largest().name, blocks.text());
+  fmt::print("Alive at the peak of the step '{}', beside what it began with:\n{}\n", plan.largest().name,
+             blocks.text());
 }
 
 }  // namespace
 
-int plan_command(const std::string& path, const std::vector<std::string>& overrides) {
-  const RunConfig config = load_run_config(path, overrides);
-  Session session = open_session(config);
+int plan_command(const ConfigArguments& arguments) {
+  const RunConfig config = load_run_config(arguments.config, arguments.overrides);
+  Session session = open_session(config, DataUse::made_up_if_gone);
   session.config.data.num_workers = 0;  // nothing is trained: batches made ahead would only be in the account
-  fmt::print("{} on {} ({})\ndata: {}\n\n", config.name, to_string(session.device), device_name(session.device),
+  fmt::print("{} on {} ({})\ndata: {}\n", config.name, to_string(session.device), device_name(session.device),
              session.data.train->description());
+  if (!session.data_note.empty()) fmt::print("      {}, which is not there\n", session.data_note);
+  fmt::print("\n");
   const std::unique_ptr<Trainer> owned = make_trainer(session);  // refuses what training would
   Trainer& trainer = *owned;
   print_schedule(config, trainer.pruning(), trainer.total_steps());

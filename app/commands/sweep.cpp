@@ -6,12 +6,14 @@
 #include <filesystem>
 
 #include "app/commands.h"
+#include "app/data_shape.h"
 #include "app/sweep_results.h"
 #include "core/errors.h"
 #include "train/atomic_file.h"
 #include "train/config/document.h"
 #include "train/environment.h"
 #include "train/run_directory.h"
+#include "train/run_lock.h"
 #include "train/table.h"
 
 namespace lacuna {
@@ -72,6 +74,7 @@ class Runner {
   Runner(Sweep sweep, SweepDirectory directory, Sources sources, std::vector<std::string> command_line)
       : sweep_(std::move(sweep)),
         directory_(std::move(directory)),
+        lock_(directory_.root),
         sources_(std::move(sources)),
         command_line_(std::move(command_line)),
         results_(sweep_.runs.size(), {"pending", "", "", {}}) {}
@@ -141,11 +144,22 @@ class Runner {
 
   Sweep sweep_;
   SweepDirectory directory_;
+  RunLock lock_;
   Sources sources_;
   std::vector<std::string> command_line_;
   std::vector<SweepResult> results_;
   int exit_code_ = kExitDone;
 };
+
+/// A data set that is not there would fail every run in turn: refused before anything is made.
+void require_data(const Sweep& sweep) {
+  for (std::size_t i = 0; i < sweep.runs.size(); ++i) {
+    const DataConfig& data = sweep.runs[i].config.data;
+    if (data_is_absent(data))
+      throw DataError("sweep", fmt::format("run {} of {}: nothing lies at data.path '{}': {}", i + 1, sweep.runs.size(),
+                                           data.path, advice_for_absent(data)));
+  }
+}
 
 void list_runs(const Sweep& sweep) {
   std::vector<Table::Column> columns{{"run", Align::left}};
@@ -183,6 +197,7 @@ int sweep_command(const SweepArguments& a) {
     list_runs(sweep);
     return kExitDone;
   }
+  require_data(sweep);
   Sources sources{text, sweep.base_text, a.overrides};
   const SweepDirectory directory{create_fresh_directory(sweep.config.output_dir, sweep.config.name)};
   write_file_atomically(directory.sweep(), sources.sweep);

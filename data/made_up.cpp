@@ -1,0 +1,75 @@
+#include "data/made_up.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/errors.h"
+#include "core/random.h"
+
+namespace lacuna {
+namespace {
+
+constexpr std::size_t kStarts = 65536;  // distinct stretches; the pool is longer by one stretch
+
+}  // namespace
+
+MadeUpExamples::MadeUpExamples(const MadeUpOptions& options) : options_(options) {
+  const bool sizes = is_tokens() || (options.image.channels > 0 && options.image.height > 0 && options.image.width > 0);
+  if (options.num_examples <= 0 || options.num_classes <= 0 || options.sequence_length < 0 || !sizes) {
+    throw ValueError("made_up", fmt::format("{} examples of {} classes, {} tokens or {}x{}x{}; all must be positive",
+                                            options.num_examples, options.num_classes, options.sequence_length,
+                                            options.image.channels, options.image.height, options.image.width));
+  }
+  const RandomKey key{options.seed, 0};
+  if (is_tokens()) {
+    words_.resize(kStarts + static_cast<std::size_t>(options.sequence_length) + 1);
+    for (std::size_t i = 0; i < words_.size(); ++i)
+      words_[i] = static_cast<std::int32_t>(random_word(key, i) % static_cast<std::uint64_t>(options.num_classes));
+    return;
+  }
+  pixels_.resize(kStarts + static_cast<std::size_t>(options.image.height * options.image.width));
+  constexpr float kDeviation = 0.28867513F;  // of a uniform number in [0, 1): 1 / sqrt(12)
+  for (std::size_t i = 0; i < pixels_.size(); ++i)
+    pixels_[i] = (static_cast<float>(random_word(key, i) >> 8) / 16777216.0F - 0.5F) / kDeviation;
+}
+
+std::string MadeUpExamples::description() const {
+  const ImageExtent& e = options_.image;
+  return is_tokens() ? fmt::format("made-up data, {} random sequences of {} tokens", num_examples(), sequence_length())
+                     : fmt::format("made-up data, {} random images {}x{}x{}, {} classes", num_examples(), e.channels,
+                                   e.height, e.width, num_classes());
+}
+
+std::size_t MadeUpExamples::offset(std::int64_t example, std::int64_t channel) const {
+  return random_word({options_.seed, 1 + static_cast<std::uint64_t>(channel)}, static_cast<std::uint64_t>(example)) %
+         kStarts;
+}
+
+Batch MadeUpExamples::batch(std::span<const std::int64_t> indices, const AugmentKey&) const {
+  check_indices(indices);
+  const auto count = static_cast<std::int64_t>(indices.size());
+  if (is_tokens()) {
+    const std::int64_t length = options_.sequence_length;
+    Batch out{Tensor::empty({count * length}, DType::i32), Tensor::empty({count * length}, DType::i32), count};
+    for (std::int64_t b = 0; b < count; ++b) {
+      const std::int32_t* words = words_.data() + offset(indices[static_cast<std::size_t>(b)], 0);
+      std::copy_n(words, length, out.inputs.data<std::int32_t>() + b * length);
+      std::copy_n(words + 1, length, out.targets.data<std::int32_t>() + b * length);
+    }
+    return out;
+  }
+  const ImageExtent& extent = options_.image;
+  const std::int64_t plane = extent.height * extent.width;
+  Batch out{Tensor::empty({extent.channels, count * plane}, DType::f32), Tensor::empty({count}, DType::i32), count};
+  for (std::int64_t b = 0; b < count; ++b) {
+    const std::int64_t example = indices[static_cast<std::size_t>(b)];
+    for (std::int64_t c = 0; c < extent.channels; ++c)
+      std::copy_n(pixels_.data() + offset(example, c), plane, out.inputs.data<float>() + (c * count + b) * plane);
+    out.targets.data<std::int32_t>()[b] =
+        static_cast<std::int32_t>(offset(example, extent.channels) % static_cast<std::size_t>(options_.num_classes));
+  }
+  return out;
+}
+
+}  // namespace lacuna
