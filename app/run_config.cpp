@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
 
 #include "core/errors.h"
@@ -29,6 +30,9 @@ bool is_token_data(const std::string& type) {
 
 void validate_model_and_data(const RunConfig& c, const ReportProblem& problem) {
   const auto* transformer = std::get_if<TransformerConfig>(&c.model);
+  constexpr std::int64_t kMostLayers = 10000;  // without an end, making them would take all memory before it is refused
+  if (transformer != nullptr && transformer->layers > kMostLayers)
+    problem("model.layers", fmt::format("must be at most {}, got {}", kMostLayers, transformer->layers));
   const bool tokens = is_token_data(c.data.type);
   if ((transformer != nullptr) != tokens) {
     problem("data.type",
@@ -59,6 +63,9 @@ void validate_pruning_length(const PruningConfig& c, const std::string& section,
 
 /// Only where the run's length is given in steps: epochs become steps when the data are open.
 void validate_lengths(const RunConfig& c, const ReportProblem& problem) {
+  constexpr double kMostEpochs = 1e9;  // times the most batches an epoch can have, steps still fit their 64 bits
+  if (c.training.epochs > kMostEpochs)
+    problem("training.epochs", fmt::format("must be at most {:g}, got {:g}", kMostEpochs, c.training.epochs));
   const std::int64_t steps = c.training.steps;
   if (steps == 0) return;
   if (const auto* cosine = std::get_if<CosineScheduleConfig>(&c.schedule);
@@ -94,6 +101,9 @@ void validate(const RunConfig& c, const ReportProblem& problem) {
 }
 
 RunConfig load_run_config(const std::string& path, const std::vector<std::string>& overrides) {
+  if (path.find('=') != std::string::npos && !std::filesystem::exists(path))
+    throw ConfigError(
+        fmt::format("'{}' stands where the config should; must be a YAML file, overrides after it", path));
   const std::string text = config::read_text(path);
   try {
     return parse_run_config(text, path, overrides);

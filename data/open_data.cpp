@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "core/errors.h"
 #include "data/byte_text.h"
@@ -209,6 +210,17 @@ DataSplits open_synthetic_tokens(const DataConfig& config) {
 void validate(const DataConfig& config, const ReportProblem& problem) {
   const bool synthetic = config.type == "synthetic" || config.type == "synthetic_tokens";
   if (!synthetic && config.path.empty()) problem("path", fmt::format("must say where the {} data lie", config.type));
+  // Past these nothing can be meant but a slip, and products of them would overflow or start threads without end.
+  const auto at_most = [&](const char* key, std::int64_t value, std::int64_t most) {
+    if (value > most) problem(key, fmt::format("must be at most {}, got {}", most, value));
+  };
+  at_most("num_examples", config.num_examples, std::numeric_limits<std::int32_t>::max());
+  at_most("num_classes", config.num_classes, 1 << 20);
+  at_most("sequence_length", config.sequence_length, std::numeric_limits<std::int32_t>::max());
+  at_most("image_size", config.image_size, 32768);
+  at_most("resize_size", config.resize_size, 32768);
+  at_most("num_workers", config.num_workers, 1024);
+  at_most("prefetch", config.prefetch, 65536);
   // Written so that NaN fails.
   if (!(config.valid_fraction >= 0 && config.test_fraction >= 0 && config.valid_fraction + config.test_fraction < 1)) {
     problem("valid_fraction", fmt::format("must leave training data beside 'test_fraction': {} + {} must be below 1",

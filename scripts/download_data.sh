@@ -88,10 +88,12 @@ mnist_like() {
   local url=$1 directory="$dir/$2" name
   shift 2
   mkdir -p -- "$directory"
+  made=$directory
   for name in train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte; do
     fetch "$url/$name.gz" "$directory/$name.gz" "$1"
     shift
   done
+  made=
   say "ready: $directory"
 }
 
@@ -106,6 +108,9 @@ case $name in
   cifar10 | cifar100 | mnist | fashion-mnist | imagenette | tinyshakespeare | wikitext2) ;;
   *) say "unknown data set '$name'" >&2; usage >&2; exit 2 ;;
 esac
+# A directory that a failed download left empty would look like a data set.
+made=
+trap '[ -z "$made" ] || rmdir -- "$made" "$dir" 2>/dev/null || true' EXIT
 mkdir -p -- "$dir" || fail "could not make directory $dir"
 
 case $name in

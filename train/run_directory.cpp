@@ -1,9 +1,9 @@
 #include "train/run_directory.h"
 
+#include <fmt/format.h>
+
 #include <random>
 #include <system_error>
-
-#include <fmt/format.h>
 
 #include "core/errors.h"
 #include "train/atomic_file.h"
@@ -39,7 +39,10 @@ std::filesystem::path create_fresh_directory(const std::filesystem::path& parent
     const auto root = parent / name / fmt::format("{}-{:06x}", utc_now(true), entropy() & 0xFFFFFF);
     if (std::filesystem::create_directory(root, error)) return root;  // else it existed: take another id
   }
-  throw Error("run_directory", fmt::format("cannot create a run in '{}': {}", (parent / name).string(), error.message()));
+  throw Error("run_directory",
+              fmt::format("cannot create a run in '{}': {}; output_dir must be a directory that can be "
+                          "written",
+                          (parent / name).string(), error.message()));
 }
 
 RunDirectory create_run_directory(const std::filesystem::path& runs, const std::string& name) {
@@ -55,7 +58,8 @@ RunDirectory open_run_directory(const std::filesystem::path& root) {
   RunDirectory run{root};
   std::error_code error;
   if (!std::filesystem::is_directory(run.checkpoints(), error)) {
-    throw CheckpointError("run_directory", fmt::format("'{}' is no run: it holds no checkpoints directory", root.string()));
+    throw CheckpointError("run_directory",
+                          fmt::format("'{}' is no run: it holds no checkpoints directory", root.string()));
   }
   return run;
 }

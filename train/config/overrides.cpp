@@ -70,7 +70,7 @@ std::vector<std::string> split_path(const std::string& path) {
 
 void apply_overrides(Node& root, const std::vector<std::string>& overrides, std::vector<Problem>& problems) {
   for (const std::string& text : overrides) {
-    const Place place{1, 1, text};
+    const Place place{1, 1, text.empty() ? " " : text};  // "" would be a place in the file
     const std::size_t equals = text.find('=');
     const std::vector<std::string> keys = split_path(text.substr(0, equals));
     if (equals == std::string::npos || keys.empty()) {
