@@ -112,7 +112,10 @@ Axes fit_axes(const Chart& chart) {
   std::sort(ys.begin(), ys.end());
   const auto [x_low, x_high] = std::minmax_element(xs.begin(), xs.end());
   double y_low = chart.from_zero ? std::min(0.0, ys.front()) : ys.front(), y_high = ys.back();
-  if (chart.hide_outliers) {
+  // Of a few points none is usual: a short run's last and fastest step would be cut.
+  constexpr std::size_t kLeastPoints = 20;
+  const bool hide_outliers = chart.hide_outliers && ys.size() >= kLeastPoints;
+  if (hide_outliers) {
     const double usual = ys[(ys.size() - 1) * 98 / 100];
     if (usual > 0 && y_high > 1.6 * usual) y_high = 1.15 * usual;
   }
@@ -122,7 +125,7 @@ Axes fit_axes(const Chart& chart) {
     while (axes.y_ticks.count > 2 && axes.y_ticks.last() > 1 + 1e-9) --axes.y_ticks.count;
   axes.y_low = axes.y_ticks.first;
   axes.y_high = axes.y_ticks.last();
-  if (chart.hide_outliers)
+  if (hide_outliers)
     axes.num_hidden =
         static_cast<std::size_t>(ys.end() - std::upper_bound(ys.begin(), ys.end(), axes.y_high * (1 + 1e-12)));
   // From 0 when the first record lies near it (step 10 of 1000), and when there is one record only: no span to show else.

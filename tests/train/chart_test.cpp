@@ -108,6 +108,12 @@ TEST(Chart, CutsOutliersAndSaysSo) {
   EXPECT_NE(render_chart(chart).find("1 point above the axis"), std::string::npos);
 }
 
+TEST(Chart, CutsNothingOfAFewPoints) {
+  Chart chart{.title = "t", .from_zero = true, .hide_outliers = true};
+  chart.series = {{"throughput", {{12, 1100.0}, {16, 1000.0}, {20, 1950.0}, {24, 3300.0}}}};
+  EXPECT_EQ(render_chart(chart).find("above the axis"), std::string::npos);
+}
+
 TEST(Chart, ErrorBarsReferencesAndShares) {
   Chart chart{.title = "Accuracy", .percent = true, .x_percent = true};
   chart.series = {{"a", {{0.8, 0.99}, {0.9, 0.95}}, {0.02, std::nan("")}}};
