@@ -110,7 +110,7 @@ case $name in
 esac
 # A directory that a failed download left empty would look like a data set.
 made=
-trap '[ -z "$made" ] || rmdir -- "$made" "$dir" 2>/dev/null || true' EXIT
+trap '[ -z "$made" ] || rmdir -- "$made" 2>/dev/null || true' EXIT
 mkdir -p -- "$dir" || fail "could not make directory $dir"
 
 case $name in
