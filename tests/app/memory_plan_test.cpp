@@ -44,7 +44,8 @@ std::vector<std::string> reductions(const std::string& file, const RunConfig& c)
       o.insert(o.end(), {"model.attention.band=16", "model.attention.off_band_sparsity=0.9"});
   } else {
     o.push_back("data.type=synthetic");
-    if (std::holds_alternative<MobilenetConfig>(c.model)) o.push_back("model.width=0.25");
+    if (std::holds_alternative<MobilenetConfig>(c.model))
+      o.insert(o.end(), {"model.width=0.25", "model.num_classes=0"});
     o.push_back(file.find("imagenet") != std::string::npos ? "data.image_size=96" : "data.image_size=32");
   }
   if (c.pruning.method != "none")
