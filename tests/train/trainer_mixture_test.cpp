@@ -1,5 +1,5 @@
-// Trainings of random settings, each run straight and again in pieces: recorded, stopped and resumed in a fresh trainer,
-// with evaluations and log points between. Everything that a step changes must have the same bits.
+// Trainings of random settings, each run straight and again in pieces: recorded, recomputed, stopped and resumed in a fresh
+// trainer, with evaluations and log points between. Everything that a step changes must have the same bits.
 #include <gtest/gtest.h>
 
 #include "data/synthetic.h"
@@ -139,8 +139,8 @@ struct Setting {
 };
 
 struct Training {
-  explicit Training(const Setting& setting, bool recorded = false)
-      : random(setting.config.seed), network(setting.recompute, Init{random}) {
+  Training(const Setting& setting, bool recompute, bool recorded)
+      : random(setting.config.seed), network(recompute, Init{random}) {
     data.train = std::make_shared<SyntheticImages>(
         SyntheticImagesOptions{.num_examples = 52, .num_classes = kClasses, .extent = {3, 4, 4}});
     data.valid = std::make_shared<SyntheticImages>(
@@ -166,12 +166,12 @@ TEST(TrainerMixture, PiecesOfATrainingAreTheWhole) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     const Setting setting(seed);
     SCOPED_TRACE("setting " + std::to_string(seed) + ": " + setting.text);
-    Training whole(setting);
+    Training whole(setting, false, false);
     while (!whole.trainer->finished()) whole.trainer->advance();
     ASSERT_FALSE(whole.trainer->diverged());
 
     Choices c(seed + 1000);
-    auto part = std::make_unique<Training>(setting, true);
+    auto part = std::make_unique<Training>(setting, setting.recompute, true);
     while (!part->trainer->finished()) {
       Trainer& trainer = *part->trainer;
       trainer.advance();
@@ -181,7 +181,7 @@ TEST(TrainerMixture, PiecesOfATrainingAreTheWhole) {
       const std::filesystem::path path = directory / "checkpoint";
       const std::int64_t step = trainer.step();
       save_checkpoint(path, trainer.parameters(), trainer.buffers(), {});
-      part = std::make_unique<Training>(setting, c.coin());
+      part = std::make_unique<Training>(setting, setting.recompute, c.coin());
       load_checkpoint(path, part->trainer->parameters(), part->trainer->buffers());
       part->trainer->resume_at(step, 0, 0);
     }
