@@ -148,6 +148,10 @@ void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_
   step_ = step;
   loss_sum_.copy_from(Tensor::full({}, interval_loss_sum, loss_sum_.dtype(), device_));
   interval_steps_ = interval_steps;
+  for (Parameter* p : parameters_) {  // of a step that did not end
+    p->var().clear_grad();
+    p->gradient_pairs = nullptr;
+  }
   guard_ = GradientGuard(config_.training.clip_norm, loss_sum_.dtype(), device_);  // whatever happened before is undone
   guard_start_ = step_;
   if (graph_) graph_->invalidate();  // parameters have new places

@@ -167,6 +167,25 @@ TEST(TrainerEdges, ADivergedTrainerGoesOnFromBefore) {
   }
 }
 
+TEST(TrainerEdges, AStepThatDidNotEndLeavesNoGradients) {
+  const TrainerConfig config = config_of("none");
+  Training straight(config), other(config);
+  while (!straight.trainer->finished()) straight.trainer->advance();
+  Trainer& trainer = *other.trainer;
+  for (int step = 0; step < 7; ++step) trainer.advance();
+  // As if a second micro-batch had found no memory.
+  for (Parameter* p : trainer.parameters()) {
+    p->var().set_grad(Tensor::full(p->value().shape(), 1, DType::f32));
+    p->gradient_pairs = std::make_shared<GradientPairs>();
+  }
+  trainer.resume_at(7, 0, 0);
+  while (!trainer.finished()) trainer.advance();
+  for (std::size_t i = 0; i < trainer.parameters().size(); ++i) {
+    EXPECT_TRUE(same_bits(*straight.trainer->parameters()[i], *trainer.parameters()[i])) << i;
+    EXPECT_EQ(trainer.parameters()[i]->gradient_pairs, nullptr);
+  }
+}
+
 TEST(TrainerEdges, AGrowthThatDivergenceForbidsLeavesNoOperandsBehind) {
   Training t(config_of("rigl"));
   for (int step = 0; step < 4; ++step) t.trainer->advance();
