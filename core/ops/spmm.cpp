@@ -85,6 +85,24 @@ Route route_of(const ProductShape& problem, const Tensor& b, const Tensor& bias,
   return choose_spmm(problem).route;
 }
 
+/// A^T b. On the dense route the product turns the scratch: neither A's pattern nor its values are transposed.
+Tensor spmm_of_transpose(const SparseTensor& a, const Tensor& b) {
+  if (b.rank() == 2) {
+    const OpScope scope("spmm");
+    const Topology& topology = *a.topology;
+    const ProductShape problem{.device = b.device(),
+                               .dtype = b.dtype(),
+                               .precision = matmul_precision(b.device()),
+                               .rows = topology.cols(),
+                               .cols = topology.rows(),
+                               .nnz = topology.nnz(),
+                               .other = b.dim(1),
+                               .kernels = allowed_kernels(b.device())};
+    if (choose_spmm(problem).route == Route::dense) return matmul(densify(a), b, /*transpose_a=*/true);
+  }
+  return spmm(transpose(a), b);
+}
+
 }  // namespace
 
 ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
@@ -166,7 +184,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
                     return shared && da.rank() == 2 ? sum_batch(da) : da;
                   });
                   kept_b = Tensor();  // used up: gone before db needs its memory
-                  grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
+                  grads.add(1, [&] { return spmm_of_transpose(kept_a, dp); });  // db: A^T dC
                   grads.add(2, [&] {
                     if (matrix) return biased.dbias;
                     const std::int64_t batch = dp.dim(0), m = dp.dim(1);

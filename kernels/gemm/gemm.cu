@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -129,6 +130,46 @@ void multiply_plainly(const CudaStream& stream, const Dense<const T>& a, const D
   LACUNA_CUDA_LAUNCHED("gemm");
 }
 
+class Event {
+ public:
+  Event() { LACUNA_CUDA_CHECK(cudaEventCreate(&event_)); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// Milliseconds of one call of run() on an otherwise idle stream: the least of some rounds. Infinite where run() fails.
+template <class F>
+float measured_time(cudaStream_t stream, F&& run) {
+  constexpr int kRounds = 3, kCalls = 3;
+  if (run() != CUBLAS_STATUS_SUCCESS) return std::numeric_limits<float>::infinity();  // also: loads the kernel
+  const Event begin, end;
+  float least = std::numeric_limits<float>::infinity();
+  for (int round = 0; round < kRounds; ++round) {
+    LACUNA_CUDA_CHECK(cudaEventRecord(begin.get(), stream));
+    for (int call = 0; call < kCalls; ++call) LACUNA_LT_CHECK(run());
+    LACUNA_CUDA_CHECK(cudaEventRecord(end.get(), stream));
+    LACUNA_CUDA_CHECK(cudaEventSynchronize(end.get()));
+    float milliseconds = 0;
+    LACUNA_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()));
+    least = std::min(least, milliseconds / kCalls);
+  }
+  return least;
+}
+
+/// A step that is being captured must not wait for the device.
+bool is_captured(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  LACUNA_CUDA_CHECK(cudaStreamIsCapturing(stream, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
+constexpr int kMostAnswers = 8;  // of cuBLASLt, where they are measured
+
 /// op(A) op(B) into C, or added to it; one cuBLASLt call.
 template <class T, class Out>
 void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
@@ -147,6 +188,13 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
       c.rows,         c.cols,         k,     a.ld,
       b.ld,           c.ld,           batch, a.batch_stride,
       b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+  const auto handle = static_cast<cudaStream_t>(stream.handle);
+  const float one = 1, beta = options.accumulate ? 1 : 0;
+  const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    return cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta, c.data,
+                          result.get(), c.data, result.get(), &algorithm, libraries.workspace,
+                          libraries.workspace_bytes, handle);
+  };
   auto found = libraries.matmul_algorithms.find(key);
   if (found == libraries.matmul_algorithms.end()) {
     Preference preference;
@@ -155,10 +203,13 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
     preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
     preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, align_c);
     preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_c);
-    cublasLtMatmulHeuristicResult_t answer = {};
+    // C is overwritten again and again while answers are measured, so a sum cannot be.
+    const bool measures = libraries.measures_products && !options.accumulate && !is_captured(handle);
+    cublasLtMatmulHeuristicResult_t list[kMostAnswers] = {};
     int answers = 0;
     LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
-                                                   result.get(), preference.get(), 1, &answer, &answers));
+                                                   result.get(), preference.get(), measures ? kMostAnswers : 1, list,
+                                                   &answers));
     if (answers == 0 && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
       CudaStream exact = stream;
       exact.allow_tf32 = false;
@@ -166,12 +217,15 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
     }
     if (answers == 0 && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
     check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
-    found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
+    int taken = 0;
+    float least = std::numeric_limits<float>::infinity();
+    for (int i = 0; measures && answers > 1 && i < answers; ++i) {
+      const float time = measured_time(handle, [&] { return run(list[i].algo); });
+      if (time < least) taken = i, least = time;
+    }
+    found = libraries.matmul_algorithms.emplace(key, list[taken].algo).first;
   }
-  const float one = 1, beta = options.accumulate ? 1 : 0;
-  LACUNA_LT_CHECK(cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta,
-                                 c.data, result.get(), c.data, result.get(), &found->second, libraries.workspace,
-                                 libraries.workspace_bytes, static_cast<cudaStream_t>(stream.handle)));
+  LACUNA_LT_CHECK(run(found->second));
 }
 
 template <class T>
