@@ -33,7 +33,9 @@ std::uint32_t alignment_of(const void* pointer) {
 }
 
 template <class T>
-constexpr cudaDataType_t kTypeOf = std::is_same_v<std::remove_const_t<T>, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
+constexpr cudaDataType_t kTypeOf = std::is_same_v<std::remove_const_t<T>, Bf16>   ? CUDA_R_16BF
+                                   : std::is_same_v<std::remove_const_t<T>, Half> ? CUDA_R_16F
+                                                                                  : CUDA_R_32F;
 
 class Layout {
  public:
@@ -72,6 +74,12 @@ class Product {
   Product(const Product&) = delete;
   Product& operator=(const Product&) = delete;
   cublasLtMatmulDesc_t get() const { return description_; }
+  /// The scalars will be read on the device.
+  void take_device_scalars() {
+    const auto mode = static_cast<std::int32_t>(CUBLASLT_POINTER_MODE_DEVICE);
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_POINTER_MODE, &mode, sizeof(mode)));
+  }
 
  private:
   void set(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
@@ -96,6 +104,27 @@ class Preference {
  private:
   cublasLtMatmulPreference_t preference_ = nullptr;
 };
+
+using Key = std::array<std::int64_t, 12>;
+
+/// cuBLASLt's first answer, kept by `key`: everything it may depend on. Null where it has none.
+const cublasLtMatmulAlgo_t* algorithm_for(CudaLibraries& libraries, const Key& key, const Product& product,
+                                          const Layout& first, const Layout& second, const Layout& result,
+                                          const std::array<std::uint32_t, 3>& alignments) {
+  auto found = libraries.matmul_algorithms.find(key);
+  if (found != libraries.matmul_algorithms.end()) return &found->second;
+  Preference preference;
+  preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, libraries.workspace_bytes);
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignments[0]);
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignments[1]);
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignments[2]);
+  preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignments[2]);
+  cublasLtMatmulHeuristicResult_t answer = {};
+  int answers = 0;
+  LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
+                                                 result.get(), preference.get(), 1, &answer, &answers));
+  return answers > 0 ? &libraries.matmul_algorithms.emplace(key, answer.algo).first->second : nullptr;
+}
 
 constexpr int kPlainThreads = 256;
 
@@ -139,38 +168,25 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   const Product product(tf32, options.transpose_b, options.transpose_a);
   const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
 
-  // Everything the answer of the heuristic may depend on. Leading dimensions and one operand's shape fix the other's.
+  // Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
                              16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
-  const std::array<std::int64_t, 12> key = {
-      c.rows,         c.cols,         k,     a.ld,
-      b.ld,           c.ld,           batch, a.batch_stride,
-      b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
-  auto found = libraries.matmul_algorithms.find(key);
-  if (found == libraries.matmul_algorithms.end()) {
-    Preference preference;
-    preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, libraries.workspace_bytes);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_b);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, align_c);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_c);
-    cublasLtMatmulHeuristicResult_t answer = {};
-    int answers = 0;
-    LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
-                                                   result.get(), preference.get(), 1, &answer, &answers));
-    if (answers == 0 && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
-      CudaStream exact = stream;
-      exact.allow_tf32 = false;
-      return multiply(exact, a, b, c, batch, options);
-    }
-    if (answers == 0 && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
-    check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
-    found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
+  const Key key = {c.rows,         c.cols,         k,     a.ld,
+                   b.ld,           c.ld,           batch, a.batch_stride,
+                   b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+  const cublasLtMatmulAlgo_t* algorithm =
+      algorithm_for(libraries, key, product, first, second, result, {align_b, align_a, align_c});
+  if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
+    CudaStream exact = stream;
+    exact.allow_tf32 = false;
+    return multiply(exact, a, b, c, batch, options);
   }
+  if (!algorithm && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
+  check_lt(algorithm ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
   const float one = 1, beta = options.accumulate ? 1 : 0;
   LACUNA_LT_CHECK(cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta,
-                                 c.data, result.get(), c.data, result.get(), &found->second, libraries.workspace,
+                                 c.data, result.get(), c.data, result.get(), algorithm, libraries.workspace,
                                  libraries.workspace_bytes, static_cast<cudaStream_t>(stream.handle)));
 }
 
@@ -202,6 +218,36 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
     }
     if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
+}
+
+bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const Half>& b, const Dense<float>& c,
+              const float* scalars) {
+  if (c.rows == 0 || c.cols == 0) return true;
+  CudaLibraries& libraries = *stream.libraries;
+  const Layout first(b, 1), second(a, 1), result(c, 1);
+  Product product(false, false, false);
+  product.take_device_scalars();
+  const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
+  const Key key = {c.rows,
+                   c.cols,
+                   a.cols,
+                   a.ld,
+                   b.ld,
+                   c.ld,
+                   1,
+                   0,
+                   0,
+                   0,
+                   64,  // a flag that no other product has
+                   align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+  const cublasLtMatmulAlgo_t* algorithm =
+      algorithm_for(libraries, key, product, first, second, result, {align_b, align_a, align_c});
+  if (!algorithm) return false;
+  LACUNA_LT_CHECK(cublasLtMatmul(libraries.lt, product.get(), scalars, b.data, first.get(), a.data, second.get(),
+                                 scalars + 1, c.data, result.get(), c.data, result.get(), algorithm,
+                                 libraries.workspace, libraries.workspace_bytes,
+                                 static_cast<cudaStream_t>(stream.handle)));
+  return true;
 }
 
 #define LACUNA_INSTANTIATE(T, Out)                                                                        \
