@@ -26,6 +26,7 @@ constexpr int kSampleAhead = 4;                                          // colu
 struct TileProblem {
   SddmmPlan plan;
   const std::int32_t* col_indices;
+  SddmmFactors factors;       // half alone
   std::int64_t c_stride;      // elements between matrices of the batch
   std::int64_t split_stride;  // elements between parts of k (partial sums)
   int m, n, pieces;           // pieces of 128 bytes along k
@@ -125,7 +126,7 @@ __device__ __forceinline__ std::uint32_t round_tf32(std::uint32_t x) { return (x
 template <SddmmMath kMath, int kCols>
 struct Layout {
   static constexpr bool kSplit = kMath == SddmmMath::split_tf32;
-  static constexpr int kElements = kMath == SddmmMath::bf16 ? 64 : 32;  // of a piece
+  static constexpr int kElements = kMath == SddmmMath::bf16 || kMath == SddmmMath::half ? 64 : 32;  // of a piece
   static constexpr int kABytes = kRows * kPieceBytes, kBBytes = kCols * kPieceBytes;
   static constexpr int kStageBytes = kABytes + kBBytes * (kSplit ? 2 : 1);
   static constexpr int kStages = kCols == 256 ? 4 : kSplit ? 4 : 6;
@@ -173,10 +174,11 @@ __device__ __forceinline__ void store(Bf16* to, float x) { *to = to_bf16(x); }
 
 /// Stores the entries of 16 rows x 64 columns whose sums lie in `sums` (column ^ 8 (row % 4), against bank conflicts).
 ///   begin, end  in lane r < 16: the run of entries of row r
-template <class Out>
+///   factors     by column of the pattern, if kScaled
+template <bool kScaled, class Out>
 __device__ __forceinline__ void sample(const float* sums, int begin, int end, int first_column,
                                        const std::int32_t* __restrict__ col_indices, Out* __restrict__ out,
-                                       float scale) {
+                                       float scale, const float* __restrict__ factors) {
   const int lane = threadIdx.x % 32;
   int before = end - begin;  // becomes the number of entries in the rows up to and with this lane's
 #pragma unroll
@@ -204,7 +206,8 @@ __device__ __forceinline__ void sample(const float* sums, int begin, int end, in
     for (int j = 0; j < kSampleAhead; ++j) {
       if (column[j] >= 0) {
         const int at = row[j] * kCell + ((column[j] - first_column) ^ ((row[j] & 3) * 8));
-        store(out + entry[j], scale * sums[at]);
+        const float factor = kScaled ? __ldg(factors + column[j]) : 1.0f;
+        store(out + entry[j], scale * sums[at] * factor);
       }
     }
   }

@@ -7,6 +7,9 @@
 // in shared memory (hi in place, lo beside it); the others split A on its way into registers, where wgmma takes it from.
 // The tensor core cuts off its sums, so a long chain drifts towards zero: each piece of 32 along k starts from zero, the
 // small products first, and is added to the total by an ordinary f32 add.
+//
+// half: each row of A and of B was multiplied by a power of two, and its factor undoes that: A's as the sums go to shared
+// memory, B's as they are sampled.
 #pragma once
 
 #include "kernels/sddmm/sddmm_tile_parts.cuh"
@@ -113,6 +116,14 @@ __global__ void __launch_bounds__(kThreads, 1)
         edges[j] = lane < kSampleRows && row < p.m ? __ldg(p.plan.segments + edge * p.m + row) : 0;
       }
 
+      float row_factors[2] = {1.0f, 1.0f};  // of the two rows whose sums this lane has
+      if constexpr (kMath == SddmmMath::half) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int own = item.row + warp_row + lane / 4 + 8 * i;
+          if (own < p.m) row_factors[i] = __ldg(p.factors.a + own);
+        }
+      }
       float total[kCols / 2];
       if constexpr (L::kSplit) {
         // ldmatrix: lanes 0-15 name the 16 rows' first 16 bytes of a step, lanes 16-31 the second.
@@ -176,6 +187,8 @@ __global__ void __launch_bounds__(kThreads, 1)
           for (int step = 0; step < 4; ++step) {
             if constexpr (kMath == SddmmMath::bf16)
               wgmma::bf16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
+            else if constexpr (kMath == SddmmMath::half)
+              wgmma::f16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
             else
               wgmma::tf32(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
           }
@@ -204,11 +217,12 @@ __global__ void __launch_bounds__(kThreads, 1)
         for (int j = 0; j < kCell / 8; ++j) {
           const float* d = total + (cell * (kCell / 8) + j) * 4;
           const int at = ((j * 8) ^ ((g & 3) * 8)) + t * 2;  // g and g + 8 are alike modulo 4
-          *reinterpret_cast<float2*>(sums + g * kCell + at) = {d[0], d[1]};
-          *reinterpret_cast<float2*>(sums + (g + 8) * kCell + at) = {d[2], d[3]};
+          *reinterpret_cast<float2*>(sums + g * kCell + at) = {d[0] * row_factors[0], d[1] * row_factors[0]};
+          *reinterpret_cast<float2*>(sums + (g + 8) * kCell + at) = {d[2] * row_factors[1], d[3] * row_factors[1]};
         }
         __syncwarp();
-        sample(sums, edges[cell], edges[cell + 1], item.col + cell * kCell, p.col_indices, to, p.scale);
+        sample<kMath == SddmmMath::half>(sums, edges[cell], edges[cell + 1], item.col + cell * kCell, p.col_indices, to,
+                                         p.scale, p.factors.b);
         __syncwarp();
       }
     }

@@ -10,6 +10,7 @@
 
 #include "core/device.h"
 #include "core/tensor.h"
+#include "kernels/half_product/half_product.h"
 #include "kernels/sddmm/sddmm.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
@@ -136,12 +137,34 @@ class Problem {
       const Tensor scratch = Tensor::from(std::vector<std::uint8_t>(sddmm_tiles_scratch_bytes(c, run.tiling), 0xff),
                                           {static_cast<std::int64_t>(sddmm_tiles_scratch_bytes(c, run.tiling))})
                                  .to(device_);
-      sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      if constexpr (sizeof(In) == 4) {
+        if (run.math == SddmmMath::half)
+          run_half(run, c, scale, scratch);
+        else
+          sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      } else {
+        sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      }
     }
     const std::vector<std::uint8_t> bytes = out.template to_vector<std::uint8_t>();
     std::vector<Out> values(static_cast<std::size_t>(count));
     if (count > 0) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
+  }
+
+  /// By f16 copies of single matrices, whose padding is NaN.
+  void run_half(const Run& run, const Csr<Out>& c, float scale, const Tensor& scratch) const {
+    const std::int64_t ld = half_ld(k_);
+    const auto nans = [&](std::int64_t bytes) {
+      return Tensor::from(std::vector<std::uint8_t>(static_cast<std::size_t>(bytes), 0xff), {bytes}).to(device_);
+    };
+    const Tensor x = nans(rows_.m * ld * 2), y = nans(rows_.n * ld * 2), factors = nans((rows_.m + rows_.n) * 4);
+    auto *left = static_cast<Half*>(x.raw()), *right = static_cast<Half*>(y.raw());
+    auto* by_row = static_cast<float*>(factors.raw());
+    half_rows(stream_, left_, left, by_row);
+    half_rows(stream_, right_, right, by_row + rows_.m);
+    sddmm_tiles<Half, float>(stream_, {left, rows_.m, k_, ld}, {right, rows_.n, k_, ld}, c, scale, run.math, run.tiling,
+                             plan_.raw(), scratch.raw(), {by_row, by_row + rows_.m});
   }
 
   /// Every entry within `tolerance` of sum |a b|; the same bits twice.
@@ -218,7 +241,7 @@ class Problem {
   double chain_error_ = 0;
 };
 
-constexpr double kF32 = 2e-6, kTf32 = 3e-3, kBf16Out = 6e-3;
+constexpr double kF32 = 2e-6, kTf32 = 3e-3, kHalf = 1e-3, kBf16Out = 6e-3;
 constexpr SddmmMath kSplit = SddmmMath::split_tf32;
 
 class SddmmCuda : public ::testing::Test {
@@ -262,6 +285,7 @@ TEST_F(SddmmCuda, EveryVariantAgreesInF32) {
     const Problem<float, float> problem(uniform_rows(150, 210, 0.7, 4), k, (k + 3) / 4 * 4 + 4, (k + 3) / 4 * 4);
     problem.check({Variant::rows, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
+    check_tiles(problem, SddmmMath::half, kHalf);
   }
 }
 
@@ -282,6 +306,7 @@ TEST_F(SddmmCuda, TakesHardShapes) {
     problem.check({Variant::rows, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::tf32, kTf32);
+    check_tiles(problem, SddmmMath::half, kHalf);
     check_tiles(Problem<Bf16, float>(rows, 72, 80, 72), SddmmMath::bf16, kF32);
   }
 }
@@ -302,6 +327,7 @@ TEST_F(SddmmCuda, TakesMoreTilesThanMultiprocessors) {
   check_tiles(Problem<Bf16, float>(rows, 136, 136, 136), SddmmMath::bf16, kF32);
   check_tiles(Problem<float, float>(rows, 72, 72, 72), SddmmMath::tf32, kTf32);
   check_tiles(Problem<float, float>(rows, 72, 72, 72), kSplit, kF32);
+  check_tiles(Problem<float, float>(rows, 136, 136, 136), SddmmMath::half, kHalf);
 }
 
 TEST_F(SddmmCuda, SplitTf32IsAsAccurateAsF32) {
