@@ -16,9 +16,8 @@ struct Named {
 };
 
 constexpr Named kKernels[] = {
-    {"spmm_panel", &KernelSet::spmm_panel},
-    {"spmm_tensor", &KernelSet::spmm_tensor},
-    {"sddmm_tensor", &KernelSet::sddmm_tensor},
+    {"spmm_panel", &KernelSet::spmm_panel},           {"spmm_tensor", &KernelSet::spmm_tensor},
+    {"sddmm_tensor", &KernelSet::sddmm_tensor},       {"half_product", &KernelSet::half_product},
     {"fused_attention", &KernelSet::fused_attention},
 };
 

@@ -13,6 +13,7 @@ struct KernelSet {
   bool spmm_panel = true;       ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
   bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
   bool sddmm_tensor = true;     ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
+  bool half_product = true;     ///< kernels/half_product: TF32 products by way of scaled f16 copies
   bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
 
   bool operator==(const KernelSet&) const = default;

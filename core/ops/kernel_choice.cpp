@@ -38,6 +38,8 @@ struct CudaModel {
   double second_start = 4e-6;
   double dense_rate = 52.5e12;     // cuBLAS f32
   double tf32_rate = 430e12;       // cuBLAS TF32
+  double half_rate = 730e12;       // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
+  double copy_start = 3e-6;        // of a kernel that makes f16 copies. Predicted
   double spmm_rate = 10.3e12;      // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
   double spmm_bandwidth = 0.8e12;  // of B and C, re-reads of B included
   double panel_start = 4.5e-6;
@@ -103,8 +105,8 @@ double cuda_core_spmm_seconds(const ProductShape& p, const Work& w) {
 
 /// The faster prediction, unless a rule leaves no choice.
 Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, double dense_seconds,
-              double tensor_seconds = kNever) {
-  Choice choice{Route::sparse, sparse_seconds, dense_seconds, tensor_seconds, {}};
+              double tensor_seconds = kNever, double half_seconds = kNever) {
+  Choice choice{Route::sparse, sparse_seconds, dense_seconds, tensor_seconds, half_seconds, {}};
   if (p.dtype != DType::f32) {
     choice.reason = fmt::format("{} always runs on the sparse kernel", to_string(p.dtype));
   } else if (p.nnz == 0 || w.flops_dense == 0) {
@@ -113,11 +115,13 @@ Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, doubl
     choice.reason = "one set of values for a whole batch always runs on the sparse kernel";
   } else {
     const bool dense_fits = w.scratch_bytes <= kMaxScratchBytes;
-    const double least = std::min(sparse_seconds, tensor_seconds);
+    const double least = std::min({sparse_seconds, tensor_seconds, half_seconds});
     if (tensor_seconds < sparse_seconds) choice.route = Route::tensor;
+    if (half_seconds < std::min(sparse_seconds, tensor_seconds)) choice.route = Route::half;
     if (dense_fits && dense_seconds < least) choice.route = Route::dense;
     choice.reason = fmt::format("predicted {:.3g} us sparse", sparse_seconds * 1e6);
     if (tensor_seconds < kNever) choice.reason += fmt::format(", {:.3g} us on tensor cores", tensor_seconds * 1e6);
+    if (half_seconds < kNever) choice.reason += fmt::format(", {:.3g} us in scaled f16", half_seconds * 1e6);
     if (dense_fits)
       choice.reason += fmt::format(", {:.3g} us dense", dense_seconds * 1e6);
     else
@@ -139,6 +143,20 @@ double bf16_dense_seconds(const Work& w) {
 double conversion_seconds(const Work& w) {
   constexpr CudaModel model;
   return 3 * model.start + 6 * ((w.rows + w.cols) * w.other * w.batch + w.nnz) / model.bandwidth;
+}
+
+/// Whether TF32 may be had by way of f16 copies: of single matrices, scratch for which is no larger than the dense route's.
+bool takes_half(const ProductShape& p, const Work& w) {
+  const double largest = std::max(4 * w.rows * w.cols, 2 * (w.rows + w.cols) * w.other);
+  return p.kernels.half_product && p.precision == MatmulPrecision::tf32 && p.dtype == DType::f32 && p.batch == 1 &&
+         p.nnz > 0 && p.other > 0 && largest <= kMaxScratchBytes;
+}
+
+/// B and A's values read and copied, A densified, cuBLASLt; none of them overlap.
+double spmm_half_seconds(const Work& w) {
+  constexpr CudaModel model;
+  const double bytes = 6 * w.cols * w.other + 12 * w.nnz + 2 * w.rows * w.cols;
+  return model.dense_start + 3 * model.copy_start + bytes / model.bandwidth + w.flops_dense / model.half_rate;
 }
 
 ProductShape in_f32(ProductShape p) {
@@ -172,7 +190,8 @@ Choice choose_spmm(const ProductShape& p) {
   const bool tensor =
       p.kernels.spmm_tensor && p.batch == 1 && p.other % 4 == 0 && p.nnz > 0 && w.other > 0 && w.nnz >= 8 * w.rows;
   return decide(p, w, cuda_core_spmm_seconds(p, w), dense,
-                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever);
+                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever,
+                takes_half(p, w) ? spmm_half_seconds(w) : kNever);
 }
 
 Choice choose_sddmm(const ProductShape& p) {
@@ -218,6 +237,7 @@ std::string explain_choice(const char* op, const ProductShape& problem) {
   const double sparsity = total == 0 ? 0 : 1 - static_cast<double>(problem.nnz) / total;
   const char* how = choice.route == Route::sparse   ? "sparse kernel"
                     : choice.route == Route::tensor ? "tensor cores"
+                    : choice.route == Route::half   ? "scaled f16"
                     : name == "spmm"                ? "densify + matmul"
                                                     : "matmul + sample";
   return fmt::format("{}: sparsity {:.3f}, {}", how, sparsity, choice.reason);

@@ -4,6 +4,7 @@
 
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
+#include "core/ops/half_product.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
 #include "core/ops/sparse_transpose.h"
@@ -89,7 +90,8 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
     throw ShapeError("sddmm",
                      fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
-  if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
+  if (route == Route::half && sddmm_in_half(values, a, b, pattern, factor)) return;
+  if ((route == Route::tensor || route == Route::half) && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
   if (values.dtype() == DType::bf16) {
     const Tensor wide = Tensor::empty(values.shape(), DType::f32, values.device());
     sddmm_into(wide, a, b, pattern, factor, route == Route::dense ? route : Route::sparse);
@@ -100,7 +102,8 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
     return sddmm_into(values, cast(a, DType::f32), cast(b, DType::f32), pattern, factor, Route::sparse);
   const Tensor scratch = scratch_for("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true));
+    return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b),
+                            csr_view<T>(values, *pattern, true));
   });
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
