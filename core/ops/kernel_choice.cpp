@@ -225,7 +225,12 @@ Choice choose_sddmm(const ProductShape& p) {
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
   const kernels::SddmmMath math =
       p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
-  return decide(p, w, sparse, dense, tensor_seconds(math, 4));
+  double half = kNever;  // in f16 copies, whose rows start on 16 bytes whatever the sum's length
+  if (takes_half(p, w)) {
+    half = tensor_seconds(kernels::SddmmMath::half, 1) + 2 * model.copy_start +
+           6 * (w.rows + w.cols) * w.other / model.bandwidth;
+  }
+  return decide(p, w, sparse, dense, tensor_seconds(math, 4), half);
 }
 
 std::string explain_choice(const char* op, const ProductShape& problem) {

@@ -192,8 +192,10 @@ TEST(HalfProduct, IsChosenForLargeTf32ProductsAlone) {
                  .other = 4096};
   EXPECT_EQ(choose_spmm(p).route, Route::half);
   EXPECT_NE(explain_choice("spmm", p).find("scaled f16: sparsity 0.9"), std::string::npos);
+  EXPECT_EQ(choose_sddmm(p).route, Route::half);
   p.kernels = without({}, "half_product");
   EXPECT_EQ(choose_spmm(p).route, Route::dense);
+  EXPECT_EQ(choose_sddmm(p).route, Route::tensor);
   p.kernels = {};
   p.precision = MatmulPrecision::highest;
   EXPECT_NE(choose_spmm(p).route, Route::half);
