@@ -269,11 +269,14 @@ TEST_F(SddmmCuda, PlanNamesEveryRun) {
     for (std::int64_t r = 0; r < rows.m; ++r) {
       std::int32_t entry = rows.offsets[static_cast<std::size_t>(r)];
       const std::int32_t end = rows.offsets[static_cast<std::size_t>(r) + 1];
-      for (std::int64_t t = 0; t <= plan.cell_cols; ++t) {
-        EXPECT_EQ(plan.segments[t * rows.m + r], entry);
+      for (std::int64_t t = 0; t < plan.cell_cols; ++t) {
+        EXPECT_EQ(plan.starts[t * rows.m + r], entry);
+        std::uint64_t mask = 0;
         for (; entry < end && rows.columns[static_cast<std::size_t>(entry)] < (t + 1) * kCell; ++entry) {
+          mask |= std::uint64_t{1} << (rows.columns[static_cast<std::size_t>(entry)] - t * kCell);
           cells[static_cast<std::size_t>(r / kCell * plan.cell_cols + t)] = 1;
         }
+        EXPECT_EQ(plan.masks[t * rows.m + r], mask);
       }
     }
     for (std::size_t i = 0; i < cells.size(); ++i) EXPECT_EQ(plan.cells[i], cells[i]);
