@@ -48,6 +48,9 @@ struct CudaModel {
   double panel_bandwidth = 2.3e12;
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
+  // Groups of eight entries read eight rows of B and one of A, mostly from L2. Predicted, not measured.
+  double groups_start = 3.5e-6;
+  double groups_bandwidth = 4.5e12;
   double bandwidth = 2.5e12;  // of densify and sample
 };
 
@@ -86,6 +89,17 @@ Work work_of(const ProductShape& p) {
   w.flops_dense = 2 * w.rows * w.cols * w.other * w.batch;
   w.scratch_bytes = w.rows * w.cols * static_cast<double>(size_of(p.dtype)) * (p.shared_values ? 1 : w.batch);
   return w;
+}
+
+double sddmm_rows_seconds(const Work& w) {
+  constexpr CudaModel model;
+  return model.start + w.flops_sparse / model.sddmm_rate +
+         4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth;
+}
+
+double sddmm_groups_seconds(const Work& w) {
+  constexpr CudaModel model;
+  return model.groups_start + 4 * (w.nnz * w.other * w.batch) * (1 + 1.0 / 8) / model.groups_bandwidth;
 }
 
 /// Of the row kernel, or of the panel kernel where the ops take that.
@@ -194,6 +208,12 @@ Choice choose_spmm(const ProductShape& p) {
                 takes_half(p, w) ? spmm_half_seconds(w) : kNever);
 }
 
+bool sddmm_by_groups(const ProductShape& p) {
+  if (!p.device.is_cuda() || !p.kernels.sddmm_groups) return false;
+  const Work w = work_of(p);
+  return sddmm_groups_seconds(w) < sddmm_rows_seconds(w);
+}
+
 Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
   const auto tensor_seconds = [&](kernels::SddmmMath math, std::int64_t k_unit) {
@@ -218,8 +238,7 @@ Choice choose_sddmm(const ProductShape& p) {
     return decide(p, w, sparse, dense);
   }
   constexpr CudaModel model;
-  const double sparse = model.start + w.flops_sparse / model.sddmm_rate +
-                        4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth;
+  const double sparse = sddmm_by_groups(p) ? sddmm_groups_seconds(w) : sddmm_rows_seconds(w);
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;

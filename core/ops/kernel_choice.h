@@ -46,6 +46,9 @@ struct Choice {
 Choice choose_spmm(const ProductShape& problem);
 Choice choose_sddmm(const ProductShape& problem);
 
+/// Whether SDDMM's sparse route goes by groups of entries (kernels/sddmm/sddmm_groups.h) rather than by rows. CUDA alone.
+bool sddmm_by_groups(const ProductShape& problem);
+
 /// "densify + matmul: sparsity 0.500, predicted 130 us sparse, 41 us dense", for plans and logs. op: "spmm" or "sddmm".
 std::string explain_choice(const char* op, const ProductShape& problem);
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/half_product.h"
@@ -14,6 +16,7 @@
 #include "core/visit.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sddmm/sddmm.h"
+#include "kernels/sddmm/sddmm_groups.h"
 #include "kernels/topology/topology.h"
 
 namespace lacuna {
@@ -107,6 +110,15 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
   });
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
+#if LACUNA_HAS_CUDA
+    if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
+      if (sddmm_by_groups(problem)) {
+        return kernels::sddmm_groups<T, T>(stream, dense_view<const T>(a), dense_view<const T>(b),
+                                           csr_view<T>(values, *pattern), static_cast<T>(factor),
+                                           pattern->row_indices().template data<std::int32_t>());
+      }
+    }
+#endif
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
                   static_cast<T>(factor), scratch.raw());
   });

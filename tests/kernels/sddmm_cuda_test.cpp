@@ -12,6 +12,7 @@
 #include "core/tensor.h"
 #include "kernels/half_product/half_product.h"
 #include "kernels/sddmm/sddmm.h"
+#include "kernels/sddmm/sddmm_groups.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
 
@@ -59,7 +60,7 @@ Rows hard_rows(std::int64_t m, std::int64_t n) {
   });
 }
 
-enum class Variant { rows, tiles };
+enum class Variant { rows, groups, tiles };
 
 struct Run {
   Variant variant;
@@ -67,6 +68,7 @@ struct Run {
   SddmmTiling tiling;
   std::string name() const {
     if (variant == Variant::rows) return "rows";
+    if (variant == Variant::groups) return "groups";
     return "tiles of " + std::to_string(tiling.tile_cols) + ", " + std::to_string(tiling.splits) + " parts";
   }
 };
@@ -87,6 +89,7 @@ class Problem {
               batch > 1 && !shared_b ? rows_.n * ldb : 0};
     offsets_ = Tensor::from(rows_.offsets, {rows_.m + 1}).to(device_);
     columns_ = Tensor::from(rows_.columns, {rows_.nnz()}).to(device_);
+    entry_rows_ = Tensor::from(rows_.entry_rows, {rows_.nnz()}).to(device_);
     plan_ = Tensor::empty({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n))}, DType::u8, device_);
     sddmm_plan(stream_, pattern(), plan_.raw());
     for (std::int64_t z = 0; z < batch; ++z) {
@@ -133,6 +136,8 @@ class Problem {
         nullptr, batch_,  rows_.nnz()};
     if (run.variant == Variant::rows) {
       if constexpr (sizeof(In) == 4) sddmm<float>(stream_, left_, right_, c, scale);
+    } else if (run.variant == Variant::groups) {
+      sddmm_groups<In, Out>(stream_, left_, right_, c, scale, entry_rows_.template data<std::int32_t>());
     } else {
       const Tensor scratch = Tensor::from(std::vector<std::uint8_t>(sddmm_tiles_scratch_bytes(c, run.tiling), 0xff),
                                           {static_cast<std::int64_t>(sddmm_tiles_scratch_bytes(c, run.tiling))})
@@ -235,7 +240,7 @@ class Problem {
   std::int64_t k_, batch_;
   Device device_;
   CudaStream stream_;
-  Tensor a_, b_, offsets_, columns_, plan_;
+  Tensor a_, b_, offsets_, columns_, entry_rows_, plan_;
   Dense<const In> left_, right_;
   std::vector<double> expected_, size_;
   double chain_error_ = 0;
@@ -287,6 +292,7 @@ TEST_F(SddmmCuda, EveryVariantAgreesInF32) {
   for (const std::int64_t k : {1, 4, 31, 32, 33, 100, 260}) {
     const Problem<float, float> problem(uniform_rows(150, 210, 0.7, 4), k, (k + 3) / 4 * 4 + 4, (k + 3) / 4 * 4);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::half, kHalf);
   }
@@ -296,8 +302,11 @@ TEST_F(SddmmCuda, RowsTakeAnyAlignmentAndTilesSaySo) {
   for (const std::int64_t k : {1, 2, 7, 49, 66}) {
     const Problem<float, float> problem(uniform_rows(90, 131, 0.8, 5), k, k, k + 3, 2, false, 1);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     EXPECT_FALSE(problem.supports());
-    EXPECT_FALSE((Problem<Bf16, float>(uniform_rows(9, 13, 0.8, 5), k, 8 * k + 4, 8 * k).supports()));
+    const Problem<Bf16, float> narrow(uniform_rows(9, 13, 0.8, 5), k, 8 * k + 4, 8 * k);
+    narrow.check({Variant::groups, SddmmMath::bf16, {}}, kF32);
+    EXPECT_FALSE(narrow.supports());
   }
 }
 
@@ -307,6 +316,7 @@ TEST_F(SddmmCuda, TakesHardShapes) {
                            make_rows(3, 40000, 1, [](std::int64_t r) { return r == 1 ? 40000 : 1; })}) {
     const Problem<float, float> problem(rows, 40, 44, 40);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::tf32, kTf32);
     check_tiles(problem, SddmmMath::half, kHalf);
@@ -318,6 +328,7 @@ TEST_F(SddmmCuda, TakesBatches) {
   for (const bool shared : {false, true}) {
     const Problem<float, float> problem(hard_rows(200, 150), 68, 72, 68, 3, shared);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::tf32, kTf32);
     check_tiles(Problem<Bf16, Bf16>(hard_rows(200, 150), 64, 64, 72, 3, shared), SddmmMath::bf16, kBf16Out);
