@@ -8,6 +8,7 @@
 // Each sum's order is fixed by k and the vector width alone, so results repeat.
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm.h"
@@ -121,6 +122,7 @@ template <int kVector, int kLanes, int kSteps>
 __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProblem p) {
   constexpr int kSpan = kVector * kLanes;
   constexpr int kPiece = kSpan * kSteps;  // of the sum, at a time
+  wait_for_previous();
   const int lane = threadIdx.x % kLanes;
   const std::int64_t position = std::int64_t{blockIdx.x} * (blockDim.x / kLanes) + threadIdx.x / kLanes;
 
@@ -177,6 +179,7 @@ template <int kVector>
 __global__ void __launch_bounds__(kEntryThreads) sddmm_entries(const SddmmProblem p) {
   __shared__ float shared[kBlockEntries * kWarp];
   __shared__ int rows[kBlockEntries];
+  wait_for_previous();
   const std::int64_t first = std::int64_t{blockIdx.x} * kBlockEntries;
   if (threadIdx.x < kBlockEntries) {
     // The last row whose offset is not past the entry: empty rows share their offset with the row after them.
@@ -244,8 +247,8 @@ void launch_rows(CudaStream stream, SddmmProblem p, int multiprocessors) {
   }
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(p.splits), matrices);
-    sddmm_rows<kVector, kLanes, kSteps><<<grid, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(part);
-    LACUNA_CUDA_LAUNCHED("sddmm_rows");
+    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_rows<kVector, kLanes, kSteps>, grid,
+                 static_cast<unsigned>(threads), 0, 1, part);
   });
 }
 
@@ -253,8 +256,7 @@ template <int kVector>
 void launch_entries(CudaStream stream, const SddmmProblem& p) {
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.nnz, kBlockEntries)), 1, matrices);
-    sddmm_entries<kVector><<<grid, kEntryThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(part);
-    LACUNA_CUDA_LAUNCHED("sddmm_entries");
+    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_entries<kVector>, grid, kEntryThreads, 0, 1, part);
   });
 }
 

@@ -2,6 +2,7 @@
 // rows, and two dependent reads from start to end. For few entries and short sums, where starting is what costs.
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_groups.h"
@@ -95,6 +96,7 @@ __device__ __forceinline__ float transpose_sum(float (&sums)[kGroup], int lane) 
 template <int kBytes, class In, class Out>
 __global__ void __launch_bounds__(kThreads, 3) sddmm_groups_kernel(const GroupsProblem<In, Out> p) {
   constexpr int kVector = kBytes / sizeof(In), kSpan = kVector * kWarp;
+  wait_for_previous();
   const int lane = threadIdx.x % kWarp;
   const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp * kGroup;
   if (first >= p.nnz) return;
@@ -164,8 +166,8 @@ void launch(CudaStream stream, GroupsProblem<In, Out> p, std::int64_t batch) {
   const auto blocks = static_cast<unsigned>((p.nnz + kBlockEntries - 1) / kBlockEntries);
   for (std::int64_t first = 0; first < batch; first += kMaxBatchBlocks) {
     const dim3 grid(blocks, 1, static_cast<unsigned>(std::min(batch - first, kMaxBatchBlocks)));
-    sddmm_groups_kernel<kBytes><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(p);
-    LACUNA_CUDA_LAUNCHED("sddmm_groups");
+    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_groups_kernel<kBytes, In, Out>, grid, kThreads, 0, 1,
+                 p);
     p.a += kMaxBatchBlocks * p.a_stride;
     p.b += kMaxBatchBlocks * p.b_stride;
     p.c += kMaxBatchBlocks * p.c_stride;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm_tensor/consumer.cuh"
 #include "kernels/spmm_tensor/producer.cuh"
@@ -48,6 +49,7 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     for (int warp = 0; warp < 4 * S::kSets; ++warp) barrier_init(shared.listed + 8 * warp, 1);
     barrier_init_fence();
   }
+  wait_for_previous();  // packing may have run so far; from here on global memory is read
   __syncthreads();
 
   const int warpgroup = threadIdx.x / 128;
@@ -144,9 +146,8 @@ void spmm_tensor(CudaStream stream, const SpmmTensorPlan& plan, const void* pack
                                          Shape::kSharedBytes));
   const int multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(tiles, multiprocessors));
-  spmm_tensor_kernel<Shape>
-      <<<blocks, Shape::kThreads, Shape::kSharedBytes, static_cast<cudaStream_t>(stream.handle)>>>(p, map);
-  LACUNA_CUDA_LAUNCHED("spmm_tensor");
+  launch_early(static_cast<cudaStream_t>(stream.handle), spmm_tensor_kernel<Shape>, dim3(blocks), Shape::kThreads,
+               Shape::kSharedBytes, 1, p, map);
 }
 
 }  // namespace lacuna::kernels
