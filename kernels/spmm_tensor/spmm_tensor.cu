@@ -20,7 +20,7 @@ namespace {
 
 namespace layout = spmm_tensor_layout;
 
-using Shape = SpmmTensorShape<128, 3, 1, 512>;
+using Shape = SpmmTensorShape<128, 3, 2, 320, 11>;
 constexpr int kGroupRows = 4096;  // of C, walked together; 1024 to 4096 made no difference
 
 template <class S>
@@ -43,8 +43,8 @@ __global__ void __launch_bounds__(S::kThreads, 1)
   shared_writes_to_async();
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < S::kStages; ++stage) {
-      barrier_init(shared.full + 8 * stage, 4 + 1);  // the producer warps, and the announcement of B's slab
-      barrier_init(shared.empty + 8 * stage, 8);     // the consumer warps
+      barrier_init(shared.full + 8 * stage, 4);   // a set's warps, each with its part of B's slab
+      barrier_init(shared.empty + 8 * stage, 8);  // the consumer warps
     }
     for (int warp = 0; warp < 4 * S::kSets; ++warp) barrier_init(shared.listed + 8 * warp, 1);
     barrier_init_fence();
