@@ -40,7 +40,7 @@ Tensor sum_batch(const Tensor& x) {
 
 /// Densify and a dense product. The scratch, [m, k] (times the batch), dies here.
 Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
-  const Tensor scratch = densify(a);
+  const Tensor scratch = densify_for_product(a);
   if (b.rank() == 2) return linear(scratch, b, bias, activation);
   return matmul(scratch, b);
 }
