@@ -11,18 +11,18 @@ namespace lacuna::kernels {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-constexpr int kRowsAThread = 4;  // whose masks and values are in flight together
-constexpr int kRowsABlock = kWarps * kRowsAThread;
 constexpr std::int64_t kMostBlocks = 65535;  // along y and z
 
 template <class T>
 struct alignas(16) Piece {
   static constexpr int kColumns = 16 / sizeof(T);
+  static constexpr int kRows = 16 / kColumns;  // a thread's: so many that 16 values are in flight
+  static constexpr int kRowsABlock = kWarps * kRows;
   T x[kColumns];
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     densify_masked_kernel(const Csr<const T> a, const SddmmPlan plan, const Dense<T> out, bool vectors) {
   constexpr int kColumns = Piece<T>::kColumns, kPieces = kCell / kColumns;  // pieces of a row of a cell
   constexpr int kCells = 32 / kPieces;                                      // a warp's, beside one another
@@ -30,21 +30,21 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t cell = std::int64_t{blockIdx.x} * kCells + lane / kPieces;
   const std::int64_t column = cell * kCell + shift;
   if (column >= a.cols) return;  // no exchange between lanes follows
-  for (std::int64_t first = std::int64_t{blockIdx.y} * kRowsABlock; first < a.rows;
-       first += std::int64_t{gridDim.y} * kRowsABlock) {
-    std::uint64_t masks[kRowsAThread];
-    std::int32_t starts[kRowsAThread];
+  for (std::int64_t first = std::int64_t{blockIdx.y} * Piece<T>::kRowsABlock; first < a.rows;
+       first += std::int64_t{gridDim.y} * Piece<T>::kRowsABlock) {
+    std::uint64_t masks[Piece<T>::kRows];
+    std::int32_t starts[Piece<T>::kRows];
 #pragma unroll
-    for (int i = 0; i < kRowsAThread; ++i) {
+    for (int i = 0; i < Piece<T>::kRows; ++i) {
       const std::int64_t row = first + i * kWarps + static_cast<int>(threadIdx.x) / 32;
       masks[i] = row < a.rows ? __ldg(plan.masks + cell * a.rows + row) : 0;
       starts[i] = row < a.rows ? __ldg(plan.starts + cell * a.rows + row) : 0;
     }
     for (std::int64_t matrix = blockIdx.z; matrix < out.batch; matrix += gridDim.z) {
       const T* values = a.values + matrix * a.values_stride;
-      Piece<T> pieces[kRowsAThread];
+      Piece<T> pieces[Piece<T>::kRows];
 #pragma unroll
-      for (int i = 0; i < kRowsAThread; ++i) {
+      for (int i = 0; i < Piece<T>::kRows; ++i) {
         const unsigned bits = static_cast<unsigned>(masks[i] >> shift) & ((1u << kColumns) - 1);
         const int at = starts[i] + __popcll(masks[i] & ((std::uint64_t{1} << shift) - 1));
 #pragma unroll
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads)
           pieces[i].x[j] = bits >> j & 1 ? values[at + __popc(bits & ((1u << j) - 1))] : T(0);
       }
 #pragma unroll
-      for (int i = 0; i < kRowsAThread; ++i) {
+      for (int i = 0; i < Piece<T>::kRows; ++i) {
         const std::int64_t row = first + i * kWarps + static_cast<int>(threadIdx.x) / 32;
         if (row >= a.rows) break;
         T* to = out.data + matrix * out.batch_stride + row * out.ld + column;
@@ -79,7 +79,7 @@ void densify_masked(CudaStream stream, const Csr<const T>& a, const void* plan, 
                        (out.batch <= 1 || out.batch_stride % kWidth == 0);
   const auto blocks = [](std::int64_t count, std::int64_t each) { return (count + each - 1) / each; };
   const dim3 grid(static_cast<unsigned>(blocks(a.cols, kColumnsAWarp)),
-                  static_cast<unsigned>(std::min(blocks(a.rows, kRowsABlock), kMostBlocks)),
+                  static_cast<unsigned>(std::min(blocks(a.rows, Piece<T>::kRowsABlock), kMostBlocks)),
                   static_cast<unsigned>(std::min(out.batch, kMostBlocks)));
   densify_masked_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
       a, sddmm_plan_view(plan, a.rows, a.cols), out, vectors);
