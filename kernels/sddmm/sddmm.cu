@@ -21,6 +21,7 @@ constexpr int kMaxRowThreads = 1024;  // leaves each 64 registers
 constexpr int kEntryThreads = 256;
 constexpr int kGroup = 8;         // entries a subwarp sums together
 constexpr int kBlockEntries = 4;  // entries a block of sddmm_entries sums together
+constexpr int kLongSum = 128;     // from here on a warp takes a row: four rows fewer in flight, less traffic through L1
 constexpr std::int64_t kMaxBatchBlocks = 65535;
 
 struct SddmmProblem {
@@ -301,6 +302,7 @@ void sddmm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, 
     return launch_entries<1>(stream, p);
   }
   if (width == 4 && p.k <= 64) return launch_rows<4, 8, 2>(stream, p, multiprocessors);
+  if (width == 4 && p.k >= kLongSum) return launch_rows<4, 32, 1>(stream, p, multiprocessors);
   if (width == 4) return launch_rows<4, 8, 4>(stream, p, multiprocessors);
   if (width == 2) return launch_rows<2, 16, 4>(stream, p, multiprocessors);
   launch_rows<1, 32, 4>(stream, p, multiprocessors);
