@@ -10,6 +10,7 @@
 
 #include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
+#include "kernels/common/transpose_sum.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm.h"
 
@@ -60,25 +61,6 @@ __device__ __forceinline__ Vector<kCount> load_vector(const float* from, bool in
     out.x[0] = __ldg(from);
   }
   return out;
-}
-
-/// Sums each of sums[0..8) over the subwarp; afterwards lane j of it (and j + 8, ...) returns the sum of entry j.
-/// Seven exchanges instead of 24: each step halves the entries a lane still carries.
-template <int kLanes>
-__device__ __forceinline__ float transpose_sum(float (&sums)[kGroup], int lane) {
-#pragma unroll
-  for (int half = kGroup / 2; half > 0; half /= 2) {
-    const bool upper = lane & half;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float keep = upper ? sums[i + half] : sums[i];
-      const float give = upper ? sums[i] : sums[i + half];
-      sums[i] = keep + __shfl_xor_sync(0xffffffffu, give, half);
-    }
-  }
-#pragma unroll
-  for (int offset = kGroup; offset < kLanes; offset *= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], offset);
-  return sums[0];
 }
 
 /// Adds to sums[j] the dot product of `left`, a piece of A's row, and the same piece of row column[j] of B.

@@ -4,6 +4,7 @@
 
 #include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
+#include "kernels/common/transpose_sum.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_groups.h"
 
@@ -75,24 +76,6 @@ __device__ __forceinline__ float multiply_add(const Words<kBytes>& x, const Word
   }
 }
 
-/// Sums each of sums[0..8) over the warp; lane j of it (and j + 8, ...) returns the sum of entry j. Seven exchanges and
-/// two, instead of 40: each step halves the entries a lane still carries.
-__device__ __forceinline__ float transpose_sum(float (&sums)[kGroup], int lane) {
-#pragma unroll
-  for (int half = kGroup / 2; half > 0; half /= 2) {
-    const bool upper = lane & half;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float keep = upper ? sums[i + half] : sums[i];
-      const float give = upper ? sums[i] : sums[i + half];
-      sums[i] = keep + __shfl_xor_sync(0xffffffffu, give, half);
-    }
-  }
-#pragma unroll
-  for (int offset = kGroup; offset < kWarp; offset *= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], offset);
-  return sums[0];
-}
-
 template <int kBytes, class In, class Out>
 __global__ void __launch_bounds__(kThreads, 3) sddmm_groups_kernel(const GroupsProblem<In, Out> p) {
   constexpr int kVector = kBytes / sizeof(In), kSpan = kVector * kWarp;
@@ -135,7 +118,7 @@ __global__ void __launch_bounds__(kThreads, 3) sddmm_groups_kernel(const GroupsP
       }
     }
   }
-  const float sum = p.scale * transpose_sum(sums, lane);
+  const float sum = p.scale * transpose_sum<kWarp>(sums, lane);
   if (lane < kGroup && first + lane < p.nnz) {
     Out* to = p.c + blockIdx.z * p.c_stride + first + lane;
     if constexpr (sizeof(Out) == 2)
