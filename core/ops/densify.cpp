@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <type_traits>
 
 #include "core/ops/checks.h"
@@ -26,15 +25,17 @@ Tensor densify(const SparseTensor& a) {
   return out;
 }
 
+bool takes_masks(const Topology& pattern) {
+  constexpr double kLeastShare = 0.125;  // from 1/20 on fewer bytes; short of this the gain is small
+  const double places = static_cast<double>(pattern.rows()) * static_cast<double>(pattern.cols());
+  return pattern.nnz() > 0 && static_cast<double>(pattern.nnz()) >= kLeastShare * places;
+}
+
 Tensor densify_for_product(const SparseTensor& a) {
 #if LACUNA_HAS_CUDA
   require_sparse("densify", "a", a);
   const Topology& pattern = *a.topology;
-  const double share =
-      static_cast<double>(pattern.nnz()) /
-      (static_cast<double>(pattern.rows()) * static_cast<double>(std::max<std::int64_t>(pattern.cols(), 1)));
-  constexpr double kLeastShare = 0.125;  // from 1/20 on fewer bytes; short of this the gain is small
-  if (a.values.device().is_cuda() && share >= kLeastShare) {
+  if (a.values.device().is_cuda() && takes_masks(pattern)) {
     OpScope scope("densify");
     const Shape shape = a.values.rank() == 2 ? Shape{a.values.dim(0), pattern.rows(), pattern.cols()}
                                              : Shape{pattern.rows(), pattern.cols()};

@@ -91,12 +91,20 @@ TEST(HalfProduct, SpmmIsAsAccurateAsTf32) {
     check_spmm(topology, values, b, bias, Activation::none, 1e-6, "bias");
     check_spmm(topology, values, b, bias, Activation::relu, 1e-6, "bias and relu");
   }
+  for (const double sparsity : {0.0, 0.8, 0.95, 0.99}) {  // by masks, and without them
+    const TopologyPtr topology = random_topology(150, 333, sparsity, 9);
+    check_spmm(topology, random_input({topology->nnz()}, 1), random_input({333, 40}, 2), {}, Activation::none, 0,
+               "sparsity " + std::to_string(sparsity));
+  }
 }
 
 TEST(HalfProduct, TakesRowsLongerThanABlockHolds) {
   const TopologyPtr wide = random_topology(5, 9000, 0.5, 4);  // more columns than a tile
   check_spmm(wide, random_input({wide->nnz()}, 1), random_input({9000, 12}, 2), {}, Activation::none, 0,
              "long rows of A");
+  const TopologyPtr sparse = random_topology(5, 9000, 0.95, 4);  // without masks, in pieces of a row
+  check_spmm(sparse, random_input({sparse->nnz()}, 1), random_input({9000, 12}, 2), {}, Activation::none, 0,
+             "few of A");
   const TopologyPtr small = random_topology(9, 6, 0.4, 4);
   for (const std::int64_t n : {2050, 8195, 8196})  // B's rows: two vectors a thread, eight, more than it keeps
     check_spmm(small, random_input({small->nnz()}, 1), random_input({6, n}, 2), {}, Activation::none, 0,
