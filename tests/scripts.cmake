@@ -25,6 +25,7 @@ if(NOT DEFINED LACUNA_INSTALL OR LACUNA_INSTALL)
   lacuna_script_test(project/install_example ${CMAKE_CURRENT_SOURCE_DIR}/project/install_example.py
                      ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})
 endif()
+lacuna_script_test(experiments/fit_kernel_choice ${CMAKE_CURRENT_SOURCE_DIR}/experiments/fit_kernel_choice.py)
 lacuna_script_test(train/torch_trajectory ${CMAKE_CURRENT_SOURCE_DIR}/train/torch_trajectory.py $<TARGET_FILE:test_train>)
 lacuna_script_test(pruning/torch_methods ${CMAKE_CURRENT_SOURCE_DIR}/pruning/torch_methods.py $<TARGET_FILE:test_pruning>)
 lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/checkpoint_torch.py $<TARGET_FILE:test_train>)

@@ -8,6 +8,7 @@
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
+#include "core/ops/half_product.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
 #include "core/ops/reduce.h"
@@ -39,7 +40,7 @@ Tensor sum_batch(const Tensor& x) {
 
 /// Densify and a dense product. The scratch, [m, k] (times the batch), dies here.
 Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
-  const Tensor scratch = densify(a);
+  const Tensor scratch = densify_for_product(a);
   if (b.rank() == 2) return linear(scratch, b, bias, activation);
   return matmul(scratch, b);
 }
@@ -137,7 +138,8 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (!(out.shape() == result_shape(problem, b))) {
     throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
   }
-  if (route != Route::dense) return spmm_on_nonzeros(route, out, a, b, bias, activation);
+  if (route == Route::half && spmm_in_half(out, a, b, bias, activation)) return;
+  if (route == Route::sparse || route == Route::tensor) return spmm_on_nonzeros(route, out, a, b, bias, activation);
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
@@ -151,6 +153,10 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   const Route route = route_of(problem, b, bias, activation);
   if (route == Route::dense) return spmm_dense(a, b, bias, activation);
   const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
+  if (route == Route::half) {
+    if (spmm_in_half(out, a, b, bias, activation)) return out;
+    return spmm_dense(a, b, bias, activation);
+  }
   spmm_on_nonzeros(route, out, a, b, bias, activation);
   return out;
 }

@@ -25,6 +25,8 @@ KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "spmm_panel": "SpMM: panels of B in shared memory",
     "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
     "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue",
+    "sddmm_groups": "SDDMM: eight entries a warp, whatever their rows",
+    "half_product": "TF32 products by way of scaled f16 copies",
     "fused_attention": "attention in one kernel, no stored scores"}
 
 
