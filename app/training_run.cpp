@@ -5,6 +5,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
+#include <utility>
 
 #include "core/errors.h"
 #include "train/atomic_file.h"
@@ -16,18 +18,34 @@
 namespace lacuna {
 namespace {
 
-std::atomic<int> signal_received{0};  // what a handler may touch; lock-free
-static_assert(std::atomic<int>::is_always_lock_free);
+std::atomic<int> signal_received{0};     // what a handler may touch; lock-free
+std::atomic<std::int64_t> signal_ns{0};  // when, on the monotonic clock
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
-// SIGINT and SIGTERM ask the loop to save and stop; a second one ends the program at once.
+std::int64_t now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// The first one asks the loop to save and stop. A later one ends the program, unless it belongs to the first: timeout(1) signals
+// its child and then the child's whole group, and a terminal's Ctrl-C beside a wrapper that passes it on comes twice too.
+void on_signal(int number) {
+  constexpr std::int64_t kSame = 500'000'000;
+  int none = 0;
+  if (signal_received.compare_exchange_strong(none, number))
+    signal_ns = now_ns();
+  else if (signal_ns != 0 && now_ns() - signal_ns > kSame)
+    std::_Exit(128 + number);
+}
+
+// SIGINT and SIGTERM save and stop; a second one, half a second later or more, ends the program at once.
 class SignalScope {
  public:
   SignalScope() {
     signal_received = 0;
-    for (int i = 0; i < 2; ++i)
-      previous_[i] = std::signal(kSignals[i], [](int number) {
-        if (signal_received.exchange(number) != 0) std::_Exit(128 + number);
-      });
+    signal_ns = 0;
+    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], on_signal);
   }
   ~SignalScope() {
     for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
@@ -114,16 +132,18 @@ TrainingRunResult run_config(const RunConfig& config, const std::optional<std::f
   context.stop = &signal_received;
   context.forward_flops = [&session] { return forward_flops(session); };
   context.config_text = config_text;
+  // Changed settings stand from their first checkpoint on: a run that fails before it, or diverges, keeps those it had.
+  bool settings_stand = !resume || read_text_file(directory.config()) == config_text;
+  context.after_save = [&] {
+    if (std::exchange(settings_stand, true)) return;
+    directory.write_config(config_text);
+    say("settings changed: config.resolved.yaml is rewritten");
+  };
   reset_peak_memory(session.device);
 
   const auto start = std::chrono::steady_clock::now();
   TrainingRunResult result;
   const RunSummary summary = run_training(context);
-  // Its last checkpoint is of these settings, and so is the next --resume. A run that failed keeps the settings before them.
-  if (resume && read_text_file(directory.config()) != config_text) {
-    directory.write_config(config_text);
-    say("settings changed: config.resolved.yaml is rewritten");
-  }
   result.training_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.end = summary.end;
   result.is_text = session.is_text();

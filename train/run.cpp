@@ -209,6 +209,7 @@ void save_run_checkpoint(RunContext& c) {
   state.extra["topology_drops"] = c.trainer.observer().num_drops();
   state.tensors = c.trainer.observer().tensors();
   save_checkpoint(c.checkpoints / checkpoint_name(state.step), c.trainer.parameters(), c.trainer.buffers(), state);
+  if (c.after_save) c.after_save();
   prune_checkpoints(c.checkpoints, static_cast<int>(c.training.keep_checkpoints));
 }
 

@@ -18,7 +18,8 @@ namespace lacuna {
 struct ForwardFlops {
   double dense = 0;      ///< were every weight dense
   double effective = 0;  ///< with the patterns as they are
-  std::map<std::string, double> by_weight;  ///< of the effective ones, those that multiply with a parameter, by its name
+  std::map<std::string, double>
+      by_weight;  ///< of the effective ones, those that multiply with a parameter, by its name
 };
 
 struct RunContext {
@@ -30,11 +31,12 @@ struct RunContext {
   TrainingConfig training;
   std::uint64_t seed = 0;
   Device device = kCpu;
-  double items_per_step = 0;               ///< tokens or images of one optimizer step
-  std::string items = "items";             ///< "tokens", "images"
-  const std::atomic<int>* stop = nullptr;  ///< set to a signal's number by its handler
+  double items_per_step = 0;                    ///< tokens or images of one optimizer step
+  std::string items = "items";                  ///< "tokens", "images"
+  const std::atomic<int>* stop = nullptr;       ///< set to a signal's number by its handler
   std::function<ForwardFlops()> forward_flops;  ///< may be empty; called at topology updates, reads no device
-  std::string config_text;                 ///< the resolved config, kept in every checkpoint
+  std::string config_text;                      ///< the resolved config, kept in every checkpoint
+  std::function<void()> after_save;             ///< may be empty
 };
 
 enum class RunEnd : std::uint8_t { finished, interrupted };

@@ -14,7 +14,8 @@ namespace {
 sigset_t asynchronous_signals() {
   sigset_t set;
   sigfillset(&set);
-  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPIPE, SIGXFSZ}) sigdelset(&set, own);
+  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPIPE, SIGXFSZ})
+    sigdelset(&set, own);
   return set;
 }
 

@@ -5,6 +5,7 @@ usage: bench_kernels.py PATH/TO/lacuna
 
 import csv
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -101,6 +102,7 @@ def bad_input(binary, home):
 
 
 def main():
+    os.environ.pop("LACUNA_DATA_DIR", None)  # data that is there would be benchmarked
     binary = pathlib.Path(sys.argv[1]).resolve()
     for part in (small_run, bad_input):
         with tempfile.TemporaryDirectory(prefix="lacuna-bench-") as directory:

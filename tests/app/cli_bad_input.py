@@ -122,6 +122,15 @@ def broken_checkpoint_files(check):
         check.that("longer", done.returncode == 0 and f"resumed at step {step}" in done.stdout, done.stdout + done.stderr)
         check.that("longer", ("config.resolved.yaml is rewritten" in done.stdout) == (step == "6"), done.stdout)
         check.that("longer", checkpoints(longer)[-1].name == "step-00000008.safetensors", str(checkpoints(longer)))
+    # Killed with other settings: the next --resume goes on with those of the newest checkpoint.
+    process = subprocess.Popen([str(check.binary), "train", "--resume", str(longer), "training.steps=1000000", "training.checkpoint_every=1"],
+                               cwd=home, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and checkpoints(longer)[-1].name <= "step-00000009.safetensors":
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    check.that("killed with other settings", "steps: 1000000" in (longer / "config.resolved.yaml").read_text(), "the config is of the run before")
     shutil.rmtree(longer)
     older_bytes = older.read_bytes()
     older.unlink()

@@ -126,12 +126,14 @@ class Killer:
         return "makes no progress"
 
     def interrupt(self, home, number):
-        """SIGTERM or SIGINT once the run is under way; then it must exit 75, resume and end alike."""
+        """SIGTERM or SIGINT, twice as timeout(1) sends it, once the run is under way; then it must exit 75, resume and end alike."""
         home.mkdir()
         process = self.start(home)
         while process.poll() is None and not (self.usable(home) and checkpoints(self.usable(home))):
             time.sleep(0.001)
         time.sleep(self.rng.uniform(0, 0.2 * self.seconds))
+        process.send_signal(number)
+        time.sleep(self.rng.choice((0, 0.002)))
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
         if process.returncode == 0:
