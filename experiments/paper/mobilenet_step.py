@@ -45,7 +45,7 @@ def norm(layer, c, n, e):
     shape, size = f"[{c}, {n}]", c * n * e
     return [Work("batch_norm_moments", layer, shape, size), Work("batch_norm_finish", layer, shape, 0),
             Work("batch_norm_relu", layer, shape, 2 * size), Work("batch_norm_relu_dparams", layer, shape, 2 * size),
-            Work("sum_partials", layer, shape, 0), Work("sum_partials", layer, shape, 0), Work("batch_norm_relu_dx", layer, shape, 3 * size)]
+            Work("batch_norm_relu_finish", layer, shape, 0), Work("batch_norm_relu_dx", layer, shape, 3 * size)]
 
 
 def depthwise(layer, c, batch, side, stride, e):

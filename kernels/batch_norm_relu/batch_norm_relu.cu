@@ -88,6 +88,20 @@ __global__ void __launch_bounds__(kThreads)
   partials[c * chunks.count + blockIdx.x] = sums[1];
 }
 
+// Stage two, one launch for both: a warp adds a channel's chunks, in order and in double.
+template <class A>
+__global__ void __launch_bounds__(kSumThreads)
+    batch_norm_relu_finish_kernel(const A* __restrict__ partials, std::int64_t c, std::int64_t count,
+                                  A* __restrict__ dgain, A* __restrict__ dbias) {
+  const std::int64_t row = (std::int64_t{blockIdx.x} * kSumThreads + threadIdx.x) / kWarp;
+  if (row >= 2 * c) return;  // a whole warp
+  const int lane = threadIdx.x % kWarp;
+  double sum = 0;
+  for (std::int64_t i = lane; i < count; i += kWarp) sum += partials[row * count + i];
+  sum = warp_sum(sum);
+  if (lane == 0) (row < c ? dgain : dbias)[row < c ? row : row - c] = static_cast<A>(sum);
+}
+
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     batch_norm_relu_dx_kernel(std::int64_t n, const T* x, const T* dy, ChannelNorm<T> norm, const wide_t<T>* dgain,
@@ -161,10 +175,9 @@ void batch_norm_relu_dparams(CudaStream stream, std::int64_t c, std::int64_t n, 
         <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, handle>>>(c, n, x, dy, norm, chunks, partials);
   });
   LACUNA_CUDA_LAUNCHED("batch_norm_relu_dparams");
-  const unsigned blocks = sum_partials_blocks(c);
-  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials, c, chunks.count, dgain);
-  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials + c * chunks.count, c, chunks.count, dbias);
-  LACUNA_CUDA_LAUNCHED("sum_partials");
+  batch_norm_relu_finish_kernel<<<sum_partials_blocks(2 * c), kSumThreads, 0, handle>>>(partials, c, chunks.count,
+                                                                                        dgain, dbias);
+  LACUNA_CUDA_LAUNCHED("batch_norm_relu_finish");
 }
 
 template <class T>
