@@ -20,6 +20,7 @@ constexpr Named kKernels[] = {
     {"spmm_tensor", &KernelSet::spmm_tensor},
     {"sddmm_tensor", &KernelSet::sddmm_tensor},
     {"fused_attention", &KernelSet::fused_attention},
+    {"gemm_parts", &KernelSet::gemm_parts},
 };
 
 }  // namespace

@@ -14,6 +14,7 @@ struct KernelSet {
   bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
   bool sddmm_tensor = true;     ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
   bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
+  bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
 
   bool operator==(const KernelSet&) const = default;
 };
