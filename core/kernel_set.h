@@ -8,7 +8,7 @@
 namespace lacuna {
 
 /// What is false is never chosen automatically; a route that is asked for by name (spmm_into, sddmm_into) runs all the
-/// same. All of these need compute capability 9.0 and are off elsewhere.
+/// same. All but gemm_parts need compute capability 9.0 and are off elsewhere.
 struct KernelSet {
   bool spmm_panel = true;       ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
   bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
