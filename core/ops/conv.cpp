@@ -39,10 +39,11 @@ ImageRange range_of(const ImageShape& image, std::int64_t begin, std::int64_t co
 
 /// Rows of the unfolded matrix in conv2d, a multiple of 16 bytes where the weight's rows matter to the product's kernels:
 /// cuBLASLt has few, or none, for bf16 and TF32 operands whose rows begin off such a boundary, and a stem of 3 channels
-/// has 27. The rows added are zeros.
-std::int64_t padded_rows(const Tensor& x, const ConvSpec& spec) {
+/// has 27. The rows added are zeros. f32 has kernels all the same: few columns are not worth the copy of the weight.
+std::int64_t padded_rows(const Tensor& x, const ConvSpec& spec, std::int64_t out_columns) {
+  constexpr std::int64_t kFewColumns = 1 << 16;
   const std::int64_t rows = x.dim(0) * spec.kernel * spec.kernel;
-  if (x.device().is_cpu() && x.dtype() != DType::bf16) return rows;
+  if (x.dtype() != DType::bf16 && (x.device().is_cpu() || out_columns < kFewColumns)) return rows;
   const auto unit = static_cast<std::int64_t>(16 / size_of(x.dtype()));
   return (rows + unit - 1) / unit * unit;
 }
@@ -136,7 +137,7 @@ Convolution plan(const Tensor& w, const Tensor& x, const Tensor& bias, const Ima
                                    std::to_string(unfolded_rows));
   }
   require_bias("conv2d", bias, x, w.dim(0));
-  const std::int64_t rows = padded_rows(x, spec);
+  const std::int64_t rows = padded_rows(x, spec, out.columns());
   const std::int64_t bytes_per_image = rows * out.height * out.width * static_cast<std::int64_t>(size_of(x.dtype()));
   const std::int64_t fits = static_cast<std::int64_t>(unfolded_bytes) / std::max<std::int64_t>(bytes_per_image, 1);
   return {image, out, spec, std::clamp<std::int64_t>(fits, 1, std::max<std::int64_t>(image.batch, 1)), rows};
