@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -48,9 +49,10 @@ SyntheticImages::SyntheticImages(const SyntheticImagesOptions& options) : option
   prototypes_.reserve(static_cast<std::size_t>(options_.num_classes * extent.numel()));
   for (std::int64_t plane = 0; plane < options_.num_classes * extent.channels; ++plane) {
     for (std::int64_t y = 0; y < extent.height; ++y) {
-      for (std::int64_t x = 0; x < extent.width; ++x) {
+      for (std::int64_t x = 0; x < extent.width; x += 4) {
         const std::int64_t block = (plane * blocks_y + y / 4) * blocks_x + x / 4;
-        prototypes_.push_back(near_normal(random_word(key, static_cast<std::uint64_t>(block))));
+        prototypes_.insert(prototypes_.end(), static_cast<std::size_t>(std::min<std::int64_t>(4, extent.width - x)),
+                           near_normal(random_word(key, static_cast<std::uint64_t>(block))));
       }
     }
   }
