@@ -15,6 +15,7 @@ from methods.runs import Experiment, runs_of
 # The first is what the others must agree with: a loss more than LOSS_MARGIN above its loses a mode its place, whatever its speed.
 MODES = (("as configured", {}), ("bf16", {"training.precision": "bf16"}),
          ("bf16, CUDA graph", {"training.precision": "bf16", "training.cuda_graph": True}))
+ALWAYS = {"training.checkpoint_every": 0}  # at the end, and when stopped: these runs are short
 LOSS_MARGIN = 0.10
 GAIN = 1.05  # more runs side by side must be worth this much
 SHARE = 0.9  # of the time left that the runs may take by prediction: sparse steps and pattern updates cost more than dense steps
@@ -37,7 +38,7 @@ class Measured:
 def measure(e: Experiment, device, settings, each, steps, lacuna, out, slots):
     """Short dense runs of an experiment, one on each slot at once; None where one failed or never got to its end."""
     count = len(slots)
-    short = dataclasses.replace(e, steps=steps, settings={**e.settings, **settings}, widths=(), methods=(), sparsities=())
+    short = dataclasses.replace(e, steps=steps, settings={**e.settings, **ALWAYS, **settings}, widths=(), methods=(), sparsities=())
     runs = [Run(r.base, {**r.settings, "training.log_every": max(1, steps // 20)}, {**r.tags, "experiment": f"calibrate_{e.name}_{each}"})
             for r in runs_of(short, device, range(101, 101 + count))]
     pool, took = Pool(slots, None), []
@@ -147,7 +148,7 @@ def calibrate(listed, runs, device, steps, counts, slots_for, lengths, deadline,
         factor, fits = fit(listed, runs, measured, deadline - time.monotonic(), *lengths)
     lasts = {e.name: length(e, factor) if lengths else e.steps for e in listed}
     text = f"{mode}, {best.each} side by side, steps {lasts}; {fits} of {len(runs)} runs predicted to fit"
-    chosen = {"said": text, "mode": mode, "settings": settings, "side_by_side": best.each, "steps": lasts, "fit": fits,
+    chosen = {"said": text, "mode": mode, "settings": {**ALWAYS, **settings}, "side_by_side": best.each, "steps": lasts, "fit": fits,
               "tried": {**{n: m and dataclasses.asdict(m) for n, m in modes.items()},
                         **{f"{mode}, {m.each}": dataclasses.asdict(m) for m in tried if m}}}
     write_json(file, chosen)

@@ -89,7 +89,7 @@ def main(arguments=None):
     if options.calibrate and not options.dry_run:
         given = options.epochs or options.steps
         counts = [options.per_gpu] if options.per_gpu else [n for n in (1, 2, 3) if not on_cpu or n <= options.jobs]
-        chosen = calibrate(listed, runs, device, CALIBRATION_STEPS.get(options.preset, 400), counts, slots_for,
+        chosen = calibrate(listed, runs, device, CALIBRATION_STEPS.get(options.preset, 300), counts, slots_for,
                            None if given else LENGTHS, started + options.time_limit if options.time_limit else None, lacuna, options.out)
         side_by_side = chosen["side_by_side"]
         listed = [dataclasses.replace(e, steps=chosen["steps"].get(e.name, e.steps), settings={**e.settings, **chosen["settings"]})

@@ -111,7 +111,8 @@ def common_settings(e, device, seed):
     logs = max(1, e.steps // 50)
     settings = {**e.settings, "seed": seed, "device": device, "training.epochs": 0, "training.steps": e.steps,
                 "schedule.warmup_steps": round(e.warmup_share * e.steps), "training.log_every": logs, "training.eval_every": 0,
-                "training.checkpoint_every": max(1, e.steps // 5), "training.keep_checkpoints": 1}
+                "training.checkpoint_every": e.settings.get("training.checkpoint_every", max(1, e.steps // 5)),
+                "training.keep_checkpoints": 1}
     if device == "cpu":
         settings.update({"threads": 1, "data.num_workers": 1})
     if "data" in e.settings:
