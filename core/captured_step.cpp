@@ -97,6 +97,9 @@ CapturedStep::Ran CapturedStep::run(const std::function<void()>& step, const Ste
     } catch (const Error& error) {
       refusal_ = error.what();
       recorder_.reset();
+    } catch (...) {  // no refusal: the step itself failed, and a later call may try again
+      recording_ = false;
+      throw;
     }
     recording_ = false;
     if (replay_) {

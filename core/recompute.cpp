@@ -44,16 +44,16 @@ void hand_on(const std::vector<Var>& leaves, Grads& grads) {
   }
 }
 
-/// backward() from two roots, either of which may have no gradient.
+/// backward() from two roots, either of which may have no gradient, or want none: outside both seem to.
 void backward(const VarPair& roots, const Tensor& dfirst, const Tensor& dsecond) {
+  const Var first = dfirst.defined() ? roots.first : Var(), second = dsecond.defined() ? roots.second : Var();
+  if (!first.requires_grad() && !second.requires_grad()) return;
   const Tensor& some = dfirst.defined() ? dfirst : dsecond;
   const Tensor token = Tensor::empty({0}, some.dtype(), some.device());
-  const Var joint =
-      record(kOp, token, {dfirst.defined() ? roots.first : Var(), dsecond.defined() ? roots.second : Var()},
-             [dfirst, dsecond](const Tensor&, Grads& grads) {
-               grads.add(0, dfirst);
-               grads.add(1, dsecond);
-             });
+  const Var joint = record(kOp, token, {first, second}, [dfirst, dsecond](const Tensor&, Grads& grads) {
+    grads.add(0, dfirst);
+    grads.add(1, dsecond);
+  });
   backward(joint, token);
 }
 

@@ -68,6 +68,13 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
 #endif
 }
 
+/// Saturates, so that no shape's size wraps to one that could be had: the allocator refuses the largest.
+std::size_t bytes_of(std::int64_t numel, DType dtype) {
+  constexpr std::size_t kMost = std::size_t{1} << 62;
+  const auto count = static_cast<std::size_t>(numel);
+  return count > kMost / size_of(dtype) ? kMost : count * size_of(dtype);
+}
+
 }  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
@@ -75,8 +82,8 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.shape_ = shape;
   t.dtype_ = dtype;
   t.device_ = device;
-  t.storage_ = std::make_shared<Storage>(device, static_cast<std::size_t>(shape.numel()) * size_of(dtype),
-                                         DryRun::active() && is_float(dtype));
+  t.storage_ =
+      std::make_shared<Storage>(device, bytes_of(shape.numel(), dtype), DryRun::active() && is_float(dtype));
   return t;
 }
 

@@ -1,5 +1,6 @@
 #include "layers/embedding.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -41,21 +42,27 @@ std::int64_t TokenEmbedding::sequences(const Shape& shape) const {
   return shape[0] / length;
 }
 
-Var TokenEmbedding::forward(const Var& x, ForwardContext& context) {
-  const std::int64_t batch = sequences(x.shape());
+Tensor TokenEmbedding::position_ids(std::int64_t batch, Device device) {
   const std::int64_t length = options_.sequence_length;
-  if (!position_ids_.defined() || position_ids_.numel() != batch * length ||
-      position_ids_.device() != x.data().device()) {
-    std::vector<std::int32_t> ids(static_cast<std::size_t>(batch * length));
+  const std::int64_t longest = position_ids_.empty() ? 0 : position_ids_.back().numel();
+  if (longest < batch * length) {
+    // At least twice the last one: all of them together stay below three times the longest batch.
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(std::max(batch * length, 2 * longest)));
     for (std::size_t i = 0; i < ids.size(); ++i)
       ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % length);
-    position_ids_ = Tensor::from(ids, {batch * length}, x.data().device());
+    position_ids_.push_back(Tensor::from(ids, {static_cast<std::int64_t>(ids.size())}, device));
   }
+  return position_ids_.back().slice(0, batch * length);
+}
+
+Var TokenEmbedding::forward(const Var& x, ForwardContext& context) {
+  const std::int64_t batch = sequences(x.shape());
+  const Tensor positions = position_ids(batch, x.data().device());
   const DType dtype = context.activations(tokens_->value().dtype());
   Var tokens = embedding(context.use(*tokens_), x.data(), dtype);
-  if (positions_) return add(tokens, embedding(context.use(*positions_), position_ids_, dtype));
+  if (positions_) return add(tokens, embedding(context.use(*positions_), positions, dtype));
   tokens = scale(tokens, std::sqrt(static_cast<double>(options_.features)));
-  return add(tokens, embedding(Var(sinusoids_), position_ids_, dtype));
+  return add(tokens, embedding(Var(sinusoids_), positions, dtype));
 }
 
 Shape TokenEmbedding::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -68,7 +75,7 @@ Shape TokenEmbedding::plan(const Shape& shape, const std::string& prefix, std::v
 
 void TokenEmbedding::on_move(Device device) {
   if (sinusoids_.defined()) sinusoids_ = sinusoids_.to(device);
-  position_ids_ = Tensor();
+  position_ids_.clear();
 }
 
 Tensor sinusoidal_positions(std::int64_t sequence_length, std::int64_t features, DType dtype) {

@@ -38,12 +38,15 @@ class TokenEmbedding : public Module {
 
  private:
   std::int64_t sequences(const Shape& shape) const;
+  Tensor position_ids(std::int64_t batch, Device device);
 
   EmbeddingOptions options_;
   Parameter* tokens_ = nullptr;
   Parameter* positions_ = nullptr;  // null when sinusoidal
   Tensor sinusoids_;                // [sequence_length, features], undefined when learned
-  Tensor position_ids_;             // i32 [batch * sequence_length] of the last batch size, kept between steps
+  // i32 [batch * sequence_length], the last the longest; a pass reads the start of it. None goes while the module lives:
+  // a captured step reads the one it was recorded with, whatever batches evaluation has seen since.
+  std::vector<Tensor> position_ids_;
 };
 
 /// Row t: sin(t / 10000^(2i / features)) at 2i, the cosine at 2i + 1.   returns [sequence_length, features]

@@ -114,7 +114,9 @@ UpdateGuard GradientGuard::inspect(const std::vector<Parameter*>& parameters, co
   for (const Parameter* p : parameters)
     if (p->grad().defined() && p->grad().numel() > 0) gradients.push_back(p->grad());
   flag_not_finite(loss, bad_);
-  if (!gradients.empty()) clip_factor(sum_of_squares(gradients), max_norm_, norm_, factor_, bad_, num_good_);
+  // A step without gradients is counted too; its norm is 0.
+  const Tensor squares = gradients.empty() ? Tensor::zeros({}, norm_.dtype(), norm_.device()) : sum_of_squares(gradients);
+  clip_factor(squares, max_norm_, norm_, factor_, bad_, num_good_);
   return {factor_, bad_};
 }
 

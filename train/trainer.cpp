@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -53,10 +54,20 @@ class AveragedWeights {
   std::vector<std::pair<Parameter*, Tensor>> saved_;
 };
 
+/// Optimizer steps that see the training set once. Not always whole: a step's batches may lie in two epochs.
+double steps_per_epoch(const TrainingConfig& c, std::int64_t num_examples) {
+  return static_cast<double>(num_examples / c.batch_size) / static_cast<double>(c.accumulate);
+}
+
 std::int64_t steps_in(const TrainingConfig& c, std::int64_t num_examples) {
   if (c.steps > 0) return c.steps;
-  const std::int64_t batches = num_examples / c.batch_size / c.accumulate;
-  return std::max<std::int64_t>(1, std::llround(c.epochs * static_cast<double>(batches)));
+  return std::max<std::int64_t>(1, std::llround(c.epochs * steps_per_epoch(c, num_examples)));
+}
+
+/// Of a batch on the host: negative targets are padding.
+std::int64_t count_targets(const Tensor& targets) {
+  const std::int32_t* data = targets.data<std::int32_t>();
+  return std::count_if(data, data + targets.numel(), [](std::int32_t target) { return target >= 0; });
 }
 
 DType dtype_of_model(const std::vector<Parameter*>& parameters) {
@@ -103,9 +114,8 @@ void Trainer::make_graph(std::unique_ptr<Recorder> recorder) {
 
 void Trainer::start_pruning() {
   if (config_.pruning.method == "none") return;
-  const double batches = static_cast<double>(data_.train->num_examples() / config_.training.batch_size);
   const char* end_key = config_.pruning.end_epoch ? "pruning.end_epoch" : "pruning.end_step";
-  config_.pruning = in_steps(config_.pruning, batches / static_cast<double>(config_.training.accumulate));
+  config_.pruning = in_steps(config_.pruning, steps_per_epoch(config_.training, data_.train->num_examples()));
   std::map<std::string, TopologyPtr> given;
   if (!config_.pruning.topology_from.empty()) given = load_patterns(config_.pruning.topology_from);
   pruner_ = std::make_unique<Pruner>(config_.pruning, parameters_, config_.seed, given);
@@ -138,7 +148,12 @@ void Trainer::resume_at(std::int64_t step, double interval_loss_sum, std::int64_
   step_ = step;
   loss_sum_.copy_from(Tensor::full({}, interval_loss_sum, loss_sum_.dtype(), device_));
   interval_steps_ = interval_steps;
-  guard_start_ = step_ - guard_.num_good();
+  for (Parameter* p : parameters_) {  // of a step that did not end
+    p->var().clear_grad();
+    p->gradient_pairs = nullptr;
+  }
+  guard_ = GradientGuard(config_.training.clip_norm, loss_sum_.dtype(), device_);  // whatever happened before is undone
+  guard_start_ = step_;
   if (graph_) graph_->invalidate();  // parameters have new places
   start_loader();
 }
@@ -195,8 +210,10 @@ void Trainer::micro_step(std::int64_t micro, const Batch& batch, RandomStream& r
 bool Trainer::grow_if_due(PhaseTimer* timer) {
   if (!pruner_ || !pruner_->growth_due(step_)) return false;
   const PhaseScope scope(timer, Phase::pruning);
-  if (guard_.diverged())
-    return false;  // growth waits for the device anyway; gradients that are not finite rank nothing
+  if (guard_.diverged()) {  // growth waits for the device anyway; gradients that are not finite rank nothing
+    for (Parameter* p : parameters_) p->gradient_pairs = nullptr;  // or each further step would add to them
+    return false;
+  }
   observer_.before();
   const bool grown = pruner_->after_backward(step_);
   observer_.after();
@@ -209,8 +226,10 @@ void Trainer::prune(PhaseTimer* timer) {
   const std::int64_t batches = pruner_->score_batches(step_);
   if (batches > 0) collect_gradients(batches);
   observer_.before();
-  pruner_->step(step_);
+  const bool updated = pruner_->step(step_);
   observer_.after();
+  // Patterns that changed would show; slots that rewinding replaced would not.
+  if (updated && graph_) graph_->invalidate();
   if (batches > 0)
     for (Parameter* p : parameters_) p->var().clear_grad();
 }
@@ -299,7 +318,7 @@ Evaluation evaluate(const Predict& predict, const Dataset& dataset, std::int64_t
   const OpScope op("evaluate");
   Uploader uploader(device);
   std::vector<Tensor> losses, correct;  // read once, at the end: the host runs ahead
-  std::vector<std::int64_t> counts;
+  std::vector<std::int64_t> counts;     // of targets
   const std::int64_t n = dataset.num_examples();
   for (std::int64_t begin = 0; begin < n; begin += batch_size) {
     if (max_batches > 0 && static_cast<std::int64_t>(counts.size()) == max_batches) break;
@@ -315,16 +334,17 @@ Evaluation evaluate(const Predict& predict, const Dataset& dataset, std::int64_t
     const Tensor logits = predict(uploader.upload(batch.inputs));
     losses.push_back(cross_entropy(logits, targets));
     correct.push_back(count_correct(logits, targets));
-    counts.push_back(targets.numel());
+    counts.push_back(count_targets(batch.targets));
   }
   Evaluation result;
   double right = 0;
   for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] == 0) continue;  // nothing but padding: its mean loss is 0 / 0
     result.loss += losses[i].item() * static_cast<double>(counts[i]);
     right += correct[i].item();
     result.num_targets += counts[i];
   }
-  if (result.num_targets == 0) throw DataError("evaluate", dataset.description() + "; must hold at least one example");
+  if (result.num_targets == 0) throw DataError("evaluate", dataset.description() + "; must hold at least one target");
   result.loss /= static_cast<double>(result.num_targets);
   result.accuracy = right / static_cast<double>(result.num_targets);
   return result;

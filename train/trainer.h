@@ -35,9 +35,9 @@ struct TrainerConfig {
 
 /// Means over what was evaluated.
 struct Evaluation {
-  double loss = 0;      ///< cross entropy in nats per target, without label smoothing
-  double accuracy = 0;  ///< share of targets that are the largest logit
-  std::int64_t num_targets = 0;
+  double loss = 0;                 ///< cross entropy in nats per target, without label smoothing
+  double accuracy = 0;             ///< share of targets that are the largest logit
+  std::int64_t num_targets = 0;    ///< negative ones (padding) are not counted
   bool complete = true;            ///< false: stopped before the end, the means say nothing
   double bits_per_target() const;  ///< loss / ln 2; bits per byte for byte-level text
 };
@@ -89,7 +89,7 @@ class Trainer {
   const std::vector<Parameter*>& parameters() const { return parameters_; }
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
   /// Continues after `step` steps: parameters, slots and buffers must have been loaded. Data order and random numbers are
-  /// functions of (seed, step), so nothing else is needed.
+  /// functions of (seed, step), so nothing else is needed. A run that diverged may go on from before.
   void resume_at(std::int64_t step, double interval_loss_sum, std::int64_t interval_steps);
   double interval_loss_sum() const { return loss_sum_.item(); }
   std::int64_t interval_steps() const { return interval_steps_; }

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
 #include <optional>
 
 #include "core/allocator.h"
@@ -96,6 +97,21 @@ TEST(CapturedStep, ARefusedCaptureGoesOnEagerly) {
 TEST(CapturedStep, ErrorsOfEagerRunsAreThrown) {
   CapturedStep captured(kCpu, nullptr);
   EXPECT_THROW(captured.run([] { throw ValueError("step", "no"); }), ValueError);
+}
+
+TEST(CapturedStep, WhatIsNoRefusalIsThrownAndLeavesNothingHalfRecorded) {
+  Log log;
+  CapturedStep captured(kCpu, std::make_unique<NotingRecorder>(log), 0);
+  bool fails = true;
+  const auto step = [&] {
+    EXPECT_TRUE(captured.is_recorded_work());
+    if (fails) throw std::bad_alloc();
+  };
+  EXPECT_THROW(captured.run(step), std::bad_alloc);
+  EXPECT_FALSE(captured.is_recorded_work()) << "the next step's random numbers would come from the device";
+  EXPECT_TRUE(captured.refusal().empty());
+  fails = false;
+  EXPECT_EQ(captured.run(step), Ran::captured);
 }
 
 TEST(CapturedStep, KeepsTheMemoryOfItsRecording) {

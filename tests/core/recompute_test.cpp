@@ -53,7 +53,8 @@ TEST(Recompute, GradientsAreThoseOfThePlainTapeBitForBit) {
   for (const Device device : devices())
     for (const bool shared : {false, true})
       for (const bool input_wants : {false, true}) {
-        const Result plain = run(device, false, 3, shared, input_wants), again = run(device, true, 3, shared, input_wants);
+        const Result plain = run(device, false, 3, shared, input_wants),
+                     again = run(device, true, 3, shared, input_wants);
         EXPECT_TRUE(equal_bits(plain.loss, again.loss));
         ASSERT_EQ(plain.gradients.size(), again.gradients.size());
         for (std::size_t i = 0; i < plain.gradients.size(); ++i) {
@@ -134,6 +135,32 @@ TEST(Recompute, Nests) {
   }
   EXPECT_TRUE(equal_bits(gradients[0], gradients[2]));
   EXPECT_TRUE(equal_bits(gradients[1], gradients[3]));
+}
+
+TEST(Recompute, APairWorksWhicheverResultIsUsed) {
+  // A stream that passes through untouched, and a product beside it: the first wants a gradient only where x does.
+  const auto run_pair = [](bool recomputed, bool x_wants, bool use_first, bool use_second) {
+    const Var x(normal({8, 8}, 1, kCpu), x_wants), w(normal({8, 8}, 2, kCpu), true), v(normal({8, 8}, 3, kCpu), true);
+    const RecomputedPair block = [w](const std::vector<Var>& in, bool) -> VarPair {
+      return {in[0], relu(matmul(w, in[0]))};
+    };
+    const VarPair out = recomputed ? recompute_pair({x}, block) : block({x}, false);
+    Var loss = mean(mul(v, v));
+    if (use_first) loss = add(loss, mean(mul(out.first, out.first)));
+    if (use_second) loss = add(loss, mean(mul(out.second, v)));
+    backward(loss);
+    return std::vector<Tensor>{x.grad(), w.grad(), v.grad()};
+  };
+  for (const int bits : {0, 1, 2, 3, 4, 5, 6, 7}) {
+    const bool x_wants = bits & 1, first = bits & 2, second = bits & 4;
+    const auto plain = run_pair(false, x_wants, first, second), again = run_pair(true, x_wants, first, second);
+    for (std::size_t i = 0; i < plain.size(); ++i) {
+      ASSERT_EQ(plain[i].defined(), again[i].defined()) << "case " << bits << ", gradient " << i;
+      if (plain[i].defined()) {
+        EXPECT_LT(relative_error(again[i], plain[i]), 1e-6) << "case " << bits << ", " << i;
+      }
+    }
+  }
 }
 
 TEST(Recompute, AThrowInTheSecondRunIsHandedOnAndNothingLeaks) {

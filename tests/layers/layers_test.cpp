@@ -1,4 +1,6 @@
 // Each layer: gradients in f64, dense and sparse weights, errors, plans.
+#include <algorithm>
+
 #include "core/errors.h"
 #include "layers/attention.h"
 #include "layers/conv.h"
@@ -129,6 +131,22 @@ TEST_F(Layers, EmbeddingAddsPositions) {
   ForwardContext context;
   EXPECT_THROW(layer.forward(Var(Tensor::from<std::int32_t>({2, 1, 0}, {3})), context), ShapeError);
   EXPECT_THROW(layer.forward(Var(Tensor::from<std::int32_t>({2, 3}, {2})), context), IndexError);
+}
+
+TEST_F(Layers, EmbeddingKeepsThePositionsThatACapturedStepMayRead) {
+  TokenEmbedding layer({.vocabulary = 3, .sequence_length = 37, .features = 2}, init);
+  const auto blocks_of = [](std::size_t bytes) {
+    const std::vector<std::size_t> live = live_blocks(kCpu);
+    return std::count(live.begin(), live.end(), bytes);
+  };
+  constexpr std::size_t kBytes = 2 * 37 * sizeof(std::int32_t);
+  const auto before = blocks_of(kBytes);
+  for (const std::int64_t batch : {2, 3, 1, 9, 2}) {  // as training, evaluation and its short last batch
+    const auto y = evaluate(layer, Tensor::zeros({batch * 37}, DType::i32));
+    EXPECT_EQ(y.size(), static_cast<std::size_t>(2 * batch * 37));
+    EXPECT_EQ(y[0], y[static_cast<std::size_t>(batch - 1) * 37]) << "position 0 of the first and the last sequence";
+    EXPECT_EQ(blocks_of(kBytes) - before, 1) << "after a batch of " << batch;
+  }
 }
 
 TEST_F(Layers, Sinusoids) {
