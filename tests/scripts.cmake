@@ -30,6 +30,7 @@ lacuna_script_test(train/torch_trajectory ${CMAKE_CURRENT_SOURCE_DIR}/train/torc
 lacuna_script_test(pruning/torch_methods ${CMAKE_CURRENT_SOURCE_DIR}/pruning/torch_methods.py $<TARGET_FILE:test_pruning>)
 lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/checkpoint_torch.py $<TARGET_FILE:test_train>)
 lacuna_script_test(experiments/pages ${CMAKE_CURRENT_SOURCE_DIR}/experiments/pages.py)
+lacuna_script_test(experiments/calibrate ${CMAKE_CURRENT_SOURCE_DIR}/experiments/calibrate.py)
 if(TARGET lacuna)
   lacuna_script_test(app/kill_resume ${CMAKE_CURRENT_SOURCE_DIR}/app/kill_resume.py $<TARGET_FILE:lacuna>)
   lacuna_script_test(app/bench_kernels ${CMAKE_CURRENT_SOURCE_DIR}/app/bench_kernels.py $<TARGET_FILE:lacuna>)

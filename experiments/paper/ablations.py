@@ -27,7 +27,8 @@ KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue",
     "sddmm_groups": "SDDMM: eight entries a warp, whatever their rows",
     "half_product": "TF32 products by way of scaled f16 copies",
-    "fused_attention": "attention in one kernel, no stored scores"}
+    "fused_attention": "attention in one kernel, no stored scores",
+    "gemm_parts": "dense weights' gradients as a batch of products over pieces of the columns"}
 
 
 def problem(line):
