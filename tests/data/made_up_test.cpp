@@ -61,7 +61,9 @@ TEST(MadeUpExamples, ATokensTargetIsTheNextToken) {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     seen.insert(tokens[i]);
     EXPECT_TRUE(tokens[i] >= 0 && tokens[i] < 256);
-    if (i % 300 != 299) EXPECT_EQ(targets[i], tokens[i + 1]);
+    if (i % 300 != 299) {
+      EXPECT_EQ(targets[i], tokens[i + 1]);
+    }
   }
   EXPECT_GT(seen.size(), 200U);
 }
