@@ -49,7 +49,7 @@ bool data_is_absent(const DataConfig& config) {
   return std::filesystem::status(config.path, error).type() == std::filesystem::file_type::not_found;
 }
 
-std::string advice_for_absent(const DataConfig& config) {
+std::string absence_of(const DataConfig& config) {
   // Where the download script puts each public set, from the directory that it and the configs begin at.
   constexpr std::pair<const char*, const char*> kPublic[] = {
       {"datasets/cifar-10-batches-bin", "cifar10"},
@@ -60,10 +60,10 @@ std::string advice_for_absent(const DataConfig& config) {
       {"datasets/text/tinyshakespeare_input.txt", "tinyshakespeare"},
       {"datasets/wikitext-2-raw", "wikitext2"},
   };
+  std::string advice = "relative paths begin where lacuna is started";
   for (const auto& [path, name] : kPublic)
-    if (config.path == path)
-      return fmt::format("scripts/download_data.sh {} fetches it; data.path=PATH names another place", name);
-  return "relative paths begin where lacuna is started; data.path=PATH names another place";
+    if (config.path == path) advice = fmt::format("scripts/download_data.sh {} fetches it", name);
+  return fmt::format("nothing lies at data.path '{}': {}; data.path=PATH names another place", config.path, advice);
 }
 
 std::optional<DataShape> told_shape(const RunConfig& config) {

@@ -13,8 +13,8 @@ namespace lacuna {
 /// Whether nothing lies at data.path. False for data made on the spot, and where something is there, however broken.
 bool data_is_absent(const DataConfig& config);
 
-/// How to come by the data set: "scripts/download_data.sh cifar10 fetches it, data.path=... names another place".
-std::string advice_for_absent(const DataConfig& config);
+/// "nothing lies at data.path 'datasets/mnist': " and how to come by the data set.
+std::string absence_of(const DataConfig& config);
 
 /// The shape the data will have, where model and data section tell it without opening anything: of text, tokens, CIFAR,
 /// folders of images when model.num_classes is given. Nothing for idx files, and for folders without model.num_classes.

@@ -53,8 +53,7 @@ DataSplits open_present_data(const DataConfig& config) {
     return open_data(config);
   } catch (const DataError& error) {
     if (!data_is_absent(config)) throw;
-    throw DataError(
-        fmt::format("{}; nothing lies at data.path '{}': {}", error.what(), config.path, advice_for_absent(config)));
+    throw DataError(fmt::format("{}; {}", error.what(), absence_of(config)));
   }
 }
 
@@ -66,6 +65,15 @@ void open_model(Session& session) {
     throw ConfigError(locate(session.config, "model", fmt::format("cannot be built: {}", error.what())));
   }
   session.model->parameters();  // gives every parameter its full name
+}
+
+/// The message behind the place of the key that names the file it is about.
+std::string locate_checkpoint(const RunConfig& config, const std::string& message) {
+  for (const auto& [key, path] : {std::pair("training.init_from", config.training.init_from),
+                                  std::pair("pruning.topology_from", config.pruning.topology_from)})
+    if (!path.empty() && message.find("'" + path + "'") != std::string::npos)
+      return locate(config, key, fmt::format("must be a checkpoint of this network: {}", message));
+  return message;
 }
 
 }  // namespace
@@ -109,19 +117,6 @@ ForwardFlops forward_flops(const Session& session) {
   }
   return flops;
 }
-
-namespace {
-
-/// The message behind the place of the key that names the file it is about.
-std::string locate_checkpoint(const RunConfig& config, const std::string& message) {
-  for (const auto& [key, path] : {std::pair("training.init_from", config.training.init_from),
-                                  std::pair("pruning.topology_from", config.pruning.topology_from)})
-    if (!path.empty() && message.find("'" + path + "'") != std::string::npos)
-      return locate(config, key, fmt::format("must be a checkpoint of this network: {}", message));
-  return message;
-}
-
-}  // namespace
 
 std::unique_ptr<Trainer> make_trainer(Session& session) {
   try {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/errors.h"
 #include "core/random.h"
@@ -28,10 +29,9 @@ MadeUpExamples::MadeUpExamples(const MadeUpOptions& options) : options_(options)
       words_[i] = static_cast<std::int32_t>(random_word(key, i) % static_cast<std::uint64_t>(options.num_classes));
     return;
   }
-  pixels_.resize(kStarts + static_cast<std::size_t>(options.image.height * options.image.width));
-  constexpr float kDeviation = 0.28867513F;  // of a uniform number in [0, 1): 1 / sqrt(12)
-  for (std::size_t i = 0; i < pixels_.size(); ++i)
-    pixels_[i] = (static_cast<float>(random_word(key, i) >> 8) / 16777216.0F - 0.5F) / kDeviation;
+  const std::int64_t pool = static_cast<std::int64_t>(kStarts) + options.image.height * options.image.width;
+  const double edge = std::sqrt(3.0);  // uniform in [-edge, edge): deviation 1
+  pixels_ = random_uniform({pool}, -edge, edge, key, DType::f32, kCpu).to_vector<float>();
 }
 
 std::string MadeUpExamples::description() const {

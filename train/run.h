@@ -16,10 +16,9 @@ namespace lacuna {
 
 /// Of a forward pass of one example; two per multiply-add.
 struct ForwardFlops {
-  double dense = 0;      ///< were every weight dense
-  double effective = 0;  ///< with the patterns as they are
-  std::map<std::string, double>
-      by_weight;  ///< of the effective ones, those that multiply with a parameter, by its name
+  double dense = 0;                         ///< were every weight dense
+  double effective = 0;                     ///< with the patterns as they are
+  std::map<std::string, double> by_weight;  ///< of the effective ones, by the parameter that they multiply with
 };
 
 struct RunContext {

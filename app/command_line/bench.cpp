@@ -5,20 +5,18 @@
 namespace lacuna {
 namespace {
 
-// "" for a fraction of zeros, in [0, 1); else what is wrong.
-std::string check_sparsity(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return !text.empty() && *end == '\0' && value >= 0 && value < 1 ? "" : "must be in [0, 1), 0.9 for 90 %, got " + text;
+// A check of CLI11's: "" where the text is a number that `holds`, else what is wrong.
+template <class F>
+auto number_that(F holds, const char* rule) {
+  return [holds, rule](const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    return !text.empty() && *end == '\0' && holds(value) ? std::string() : "must be " + (rule + (", got " + text));
+  };
 }
 
-std::string check_seconds(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  return !text.empty() && *end == '\0' && value > 0 && value <= 86400
-             ? ""
-             : "must be above 0 and at most 86400, got " + text;
-}
+const auto kIsSparsity = number_that([](double v) { return v >= 0 && v < 1; }, "in [0, 1), 0.9 for 90 %");
+const auto kIsDuration = number_that([](double v) { return v > 0 && v <= 86400; }, "above 0 and at most 86400");
 
 void declare_step(CLI::App& bench, CommandTable& table) {
   const auto [command, a] =
@@ -33,7 +31,7 @@ void declare_step(CLI::App& bench, CommandTable& table) {
       ->check(CLI::Range(0, 10000))
       ->option_text("N");
   command->add_option("--sparsity", a.sparsity, "Prune to this first (default: the config's final sparsity)")
-      ->check(check_sparsity)
+      ->check(kIsSparsity)
       ->option_text("S");
   command->add_flag("--made-up-data", a.made_up_data,
                     "Random examples of the config's shape in place of its data set, which need not be there");
@@ -49,14 +47,14 @@ void declare_infer(CLI::App& bench, CommandTable& table) {
       ->option_text("N");
   command->add_option("--device", a.device, "auto, cpu, cuda or cuda:N (default: the config's)")->option_text("D");
   command->add_option("--sparsity", a.sparsity, "With a config: prune to this (default: its final sparsity)")
-      ->check(check_sparsity)
+      ->check(kIsSparsity)
       ->option_text("S");
   command->add_option("--twin", a.twin, "What the twin has dense: auto (default), weights, attention, all or none")
       ->check(CLI::IsMember({"auto", "weights", "attention", "all", "none"}))
       ->option_text("T");
   command->add_flag("--unfolded", a.unfolded, "Also time the network with its batch norms apart");
   command->add_option("--seconds", a.seconds, "Timed passes for each variant and mode (default 1)")
-      ->check(check_seconds)
+      ->check(kIsDuration)
       ->option_text("S");
   command->add_option("--seed", a.seed, "Of the random inputs (default 1)")->option_text("N");
   command->add_option("--json", a.json, "File for the results (docs/inference.md)")->option_text("FILE");

@@ -156,8 +156,7 @@ void require_data(const Sweep& sweep) {
   for (std::size_t i = 0; i < sweep.runs.size(); ++i) {
     const DataConfig& data = sweep.runs[i].config.data;
     if (data_is_absent(data))
-      throw DataError("sweep", fmt::format("run {} of {}: nothing lies at data.path '{}': {}", i + 1, sweep.runs.size(),
-                                           data.path, advice_for_absent(data)));
+      throw DataError("sweep", fmt::format("run {} of {}: {}", i + 1, sweep.runs.size(), absence_of(data)));
   }
 }
 
