@@ -7,7 +7,6 @@
 #include "core/ops/checks.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"
-#include "kernels/topology/densify_masked.h"
 #include "kernels/topology/topology.h"
 
 namespace lacuna {
@@ -23,33 +22,6 @@ Tensor densify(const SparseTensor& a) {
     kernels::densify<T>(stream, csr_view<const T>(a.values, *a.topology), dense_view<T>(out));
   });
   return out;
-}
-
-bool takes_masks(const Topology& pattern) {
-  constexpr double kLeastShare = 0.125;  // from 1/20 on fewer bytes; short of this the gain is small
-  const double places = static_cast<double>(pattern.rows()) * static_cast<double>(pattern.cols());
-  return pattern.nnz() > 0 && static_cast<double>(pattern.nnz()) >= kLeastShare * places;
-}
-
-Tensor densify_for_product(const SparseTensor& a) {
-#if LACUNA_HAS_CUDA
-  require_sparse("densify", "a", a);
-  const Topology& pattern = *a.topology;
-  if (a.values.device().is_cuda() && takes_masks(pattern)) {
-    OpScope scope("densify");
-    const Shape shape = a.values.rank() == 2 ? Shape{a.values.dim(0), pattern.rows(), pattern.cols()}
-                                             : Shape{pattern.rows(), pattern.cols()};
-    const Tensor out = Tensor::empty(shape, a.values.dtype(), a.values.device());
-    const Tensor& plan = pattern.sddmm_plan();
-    visit_activation("densify", a.values, [&](auto stream, auto zero) {
-      using T = decltype(zero);
-      if constexpr (std::is_same_v<decltype(stream), CudaStream>)
-        kernels::densify_masked<T>(stream, csr_view<const T>(a.values, pattern), plan.raw(), dense_view<T>(out));
-    });
-    return out;
-  }
-#endif
-  return densify(a);
 }
 
 Var densify(const SparseVar& a) {

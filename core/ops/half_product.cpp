@@ -1,6 +1,5 @@
 #include "core/ops/half_product.h"
 
-#include "core/ops/densify.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"
 #include "kernels/gemm/gemm.h"
@@ -44,8 +43,6 @@ bool spmm_in_half(const Tensor& out, const SparseTensor& a, const Tensor& b, con
     const Tensor factors = Tensor::scratch(floats, b.device()), scalars = Tensor::scratch(sizeof(Scalars), b.device());
     const Tensor right = Tensor::scratch(copy_bytes(b_view.rows, b_view.cols), b.device());
     const Tensor left = Tensor::scratch(copy_bytes(a_view.rows, a_view.cols), b.device());
-    const bool masked = takes_masks(*a.topology);
-    const Tensor plan = masked ? a.topology->sddmm_plan() : Tensor{};
     if (DryRun::active()) {
       done = true;
       return;
@@ -54,11 +51,7 @@ bool spmm_in_half(const Tensor& out, const SparseTensor& a, const Tensor& b, con
     auto* by_row = static_cast<float*>(factors.raw());
     kernels::half_rows(stream, b_view, static_cast<Half*>(right.raw()), by_row, a_view.values, a_view.nnz,
                        &found->largest);
-    auto* made = static_cast<Half*>(left.raw());
-    if (masked)
-      kernels::half_densify_masked(stream, a_view, plan.raw(), by_row, &found->largest, made, &found->alpha);
-    else
-      kernels::half_densify(stream, a_view, by_row, &found->largest, made, &found->alpha);
+    kernels::half_densify(stream, a_view, by_row, &found->largest, static_cast<Half*>(left.raw()), &found->alpha);
     done = kernels::gemm_f16(stream, copy_view(left, a_view.rows, a_view.cols),
                              copy_view(right, b_view.rows, b_view.cols), c, &found->alpha.alpha);
     if (!done || (!bias.defined() && activation == Activation::none)) return;

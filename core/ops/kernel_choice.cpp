@@ -48,6 +48,7 @@ struct CudaModel {
   double panel_bandwidth = 2.3e12;
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
+  double sddmm_l2 = 6.7e12;  // a row of B for each entry, where B does not stay in L1: 4096^3 at 0.5 to 0.98
   // Groups of eight entries read eight rows of B and one of A, mostly from L2. Predicted, not measured.
   double groups_start = 3.5e-6;
   double groups_bandwidth = 4.5e12;
@@ -95,8 +96,9 @@ double sddmm_rows_seconds(const Work& w) {
   constexpr CudaModel model;
   // The rates are of subwarps of eight lanes; a warp a row, from 128 on, took 25 to 40 % less.
   const double share = w.other >= 128 ? 0.7 : 1;
-  return model.start + share * (w.flops_sparse / model.sddmm_rate +
+  const double lanes = share * (w.flops_sparse / model.sddmm_rate +
                                 4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth);
+  return model.start + std::max(lanes, 4 * w.nnz * w.other * w.batch / model.sddmm_l2);
 }
 
 double sddmm_groups_seconds(const Work& w) {

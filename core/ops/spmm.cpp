@@ -40,7 +40,7 @@ Tensor sum_batch(const Tensor& x) {
 
 /// Densify and a dense product. The scratch, [m, k] (times the batch), dies here.
 Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
-  const Tensor scratch = densify_for_product(a);
+  const Tensor scratch = densify(a);
   if (b.rank() == 2) return linear(scratch, b, bias, activation);
   return matmul(scratch, b);
 }
@@ -84,24 +84,6 @@ void spmm_on_nonzeros(Route route, const Tensor& out, const SparseTensor& a, con
 Route route_of(const ProductShape& problem, const Tensor& b, const Tensor& bias, Activation activation) {
   if (b.rank() == 3 && (bias.defined() || activation != Activation::none)) return Route::sparse;
   return choose_spmm(problem).route;
-}
-
-/// A^T b. On the dense route the product turns the scratch: neither A's pattern nor its values are transposed.
-Tensor spmm_of_transpose(const SparseTensor& a, const Tensor& b) {
-  if (b.rank() == 2) {
-    const OpScope scope("spmm");
-    const Topology& topology = *a.topology;
-    const ProductShape problem{.device = b.device(),
-                               .dtype = b.dtype(),
-                               .precision = matmul_precision(b.device()),
-                               .rows = topology.cols(),
-                               .cols = topology.rows(),
-                               .nnz = topology.nnz(),
-                               .other = b.dim(1),
-                               .kernels = allowed_kernels(b.device())};
-    if (choose_spmm(problem).route == Route::dense) return matmul(densify(a), b, /*transpose_a=*/true);
-  }
-  return spmm(transpose(a), b);
 }
 
 }  // namespace
@@ -161,6 +143,25 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   return out;
 }
 
+Tensor spmm_transposed(const SparseTensor& a, const Tensor& b) {
+  const OpScope scope("spmm_transposed");
+  require_sparse("spmm_transposed", "a", a);
+  require_same_device_and_dtype("spmm_transposed", "a", a.values, "b", b);
+  if (b.rank() == 2 && a.values.rank() == 1) {
+    const Topology& topology = *a.topology;
+    const ProductShape problem{.device = b.device(),
+                               .dtype = b.dtype(),
+                               .precision = matmul_precision(b.device()),
+                               .rows = topology.cols(),
+                               .cols = topology.rows(),
+                               .nnz = topology.nnz(),
+                               .other = b.dim(1),
+                               .kernels = allowed_kernels(b.device())};
+    if (choose_spmm(problem).route == Route::dense) return matmul(densify(a), b, /*transpose_a=*/true);
+  }
+  return spmm(transpose(a), b);
+}
+
 Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
          const std::shared_ptr<GradientPairs>& pairs) {
   const bool grad_a = a.values.requires_grad(), grad_b = b.requires_grad(),
@@ -190,7 +191,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
                     return shared && da.rank() == 2 ? sum_batch(da) : da;
                   });
                   kept_b = Tensor();  // used up: gone before db needs its memory
-                  grads.add(1, [&] { return spmm_of_transpose(kept_a, dp); });  // db: A^T dC
+                  grads.add(1, [&] { return spmm_transposed(kept_a, dp); });  // db: A^T dC
                   grads.add(2, [&] {
                     if (matrix) return biased.dbias;
                     const std::int64_t batch = dp.dim(0), m = dp.dim(1);

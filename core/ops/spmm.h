@@ -26,6 +26,11 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias = {}, Act
 Var spmm(const SparseVar& a, const Var& b, const Var& bias = {}, Activation activation = Activation::none,
          const std::shared_ptr<GradientPairs>& pairs = nullptr);
 
+/// C = A^T B, the gradient of spmm by its second operand; a, b and C as spmm's, with [m, n] for b and [k, n] for C.
+/// Where the dense route is the fastest, its product turns the scratch: neither a's pattern nor its values are
+/// transposed. Else spmm of transpose(a). Not on the tape. Throws as spmm does.
+Tensor spmm_transposed(const SparseTensor& a, const Tensor& b);
+
 /// The same, overwriting `out` (which may be a slice and must not overlap b), by the route given; by the sparse one
 /// where Route::tensor cannot take these operands, the dense one where Route::half cannot. Not on the tape. The dense
 /// route takes a batch only without bias and activation.

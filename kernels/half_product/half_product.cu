@@ -6,7 +6,6 @@
 #include "kernels/common/reduce.cuh"
 #include "kernels/half_product/half_product.h"
 #include "kernels/runtime/cuda_check.h"
-#include "kernels/sddmm/sddmm_plan.h"
 
 namespace lacuna::kernels {
 
@@ -221,65 +220,6 @@ __global__ void __launch_bounds__(kThreads)
   for (int i = threadIdx.x; i < vectors; i += kThreads) to[i] = shared[i];
 }
 
-constexpr int kPiece = 8;                // columns a thread makes of a row: 16 bytes
-constexpr int kPieces = kCell / kPiece;  // of a row of a plan's cell
-constexpr int kMaskedRows = 2 * kWarps;  // a block's at a time, two a thread
-constexpr int kMaskedBlocks = 1024;      // about three a multiprocessor and two rounds of them
-
-/// A thread makes the same eight columns of row after row: a mask says which have an entry, counting bits where its value
-/// lies. A warp makes 256 columns of a row.
-__global__ void __launch_bounds__(kThreads, 3)
-    half_densify_masked_kernel(const Csr<const float> a, const SddmmPlan plan, const float* __restrict__ factors,
-                               const HalfLargest* __restrict__ largest, Half* __restrict__ out,
-                               HalfAlpha* __restrict__ alpha, std::int64_t ld) {
-  const int scale = exponent_of_alpha(*largest);
-  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *alpha = {power(scale), 0.0f};
-  const int lane = threadIdx.x % kWarp, shift = lane % kPieces * kPiece;
-  const std::int64_t cell = std::int64_t{blockIdx.x} * (kWarp / kPieces) + lane / kPieces;
-  const std::int64_t column = cell * kCell + shift;
-  if (column >= ld) return;  // no exchange between lanes follows
-  float first_power[kPiece], second_power[kPiece];
-#pragma unroll
-  for (int j = 0; j < kPiece; ++j) {
-    const ColumnScale of_column(column + j < a.cols ? __ldg(factors + column + j) : 1.0f, scale);
-    first_power[j] = of_column.first, second_power[j] = of_column.second;
-  }
-  for (std::int64_t top = std::int64_t{blockIdx.y} * kMaskedRows; top < a.rows;
-       top += std::int64_t{gridDim.y} * kMaskedRows) {
-    std::uint64_t masks[2];
-    std::int32_t starts[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const std::int64_t row = top + i * kWarps + static_cast<int>(threadIdx.x) / kWarp;
-      const bool in = row < a.rows && cell < plan.cell_cols;
-      masks[i] = in ? __ldg(plan.masks + cell * a.rows + row) : 0;
-      starts[i] = in ? __ldg(plan.starts + cell * a.rows + row) : 0;
-    }
-    float x[2][kPiece];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const unsigned bits = static_cast<unsigned>(masks[i] >> shift) & ((1u << kPiece) - 1);
-      const int at = starts[i] + __popcll(masks[i] & ((std::uint64_t{1} << shift) - 1));
-#pragma unroll
-      for (int j = 0; j < kPiece; ++j)
-        x[i][j] = bits >> j & 1 ? __ldg(a.values + at + __popc(bits & ((1u << j) - 1))) : 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const std::int64_t row = top + i * kWarps + static_cast<int>(threadIdx.x) / kWarp;
-      if (row >= a.rows) break;
-      unsigned words[kPiece / 2];
-#pragma unroll
-      for (int j = 0; j < kPiece; j += 2) {
-        const __half2 pair = __floats2half2_rn(x[i][j] * first_power[j] * second_power[j],
-                                               x[i][j + 1] * first_power[j + 1] * second_power[j + 1]);
-        words[j / 2] = *reinterpret_cast<const unsigned*>(&pair);
-      }
-      *reinterpret_cast<uint4*>(out + row * ld + column) = {words[0], words[1], words[2], words[3]};
-    }
-  }
-}
-
 void check_blocks(std::int64_t blocks, const char* what) {
   if (blocks > kMostBlocks)
     throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration),
@@ -329,18 +269,6 @@ void half_densify(CudaStream stream, const Csr<const float>& a, const float* fac
   half_densify_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, cuda(stream)>>>(a, factors, largest, out, alpha,
                                                                                     tiles);
   LACUNA_CUDA_LAUNCHED("half_densify");
-}
-
-void half_densify_masked(CudaStream stream, const Csr<const float>& a, const void* plan, const float* factors,
-                         const HalfLargest* largest, Half* out, HalfAlpha* alpha) {
-  if (a.rows == 0 || a.cols == 0) return;
-  const std::int64_t ld = half_ld(a.cols), across = ceil_div(ld, kWarp * kPiece);
-  check_blocks(across, "half_densify_masked");
-  const std::int64_t down = std::clamp<std::int64_t>(kMaskedBlocks / across, 1, ceil_div(a.rows, kMaskedRows));
-  const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(down));
-  half_densify_masked_kernel<<<grid, kThreads, 0, cuda(stream)>>>(a, sddmm_plan_view(plan, a.rows, a.cols), factors,
-                                                                  largest, out, alpha, ld);
-  LACUNA_CUDA_LAUNCHED("half_densify_masked");
 }
 
 }  // namespace lacuna::kernels

@@ -46,10 +46,4 @@ void half_rows(CudaStream, const Dense<const float>& x, Half* copy, float* facto
 /// rounded to f16, absent entries 0. *alpha, {power of two, 0}: such that out stays below 2^15. One matrix.
 void half_densify(CudaStream, const Csr<const float>& a, const float* factors, const HalfLargest* largest, Half* out,
                   HalfAlpha* alpha);
-
-/// The same bits by the masks of an SDDMM plan of a's pattern (kernels/sddmm/sddmm_tiles.h) instead of column indices: faster
-/// where more than about an entry in ten is there.
-void half_densify_masked(CudaStream, const Csr<const float>& a, const void* plan, const float* factors,
-                         const HalfLargest* largest, Half* out, HalfAlpha* alpha);
-
 }  // namespace lacuna::kernels

@@ -61,7 +61,7 @@ __device__ __forceinline__ Words<kBytes> load(const In* from, bool in) {
 template <class In, int kBytes>
 __device__ __forceinline__ float multiply_add(const Words<kBytes>& x, const Words<kBytes>& y, float sum) {
   if constexpr (kBytes == 2) {
-    return fmaf(to_float(Bf16{x.half}), to_float(Bf16{y.half}), sum);
+    return fmaf(__uint_as_float(std::uint32_t{x.half} << 16), __uint_as_float(std::uint32_t{y.half} << 16), sum);
   } else {
 #pragma unroll
     for (int i = 0; i < kBytes / 4; ++i) {

@@ -5,6 +5,7 @@
 // A row lies where it lies: its first elements up to a 16-byte boundary and its last ones are read one by one (the
 // `edge`), all between as vectors. The order of a sum follows from the row's length and place alone.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/common/reduce.cuh"
 #include "kernels/runtime/cuda_check.h"
@@ -152,7 +153,18 @@ __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;
 struct Forward {
   const float* s;
   float* p;
-  float scale;  // times log2(e): the exponentials are powers of two; never 0
+  float sign, scale;  // of the scores; scale is its magnitude times log2(e), as the exponentials are powers of two
+
+  /// exp of the score x relative to that of `largest`, which is `sign` times a score. The difference comes before the
+  /// scale: of scores past 2^24 / scale, a scaled difference is the rounding error of the product, and may be infinite.
+  __device__ __forceinline__ float power(float x, float largest) const {
+    return exp2_fast(scale * fmaf(sign, x, -largest));
+  }
+  /// A sum relative to `from`, relative to `to`. An empty one stays so, whatever it was relative to.
+  __device__ __forceinline__ float moved(float sum, float from, float to) const {
+    return sum == 0.0f ? 0.0f : sum * exp2_fast(scale * (from - to));
+  }
+  __device__ __forceinline__ float absent() const { return sign > 0.0f ? -infinity() : infinity(); }
 
   __host__ __device__ void advance(std::int64_t elements) { s += elements, p += elements; }
   __device__ const float* place(std::int64_t begin) const { return s + begin; }
@@ -164,13 +176,13 @@ struct Forward {
   __device__ __forceinline__ void row(const Team<kLanes>& team, std::int64_t begin, const Cut<kWidth>& cut,
                                       int most) const {
     Share<kWidth, kCount, kLanes> share;
-    share.read(s + begin, cut, team.rank, most, scale > 0.0f ? -infinity() : infinity());
+    share.read(s + begin, cut, team.rank, most, absent());
     float largest = -infinity();
-    share.each(most, [&](float x) { largest = fmaxf(largest, scale * x); });
+    share.each(most, [&](float x) { largest = fmaxf(largest, sign * x); });
     largest = team.max(largest);
     float sum = 0.0f;
     share.each(most, [&](float& x) {
-      x = exp2_fast(fmaf(scale, x, -largest));
+      x = power(x, largest);
       sum += x;
     });
     const float inverse = 1.0f / team.sum(sum);
@@ -187,44 +199,44 @@ struct Forward {
     const int near = min(cut.vectors, keep / kWidth);
     for (int i = team.rank; i < near; i += kThreads) copy_async<kWidth>(kept + i * kWidth, in + i * kWidth);
     const int at = cut.edge(team.rank);
-    const float edge = at < cut.length ? s[begin + at] : scale > 0.0f ? -infinity() : infinity();
+    const float edge = at < cut.length ? s[begin + at] : absent();
     wait_copies();  // a thread reads only what it copied
 
-    float largest = scale * edge;
+    float largest = sign * edge;
     for (int i = team.rank; i < near; i += kThreads) {
       const Vector<kWidth> v = load<kWidth>(kept + i * kWidth);
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) largest = fmaxf(largest, scale * v.x[j]);
+      for (int j = 0; j < kWidth; ++j) largest = fmaxf(largest, sign * v.x[j]);
     }
     float base = largest == -infinity() ? 0.0f : largest;  // what this thread's sum is relative to
-    float sum = exp2_fast(fmaf(scale, edge, -base));
+    float sum = power(edge, base);
     for (int i = team.rank; i < near; i += kThreads) {
       const Vector<kWidth> v = load<kWidth>(kept + i * kWidth);
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) sum += exp2_fast(fmaf(scale, v.x[j], -base));
+      for (int j = 0; j < kWidth; ++j) sum += power(v.x[j], base);
     }
 #pragma unroll 4
     for (int i = near + team.rank; i < cut.vectors; i += kThreads) {
       const Vector<kWidth> v = load<kWidth>(in + i * kWidth);
       float most = largest;
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) most = fmaxf(most, scale * v.x[j]);
+      for (int j = 0; j < kWidth; ++j) most = fmaxf(most, sign * v.x[j]);
       if (most > largest) {
-        sum *= exp2_fast(base - most);
+        sum = moved(sum, base, most);
         largest = base = most;
       }
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) sum += exp2_fast(fmaf(scale, v.x[j], -base));
+      for (int j = 0; j < kWidth; ++j) sum += power(v.x[j], base);
     }
     const float all = team.max(largest);
-    const float inverse = 1.0f / team.sum(sum * exp2_fast(base - all));
+    const float inverse = 1.0f / team.sum(moved(sum, base, all));
 
     const auto finish = [&](Vector<kWidth> v, float* to) {
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) v.x[j] = exp2_fast(fmaf(scale, v.x[j], -all)) * inverse;
+      for (int j = 0; j < kWidth; ++j) v.x[j] = power(v.x[j], all) * inverse;
       store<kWidth>(to, v);
     };
-    if (at < cut.length) p[begin + at] = exp2_fast(fmaf(scale, edge, -all)) * inverse;
+    if (at < cut.length) p[begin + at] = power(edge, all) * inverse;
     for (int i = team.rank; i < near; i += kThreads) finish(load<kWidth>(kept + i * kWidth), out + i * kWidth);
 #pragma unroll 4
     for (int i = near + team.rank; i < cut.vectors; i += kThreads)
@@ -425,9 +437,9 @@ void launch(CudaStream stream, const Csr& csr, const Work& work, std::initialize
 template <class T>
 void sparse_softmax(CudaStream stream, const Csr<const T>& s, T scale, T* p) {
   // exp(x) = 2^(x log2 e). A scale of 0 becomes one that scales all finite scores to 0: absent ones are infinite.
-  constexpr T kLog2E = 1.44269504088896341f, kTiny = 1e-37f;
-  const T factor = scale * kLog2E;
-  launch(stream, s, Forward{s.values, p, factor == 0 ? kTiny : factor}, {s.values, p});
+  constexpr T kLog2E = 1.44269504088896341f, kTiny = 1e-44f;
+  const T factor = std::abs(scale) * kLog2E;
+  launch(stream, s, Forward{s.values, p, scale < 0 ? T{-1} : T{1}, factor == 0 ? kTiny : factor}, {s.values, p});
 }
 
 template <class T>

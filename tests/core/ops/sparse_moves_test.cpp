@@ -34,24 +34,6 @@ TEST(Densify, AgreesWithItsDefinition) {
   }
 }
 
-TEST(Densify, ForAProductHasTheSameBits) {
-  for (const Device device : devices()) {
-    for (const std::int64_t batch : {0, 3}) {
-      for (const TopologyPtr& topology :
-           {random_topology(1, 1, 0, 1), random_topology(70, 131, 0, 2), awkward_topology(33, 200, 2),
-            random_topology(65, 64, 0.5, 3), random_topology(100, 520, 0.8, 4), random_topology(40, 70, 0.99, 5),
-            random_topology(3, 9, 1.0, 6)}) {
-        for (const DType dtype : {DType::f32, DType::bf16}) {
-          const Tensor values = random_input(values_shape(topology, batch), 1).to(DType::f32).to(device);
-          const SparseTensor a{dtype == DType::f32 ? values : cast(values, dtype), topology->to(device)};
-          EXPECT_TRUE(equal_bits(densify_for_product(a), densify(a)))
-              << to_string(device) << " [" << topology->rows() << ", " << topology->cols() << "] " << to_string(dtype);
-        }
-      }
-    }
-  }
-}
-
 TEST(Sample, IsTheInverseOfDensify) {
   for (const std::int64_t batch : {0, 3}) {
     const TopologyPtr topology = awkward_topology(9, 14, 2);
