@@ -1,6 +1,7 @@
 #include "core/allocator.h"
 
 #include <fmt/format.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,6 +38,16 @@ void allow(void*, std::size_t) {}
 
 std::size_t free_host_bytes() {
   return static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+// Memory and swap. Where the system overcommits, malloc grants more than this and the process dies writing to it.
+std::size_t all_host_bytes() {
+  static const std::size_t bytes = [] {
+    struct sysinfo info = {};
+    if (sysinfo(&info) != 0) return std::size_t{1} << 46;
+    return (std::size_t{info.totalram} + info.totalswap) * info.mem_unit;
+  }();
+  return bytes;
 }
 
 }  // namespace
@@ -99,7 +110,7 @@ void* Allocator::take(std::size_t rounded) {
 void* Allocator::allocate(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   // Guard the rounding itself: a request this large can only be a mistake or an attack, and must read as what it is.
-  if (bytes > (std::size_t{1} << 46)) refuse(bytes, "");
+  if (bytes > (std::size_t{1} << 46) || (device_.is_cpu() && bytes > all_host_bytes())) refuse(bytes, "");
   const std::size_t rounded = round_up(bytes == 0 ? 1 : bytes);
   const bool pooled = in_pool();
   if (limit_ > 0 && stats_.live_bytes + stats_.reserved_bytes + rounded > limit_ && !pooled) refuse(rounded, "");

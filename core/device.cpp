@@ -56,7 +56,13 @@ CudaDevice& opened(Device device) {
 #if LACUNA_HAS_CUDA
   const std::lock_guard lock(list.mutex);
   if (!entry.allocator) {
-    if (entry.info.compute_capability != 90) entry.kernels = KernelSet{false, false, false, false};
+    if (entry.info.compute_capability != 90) {
+      entry.kernels = {.spmm_panel = false,
+                       .spmm_tensor = false,
+                       .sddmm_tensor = false,
+                       .half_product = false,
+                       .fused_attention = false};
+    }
     if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {
       entry.stream = runtime::open_cuda_device(device.index);

@@ -16,10 +16,10 @@ struct Named {
 };
 
 constexpr Named kKernels[] = {
-    {"spmm_panel", &KernelSet::spmm_panel},
-    {"spmm_tensor", &KernelSet::spmm_tensor},
-    {"sddmm_tensor", &KernelSet::sddmm_tensor},
-    {"fused_attention", &KernelSet::fused_attention},
+    {"spmm_panel", &KernelSet::spmm_panel},     {"spmm_tensor", &KernelSet::spmm_tensor},
+    {"sddmm_tensor", &KernelSet::sddmm_tensor}, {"sddmm_groups", &KernelSet::sddmm_groups},
+    {"half_product", &KernelSet::half_product}, {"fused_attention", &KernelSet::fused_attention},
+    {"gemm_parts", &KernelSet::gemm_parts},
 };
 
 }  // namespace

@@ -1,9 +1,8 @@
 #include "core/upload.h"
 
-#include <cstring>
-
 #include "core/visit.h"
 #include "kernels/runtime/copy_stream.h"
+#include "kernels/runtime/host_copy.h"
 
 namespace lacuna {
 
@@ -54,7 +53,7 @@ Tensor Uploader::upload(const Tensor& host) {
     if (Slot& earlier = ring_[(next_ + depth / 2) % depth]; earlier.read) runtime::record_event(stream, earlier.read);
     Slot& slot = ring_[next_ % depth];
     prepare(slot, host);
-    std::memcpy(slot.pinned, host.raw(), host.nbytes());
+    runtime::host_copy(slot.pinned, host.raw(), host.nbytes());
     runtime::stream_wait_event(copies_, slot.read);
     runtime::copy(copies_, device_.index, slot.place.raw(), slot.pinned, host.nbytes());
     runtime::record_event(copies_, slot.copied);

@@ -1,12 +1,16 @@
 #include "layers/attention.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "core/errors.h"
 #include "core/ops/heads.h"
 #include "core/ops/matmul.h"
+#include "core/ops/project_heads.h"
 #include "core/ops/softmax.h"
 #include "core/ops/sparse_attention.h"
 #include "layers/dropout.h"
@@ -54,15 +58,30 @@ Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& con
   return pending_output(output_, mix(x, context), dropout, context);
 }
 
+SelfAttention::Projected SelfAttention::project(const Var& x, std::int64_t num_sequences, ForwardContext& context) {
+  Linear* const projections[] = {&query_, &key_, &value_};
+  const auto is_dense = [](Linear* l) { return !l->weight().is_sparse(); };
+  // In bf16 dense weights are copied for the product anyway: into one matrix, and one product does for all three.
+  if (context.bf16 && std::all_of(std::begin(projections), std::end(projections), is_dense)) {
+    std::vector<HeadProjection> all;
+    for (Linear* l : projections) all.push_back({context.use(l->weight()), l->bias(context)});
+    const std::vector<Var> heads = project_heads(all, context.operand(x), num_sequences, options_.heads);
+    return {heads[0], heads[1], heads[2]};
+  }
+  const auto one = [&](Linear& l) {
+    // [heads * batch, t, d / heads]; the bias is added where each number is moved anyway.
+    return split_heads(l.product(x, context), l.bias(context), num_sequences, options_.heads);
+  };
+  Projected result;  // one after the other: their order on the tape is part of the bits
+  result.q = one(query_);
+  result.k = one(key_);
+  result.v = one(value_);
+  return result;
+}
+
 Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
-  const auto project = [&](Linear& projection) {
-    // [heads * batch, t, d / heads]; the bias is added where each number is moved anyway.
-    return split_heads(projection.product(x, context), projection.bias(context), num_sequences, options_.heads);
-  };
-  const Var q = project(query_);
-  const Var k = project(key_);
-  const Var v = project(value_);
+  const auto [q, k, v] = project(x, num_sequences, context);
   Var mixed;
   if (options_.patterns) {
     const double p = context.training ? options_.dropout : 0.0;

@@ -37,6 +37,10 @@ class SelfAttention : public Module {
 
  private:
   std::int64_t batch(const Shape& shape) const;
+  struct Projected {
+    Var q, k, v;  // [heads * batch, t, d / heads]
+  };
+  Projected project(const Var& x, std::int64_t num_sequences, ForwardContext& context);
   Var mix(const Var& x, ForwardContext& context);  // all but the output projection
   Var dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const;
 

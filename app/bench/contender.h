@@ -47,6 +47,7 @@ void add_lacuna(std::vector<Contender>& list);  // the kernels, directly and thr
 void add_dense(
     std::vector<Contender>& list);  // oneDNN or Eigen, cuBLASLt f32 and TF32, through kernels/gemm; dense softmax
 void add_eigen_sparse(std::vector<Contender>& list);  // CPU
+void add_routes(std::vector<Contender>& list);         // the ops' routes, each forced; on CUDA, and only where asked for
 #if LACUNA_HAS_CUDA
 void add_cusparse(std::vector<Contender>& list);  // nothing when the build lacks cuSPARSE
 void add_cublaslt_bf16(std::vector<Contender>& list);

@@ -81,6 +81,7 @@ void add_spmm(std::vector<Contender>& list, const char* name, SpmmViews views) {
 
 std::vector<Contender> ablations() {
   std::vector<Contender> list;
+  add_routes(list);
   add_spmm(list, "ablation_none", {});
   add_spmm(list, "ablation_row_order", {.row_order = false});
   add_spmm(list, "ablation_vector_loads", {.aligned_dense = false});

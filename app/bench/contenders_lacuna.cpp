@@ -172,7 +172,7 @@ void add_lacuna(std::vector<Contender>& list) {
        }});
   list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::spmm_transposed), [](const Problem& p) -> Prepared {
                     return {[&p](int call) {
-                      return spmm(transpose({p.operand(0, call), p.topology(call)}), p.operand(1, call));
+                      return spmm_transposed({p.operand(0, call), p.topology(call)}, p.operand(1, call));
                     }};
                   }});
   list.push_back(

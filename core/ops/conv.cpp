@@ -37,16 +37,33 @@ ImageRange range_of(const ImageShape& image, std::int64_t begin, std::int64_t co
   return {begin, {std::min(count, image.batch - begin), image.height, image.width}};
 }
 
-Tensor unfold_range(const Tensor& x, const ImageRange& range, const ConvSpec& spec) {
-  const std::int64_t pixels = range.shape.height * range.shape.width;
-  const Tensor columns = Tensor::empty({x.dim(0) * spec.kernel * spec.kernel, conv_output(range.shape, spec).columns()},
-                                       x.dtype(), x.device());
+/// Rows of the unfolded matrix in conv2d, a multiple of 16 bytes where the weight's rows matter to the product's kernels:
+/// cuBLASLt has few, or none, for bf16 and TF32 operands whose rows begin off such a boundary, and a stem of 3 channels
+/// has 27. The rows added are zeros. f32 has kernels all the same: few columns are not worth the copy of the weight.
+std::int64_t padded_rows(const Tensor& x, const ConvSpec& spec, std::int64_t out_columns) {
+  constexpr std::int64_t kFewColumns = 1 << 16;
+  const std::int64_t rows = x.dim(0) * spec.kernel * spec.kernel;
+  if (x.dtype() != DType::bf16 && (x.device().is_cpu() || out_columns < kFewColumns)) return rows;
+  const auto unit = static_cast<std::int64_t>(16 / size_of(x.dtype()));
+  return (rows + unit - 1) / unit * unit;
+}
+
+/// With `rows` rows, zeros past x's.
+Tensor unfold_range(const Tensor& x, const ImageRange& range, const ConvSpec& spec, std::int64_t rows) {
+  const std::int64_t pixels = range.shape.height * range.shape.width, filled = x.dim(0) * spec.kernel * spec.kernel;
+  const Tensor whole = Tensor::empty({rows, conv_output(range.shape, spec).columns()}, x.dtype(), x.device());
+  if (rows > filled) whole.slice(filled, rows).zero();
+  const Tensor columns = whole.slice(0, filled);
   visit_activation("unfold", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     kernels::unfold<T>(stream, columns_of<T>(x, range.begin * pixels, (range.begin + range.shape.batch) * pixels),
                        window_of(range.shape, spec), matrix<T, T>(columns));
   });
-  return columns;
+  return whole;
+}
+
+Tensor unfold_range(const Tensor& x, const ImageRange& range, const ConvSpec& spec) {
+  return unfold_range(x, range, spec, x.dim(0) * spec.kernel * spec.kernel);
 }
 
 void fold_range(const Tensor& columns, const ImageRange& range, const ConvSpec& spec, const Tensor& x) {
@@ -71,11 +88,25 @@ void copy_columns(const Tensor& whole, std::int64_t begin, const Tensor& part, b
   });
 }
 
+/// w with zeros behind its columns, or its first columns alone; w itself when it has as many.
+Tensor with_columns(const Tensor& w, std::int64_t columns) {
+  if (columns == w.dim(1)) return w;
+  const bool wider = columns > w.dim(1);
+  const Shape shape{w.dim(0), columns};
+  const Tensor out = wider ? Tensor::zeros(shape, w.dtype(), w.device()) : Tensor::empty(shape, w.dtype(), w.device());
+  if (wider)
+    copy_columns(out, 0, w, true);
+  else
+    copy_columns(w, 0, out, false);
+  return out;
+}
+
 /// One convolution: its sizes, and the walk over as many images at a time as the limit allows.
 struct Convolution {
   ImageShape image, out;
   ConvSpec spec;
   std::int64_t images_at_once;
+  std::int64_t rows;  // of the unfolded matrix, padding included
 
   template <class F>  // f(range, first output column)
   void for_ranges(F&& f) const {
@@ -106,10 +137,10 @@ Convolution plan(const Tensor& w, const Tensor& x, const Tensor& bias, const Ima
                                    std::to_string(unfolded_rows));
   }
   require_bias("conv2d", bias, x, w.dim(0));
-  const std::int64_t bytes_per_image =
-      unfolded_rows * out.height * out.width * static_cast<std::int64_t>(size_of(x.dtype()));
+  const std::int64_t rows = padded_rows(x, spec, out.columns());
+  const std::int64_t bytes_per_image = rows * out.height * out.width * static_cast<std::int64_t>(size_of(x.dtype()));
   const std::int64_t fits = static_cast<std::int64_t>(unfolded_bytes) / std::max<std::int64_t>(bytes_per_image, 1);
-  return {image, out, spec, std::clamp<std::int64_t>(fits, 1, std::max<std::int64_t>(image.batch, 1))};
+  return {image, out, spec, std::clamp<std::int64_t>(fits, 1, std::max<std::int64_t>(image.batch, 1)), rows};
 }
 
 // The unfolded matrix is x itself.
@@ -120,16 +151,18 @@ Tensor conv2d_dw(const Convolution& conv, const Tensor& w, const Tensor& x, cons
   if (conv.image.batch == 0) return Tensor::zeros(w.shape(), accumulator_of(w.dtype()), w.device());
   Tensor dw;
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    accumulate(dw, matmul_wide(conv.part_of(dy, range, column), unfold_range(x, range, conv.spec), false, true));
+    const Tensor unfolded = unfold_range(x, range, conv.spec, conv.rows);
+    accumulate(dw, matmul_wide(conv.part_of(dy, range, column), unfolded, false, true));
   });
-  return dw;
+  return with_columns(dw, w.dim(1));
 }
 
 Tensor conv2d_dx(const Convolution& conv, const Tensor& w, const Shape& x, const Tensor& dy) {
   const OpScope scope("conv2d gradient");
-  const Tensor dx = Tensor::empty(x, dy.dtype(), dy.device());
+  const Tensor dx = Tensor::empty(x, dy.dtype(), dy.device()), padded = with_columns(w, conv.rows);
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    fold_range(matmul(w, conv.part_of(dy, range, column), true, false), range, conv.spec, dx);
+    const Tensor columns = matmul(padded, conv.part_of(dy, range, column), true, false);
+    fold_range(columns.slice(0, w.dim(1)), range, conv.spec, dx);
   });
   return dx;
 }
@@ -199,10 +232,11 @@ Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageS
   const OpScope scope("conv2d");
   const Convolution conv = plan(w, x, bias, image, spec, unfolded_bytes);
   if (is_pointwise(spec)) return linear(w, x, bias, kind);
-  if (conv.in_one()) return linear(w, unfold_range(x, {0, image}, spec), bias, kind);
+  const Tensor padded = with_columns(w, conv.rows);
+  if (conv.in_one()) return linear(padded, unfold_range(x, {0, image}, spec, conv.rows), bias, kind);
   const Tensor y = Tensor::empty({w.dim(0), conv.out.columns()}, x.dtype(), x.device());
   conv.for_ranges([&](const ImageRange& range, std::int64_t column) {
-    copy_columns(y, column, linear(w, unfold_range(x, range, spec), bias, kind), true);
+    copy_columns(y, column, linear(padded, unfold_range(x, range, spec, conv.rows), bias, kind), true);
   });
   return y;
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "core/ops/checks.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"

@@ -62,14 +62,24 @@ Var split_heads(const Var& x, std::int64_t batch, std::int64_t heads) {
   });
 }
 
-Tensor merge_heads(const Tensor& x, std::int64_t batch, std::int64_t heads) {
+void merge_heads_into(const Tensor& y, const Tensor& x, std::int64_t batch, std::int64_t heads) {
   const OpScope scope("merge_heads");
   require_rank("merge_heads", "x", x, 3);
   if (heads < 1 || batch < 1 || x.dim(0) != heads * batch)
     fail("merge_heads", x, batch, heads, "the first extent must be heads * batch");
   const Sizes sizes{heads, batch, x.dim(1), x.dim(2)};
-  const Tensor y = Tensor::empty({heads * sizes.d, batch * sizes.t}, x.dtype(), x.device());
+  require_same_device_and_dtype("merge_heads", "y", y, "x", x);
+  if (!(y.shape() == Shape{heads * sizes.d, batch * sizes.t}))
+    throw ShapeError("merge_heads", describe_pair("y", y, "x", x) + "; y must be [heads * d, batch * t]");
   permute("merge_heads", {heads, batch, sizes.t, sizes.d}, x, sizes.token_major(), y, sizes.feature_major());
+}
+
+Tensor merge_heads(const Tensor& x, std::int64_t batch, std::int64_t heads) {
+  require_rank("merge_heads", "x", x, 3);
+  if (heads < 1 || batch < 1 || x.dim(0) != heads * batch)
+    fail("merge_heads", x, batch, heads, "the first extent must be heads * batch");
+  const Tensor y = Tensor::empty({heads * x.dim(2), batch * x.dim(1)}, x.dtype(), x.device());
+  merge_heads_into(y, x, batch, heads);
   return y;
 }
 

@@ -23,6 +23,8 @@ Var split_heads(const Var& x, const Var& bias, std::int64_t batch, std::int64_t 
 /// Throws ShapeError unless x's first extent is heads * batch. Gradient: split_heads.
 Tensor merge_heads(const Tensor& x, std::int64_t batch, std::int64_t heads);
 Var merge_heads(const Var& x, std::int64_t batch, std::int64_t heads);
+/// Into y, of that shape and x's dtype.
+void merge_heads_into(const Tensor& y, const Tensor& x, std::int64_t batch, std::int64_t heads);
 
 /// x [m, n]  ->  [n, m].  Throws ShapeError. Gradient: the transpose of dy.
 Tensor transpose(const Tensor& x);

@@ -38,6 +38,8 @@ struct CudaModel {
   double second_start = 4e-6;
   double dense_rate = 52.5e12;     // cuBLAS f32
   double tf32_rate = 430e12;       // cuBLAS TF32
+  double half_rate = 730e12;       // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
+  double copy_start = 3e-6;        // of a kernel that makes f16 copies. Predicted
   double spmm_rate = 10.3e12;      // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
   double spmm_bandwidth = 0.8e12;  // of B and C, re-reads of B included
   double panel_start = 4.5e-6;
@@ -46,6 +48,10 @@ struct CudaModel {
   double panel_bandwidth = 2.3e12;
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
+  double sddmm_l2 = 6.7e12;  // a row of B for each entry, where B does not stay in L1: 4096^3 at 0.5 to 0.98
+  // Groups of eight entries read eight rows of B and one of A, mostly from L2. Predicted, not measured.
+  double groups_start = 3.5e-6;
+  double groups_bandwidth = 4.5e12;
   double bandwidth = 2.5e12;  // of densify and sample
 };
 
@@ -64,7 +70,7 @@ double spmm_tensor_seconds(double m, double k, double n, double nnz) {
 
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
 constexpr double kMaxScratchBytes = 256.0 * 1024 * 1024;
-/// Nor is a plan of the SDDMM tiles, four bytes for each row and 64 columns.
+/// Nor is a plan of the SDDMM tiles, twelve bytes for each row and 64 columns.
 constexpr double kMaxPlanBytes = 256.0 * 1024 * 1024;
 
 struct Work {
@@ -86,6 +92,20 @@ Work work_of(const ProductShape& p) {
   return w;
 }
 
+double sddmm_rows_seconds(const Work& w) {
+  constexpr CudaModel model;
+  // The rates are of subwarps of eight lanes; a warp a row, from 128 on, took 25 to 40 % less.
+  const double share = w.other >= 128 ? 0.7 : 1;
+  const double lanes = share * (w.flops_sparse / model.sddmm_rate +
+                                4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth);
+  return model.start + std::max(lanes, 4 * w.nnz * w.other * w.batch / model.sddmm_l2);
+}
+
+double sddmm_groups_seconds(const Work& w) {
+  constexpr CudaModel model;
+  return model.groups_start + 4 * (w.nnz * w.other * w.batch) * (1 + 1.0 / 8) / model.groups_bandwidth;
+}
+
 /// Of the row kernel, or of the panel kernel where the ops take that.
 double cuda_core_spmm_seconds(const ProductShape& p, const Work& w) {
   constexpr CudaModel model;
@@ -103,8 +123,8 @@ double cuda_core_spmm_seconds(const ProductShape& p, const Work& w) {
 
 /// The faster prediction, unless a rule leaves no choice.
 Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, double dense_seconds,
-              double tensor_seconds = kNever) {
-  Choice choice{Route::sparse, sparse_seconds, dense_seconds, tensor_seconds, {}};
+              double tensor_seconds = kNever, double half_seconds = kNever) {
+  Choice choice{Route::sparse, sparse_seconds, dense_seconds, tensor_seconds, half_seconds, {}};
   if (p.dtype != DType::f32) {
     choice.reason = fmt::format("{} always runs on the sparse kernel", to_string(p.dtype));
   } else if (p.nnz == 0 || w.flops_dense == 0) {
@@ -113,11 +133,13 @@ Choice decide(const ProductShape& p, const Work& w, double sparse_seconds, doubl
     choice.reason = "one set of values for a whole batch always runs on the sparse kernel";
   } else {
     const bool dense_fits = w.scratch_bytes <= kMaxScratchBytes;
-    const double least = std::min(sparse_seconds, tensor_seconds);
+    const double least = std::min({sparse_seconds, tensor_seconds, half_seconds});
     if (tensor_seconds < sparse_seconds) choice.route = Route::tensor;
+    if (half_seconds < std::min(sparse_seconds, tensor_seconds)) choice.route = Route::half;
     if (dense_fits && dense_seconds < least) choice.route = Route::dense;
     choice.reason = fmt::format("predicted {:.3g} us sparse", sparse_seconds * 1e6);
     if (tensor_seconds < kNever) choice.reason += fmt::format(", {:.3g} us on tensor cores", tensor_seconds * 1e6);
+    if (half_seconds < kNever) choice.reason += fmt::format(", {:.3g} us in scaled f16", half_seconds * 1e6);
     if (dense_fits)
       choice.reason += fmt::format(", {:.3g} us dense", dense_seconds * 1e6);
     else
@@ -139,6 +161,20 @@ double bf16_dense_seconds(const Work& w) {
 double conversion_seconds(const Work& w) {
   constexpr CudaModel model;
   return 3 * model.start + 6 * ((w.rows + w.cols) * w.other * w.batch + w.nnz) / model.bandwidth;
+}
+
+/// Whether TF32 may be had by way of f16 copies: of single matrices, scratch for which is no larger than the dense route's.
+bool takes_half(const ProductShape& p, const Work& w) {
+  const double largest = std::max(4 * w.rows * w.cols, 2 * (w.rows + w.cols) * w.other);
+  return p.kernels.half_product && p.precision == MatmulPrecision::tf32 && p.dtype == DType::f32 && p.batch == 1 &&
+         p.nnz > 0 && p.other > 0 && largest <= kMaxScratchBytes;
+}
+
+/// B and A's values read and copied, A densified, cuBLASLt; none of them overlap.
+double spmm_half_seconds(const Work& w) {
+  constexpr CudaModel model;
+  const double bytes = 6 * w.cols * w.other + 12 * w.nnz + 2 * w.rows * w.cols;
+  return model.dense_start + 3 * model.copy_start + bytes / model.bandwidth + w.flops_dense / model.half_rate;
 }
 
 ProductShape in_f32(ProductShape p) {
@@ -172,14 +208,21 @@ Choice choose_spmm(const ProductShape& p) {
   const bool tensor =
       p.kernels.spmm_tensor && p.batch == 1 && p.other % 4 == 0 && p.nnz > 0 && w.other > 0 && w.nnz >= 8 * w.rows;
   return decide(p, w, cuda_core_spmm_seconds(p, w), dense,
-                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever);
+                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever,
+                takes_half(p, w) ? spmm_half_seconds(w) : kNever);
+}
+
+bool sddmm_by_groups(const ProductShape& p) {
+  if (!p.device.is_cuda() || !p.kernels.sddmm_groups) return false;
+  const Work w = work_of(p);
+  return sddmm_groups_seconds(w) < sddmm_rows_seconds(w);
 }
 
 Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
   const auto tensor_seconds = [&](kernels::SddmmMath math, std::int64_t k_unit) {
     double seconds = kNever;
-    const double plan_bytes = std::ceil(w.cols / 64 + 1) * w.rows * 4;
+    const double plan_bytes = std::ceil(w.cols / 64) * w.rows * 12;
     if (p.kernels.sddmm_tensor && p.other % k_unit == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes)
       kernels::choose_sddmm_tiling(p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, math, &seconds);
     return seconds;
@@ -199,14 +242,18 @@ Choice choose_sddmm(const ProductShape& p) {
     return decide(p, w, sparse, dense);
   }
   constexpr CudaModel model;
-  const double sparse = model.start + w.flops_sparse / model.sddmm_rate +
-                        4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth;
+  const double sparse = sddmm_by_groups(p) ? sddmm_groups_seconds(w) : sddmm_rows_seconds(w);
   const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
   const kernels::SddmmMath math =
       p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
-  return decide(p, w, sparse, dense, tensor_seconds(math, 4));
+  double half = kNever;  // in f16 copies, whose rows start on 16 bytes whatever the sum's length
+  if (takes_half(p, w)) {
+    half = tensor_seconds(kernels::SddmmMath::half, 1) + 2 * model.copy_start +
+           6 * (w.rows + w.cols) * w.other / model.bandwidth;
+  }
+  return decide(p, w, sparse, dense, tensor_seconds(math, 4), half);
 }
 
 std::string explain_choice(const char* op, const ProductShape& problem) {
@@ -218,6 +265,7 @@ std::string explain_choice(const char* op, const ProductShape& problem) {
   const double sparsity = total == 0 ? 0 : 1 - static_cast<double>(problem.nnz) / total;
   const char* how = choice.route == Route::sparse   ? "sparse kernel"
                     : choice.route == Route::tensor ? "tensor cores"
+                    : choice.route == Route::half   ? "scaled f16"
                     : name == "spmm"                ? "densify + matmul"
                                                     : "matmul + sample";
   return fmt::format("{}: sparsity {:.3f}, {}", how, sparsity, choice.reason);

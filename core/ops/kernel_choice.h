@@ -16,6 +16,7 @@ namespace lacuna {
 enum class Route : std::uint8_t {
   sparse,  ///< the sparse kernel
   tensor,  ///< tensor cores on the nonzeros alone (core/ops/tensor_core.h); where they refuse, the sparse kernel
+  half,    ///< TF32 by way of scaled f16 copies (core/ops/half_product.h); where these refuse, the dense route
   dense,   ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
 };
 
@@ -38,11 +39,15 @@ struct Choice {
   double sparse_seconds = 0;  ///< predicted; on the CPU for the one machine the model was fitted on
   double dense_seconds = 0;
   double tensor_seconds = 0;  ///< infinite where the tensor-core kernels do not apply
+  double half_seconds = 0;    ///< infinite but for TF32 on CUDA
   std::string reason;         ///< one clause
 };
 
 Choice choose_spmm(const ProductShape& problem);
 Choice choose_sddmm(const ProductShape& problem);
+
+/// Whether SDDMM's sparse route goes by groups of entries (kernels/sddmm/sddmm_groups.h) rather than by rows. CUDA alone.
+bool sddmm_by_groups(const ProductShape& problem);
 
 /// "densify + matmul: sparsity 0.500, predicted 130 us sparse, 41 us dense", for plans and logs. op: "spmm" or "sddmm".
 std::string explain_choice(const char* op, const ProductShape& problem);

@@ -2,9 +2,11 @@
 
 #include <type_traits>
 
+#include "core/kernel_set.h"
 #include "core/ops/activation_dropout.h"
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
+#include "core/ops/matmul_parts.h"
 #include "core/ops/pointwise.h"
 #include "core/visit.h"
 #include "kernels/gemm/gemm.h"
@@ -68,6 +70,13 @@ Tensor product(const Tensor& a, const Tensor& b, bool transpose_a, bool transpos
   return c;
 }
 
+/// Of a weight's gradient on CUDA; 1: one product.
+std::int64_t parts_of(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
+  if (a.rank() != 2 || transpose_a || !transpose_b || !a.device().is_cuda()) return 1;
+  if (!allowed_kernels(a.device()).gemm_parts) return 1;
+  return matmul_parts(a.dim(0), b.dim(0), a.dim(1), cuda_stream(a.device()).multiprocessors);
+}
+
 bool records(const Var& v) { return v.defined() && v.requires_grad(); }
 
 /// Only `other`'s gradient reads `operand`.
@@ -84,6 +93,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 Tensor matmul_wide(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
   const OpScope scope("matmul");
   check_matmul(a, b, transpose_a, transpose_b);
+  if (const std::int64_t parts = parts_of(a, b, transpose_a, transpose_b); parts > 1) return matmul_in_parts(a, b, parts);
   return product(a, b, transpose_a, transpose_b, accumulator_of(a.dtype()));
 }
 

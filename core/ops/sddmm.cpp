@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
+
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
+#include "core/ops/half_product.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
 #include "core/ops/sparse_transpose.h"
@@ -13,6 +16,7 @@
 #include "core/visit.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/sddmm/sddmm.h"
+#include "kernels/sddmm/sddmm_groups.h"
 #include "kernels/topology/topology.h"
 
 namespace lacuna {
@@ -89,7 +93,8 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
     throw ShapeError("sddmm",
                      fmt::format("values is {}; must be {}", describe(values), to_string(result_shape(problem, a))));
   }
-  if (route == Route::tensor && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
+  if (route == Route::half && sddmm_in_half(values, a, b, pattern, factor)) return;
+  if ((route == Route::tensor || route == Route::half) && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
   if (values.dtype() == DType::bf16) {
     const Tensor wide = Tensor::empty(values.shape(), DType::f32, values.device());
     sddmm_into(wide, a, b, pattern, factor, route == Route::dense ? route : Route::sparse);
@@ -100,10 +105,20 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
     return sddmm_into(values, cast(a, DType::f32), cast(b, DType::f32), pattern, factor, Route::sparse);
   const Tensor scratch = scratch_for("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true));
+    return scratch_bytes<T>(stream, dense_view<const T>(a), dense_view<const T>(b),
+                            csr_view<T>(values, *pattern, true));
   });
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
+#if LACUNA_HAS_CUDA
+    if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
+      if (sddmm_by_groups(problem)) {
+        return kernels::sddmm_groups<T, T>(stream, dense_view<const T>(a), dense_view<const T>(b),
+                                           csr_view<T>(values, *pattern), static_cast<T>(factor),
+                                           pattern->row_indices().template data<std::int32_t>());
+      }
+    }
+#endif
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
                   static_cast<T>(factor), scratch.raw());
   });

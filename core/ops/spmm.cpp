@@ -8,6 +8,7 @@
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
+#include "core/ops/half_product.h"
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
 #include "core/ops/reduce.h"
@@ -119,7 +120,8 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (!(out.shape() == result_shape(problem, b))) {
     throw ShapeError("spmm", fmt::format("out is {}; must be {}", describe(out), to_string(result_shape(problem, b))));
   }
-  if (route != Route::dense) return spmm_on_nonzeros(route, out, a, b, bias, activation);
+  if (route == Route::half && spmm_in_half(out, a, b, bias, activation)) return;
+  if (route == Route::sparse || route == Route::tensor) return spmm_on_nonzeros(route, out, a, b, bias, activation);
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
@@ -133,8 +135,31 @@ Tensor spmm(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activati
   const Route route = route_of(problem, b, bias, activation);
   if (route == Route::dense) return spmm_dense(a, b, bias, activation);
   const Tensor out = Tensor::empty(result_shape(problem, b), b.dtype(), b.device());
+  if (route == Route::half) {
+    if (spmm_in_half(out, a, b, bias, activation)) return out;
+    return spmm_dense(a, b, bias, activation);
+  }
   spmm_on_nonzeros(route, out, a, b, bias, activation);
   return out;
+}
+
+Tensor spmm_transposed(const SparseTensor& a, const Tensor& b) {
+  const OpScope scope("spmm_transposed");
+  require_sparse("spmm_transposed", "a", a);
+  require_same_device_and_dtype("spmm_transposed", "a", a.values, "b", b);
+  if (b.rank() == 2 && a.values.rank() == 1) {
+    const Topology& topology = *a.topology;
+    const ProductShape problem{.device = b.device(),
+                               .dtype = b.dtype(),
+                               .precision = matmul_precision(b.device()),
+                               .rows = topology.cols(),
+                               .cols = topology.rows(),
+                               .nnz = topology.nnz(),
+                               .other = b.dim(1),
+                               .kernels = allowed_kernels(b.device())};
+    if (choose_spmm(problem).route == Route::dense) return matmul(densify(a), b, /*transpose_a=*/true);
+  }
+  return spmm(transpose(a), b);
 }
 
 Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
@@ -166,7 +191,7 @@ Var spmm(const SparseVar& a, const Var& b, const Var& bias, Activation kind,
                     return shared && da.rank() == 2 ? sum_batch(da) : da;
                   });
                   kept_b = Tensor();  // used up: gone before db needs its memory
-                  grads.add(1, [&] { return spmm(transpose(kept_a), dp); });  // db: A^T dC
+                  grads.add(1, [&] { return spmm_transposed(kept_a, dp); });  // db: A^T dC
                   grads.add(2, [&] {
                     if (matrix) return biased.dbias;
                     const std::int64_t batch = dp.dim(0), m = dp.dim(1);

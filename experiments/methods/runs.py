@@ -5,6 +5,7 @@ import dataclasses
 from common.single_runs import Run
 
 METHODS = ("magnitude", "rigl", "set", "static", "one_shot")
+SPARSITIES_FIRST = (0.0, 0.9, 0.95, 0.8, 0.98)  # in which order runs go: what time cuts off last matters most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,11 +98,21 @@ def experiments(preset, data, epochs=None, steps=None):
     return changed
 
 
+def in_order(listed, runs, seeds):
+    """All of the first seed, then the others; within a seed experiment by experiment, and all methods of a sparsity together: what is
+    there when time runs out can be compared."""
+    place = {e.name: i for i, e in enumerate(listed)}
+    rank = lambda s: SPARSITIES_FIRST.index(s) if s in SPARSITIES_FIRST else len(SPARSITIES_FIRST)
+    of_width = lambda run: 0 if "width" in run.tags else rank(run.tags["sparsity"])
+    return sorted(runs, key=lambda run: (seeds.index(run.tags["seed"]), place[run.tags["experiment"]], of_width(run)))
+
+
 def common_settings(e, device, seed):
     logs = max(1, e.steps // 50)
     settings = {**e.settings, "seed": seed, "device": device, "training.epochs": 0, "training.steps": e.steps,
                 "schedule.warmup_steps": round(e.warmup_share * e.steps), "training.log_every": logs, "training.eval_every": 0,
-                "training.checkpoint_every": max(1, e.steps // 5), "training.keep_checkpoints": 1}
+                "training.checkpoint_every": e.settings.get("training.checkpoint_every", max(1, e.steps // 5)),
+                "training.keep_checkpoints": 1}
     if device == "cpu":
         settings.update({"threads": 1, "data.num_workers": 1})
     if "data" in e.settings:

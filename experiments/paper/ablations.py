@@ -25,7 +25,10 @@ KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "spmm_panel": "SpMM: panels of B in shared memory",
     "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
     "sddmm_tensor": "SDDMM: tensor-core tiles with a sampling epilogue",
-    "fused_attention": "attention in one kernel, no stored scores"}
+    "sddmm_groups": "SDDMM: eight entries a warp, whatever their rows",
+    "half_product": "TF32 products by way of scaled f16 copies",
+    "fused_attention": "attention in one kernel, no stored scores",
+    "gemm_parts": "dense weights' gradients as a batch of products over pieces of the columns"}
 
 
 def problem(line):

@@ -14,17 +14,34 @@ namespace lacuna::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSpan = kThreads * 4 * 4;  // columns per block of the forward pass: four packs a thread
+constexpr int kPacks = 4;  // of a thread, read before the first is written: a load behind a store waits for it
+constexpr int kSpan = kThreads * 4 * kPacks;  // columns per block of the forward pass
+
+// Calls load(i, j) for kPacks packs of this thread that lie kStep columns apart, then use(i, j) for each, until the piece
+// is done. Columns in ascending order, so that sums do not depend on kPacks.
+template <int kVector, class Load, class Use>
+__device__ __forceinline__ void for_packs(int length, Load&& load, Use&& use) {
+  constexpr int kStep = kThreads * kVector;
+  for (int first = threadIdx.x * kVector; first < length; first += kPacks * kStep) {
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i)
+      if (first + i * kStep < length) load(i, first + i * kStep);
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i)
+      if (first + i * kStep < length) use(i, first + i * kStep);
+  }
+}
 
 template <class T, int kVector, Activation kActivation>
 __global__ void __launch_bounds__(kThreads) activation_dropout_kernel(const ActivationDropout<T> c, Chunks chunks) {
   using A = wide_t<T>;
   const RowPiece piece = row_piece(c.n, chunks);
   const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
-#pragma unroll 4
-  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+  Pack<T, kVector> packs[kPacks];
+  const auto load = [&](int i, int j) { packs[i] = load_pack<kVector>(c.x + piece.begin + j); };
+  for_packs<kVector>(piece.length, load, [&](int i, int j) {
     const std::int64_t at = piece.begin + j;
-    auto pack = load_pack<kVector>(c.x + at);
+    auto& pack = packs[i];
     A values[kVector];
 #pragma unroll
     for (int v = 0; v < kVector; ++v) values[v] = activate(kActivation, static_cast<A>(pack.v[v]) + shift);
@@ -32,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) activation_dropout_kernel(const Acti
 #pragma unroll
     for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(values[v]);
     store_pack<kVector>(c.y + at, pack);
-  }
+  });
 }
 
 // sums [rows * chunks]: of what each block wrote; null when no one asks.
@@ -45,10 +62,15 @@ __global__ void __launch_bounds__(kThreads)
   const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
   const A keep_scale = static_cast<A>(c.dropout.keep_scale);  // 1 when nothing is dropped
   A total[1] = {};
-#pragma unroll 4
-  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
+  Pack<T, kVector> gradients[kPacks];
+  [[maybe_unused]] Pack<T, kVector> kept[kPacks];  // of saved
+  const auto load = [&](int i, int j) {
+    gradients[i] = load_pack<kVector>(c.dy + piece.begin + j);
+    if constexpr (kActivation != Activation::none) kept[i] = load_pack<kVector>(c.saved + piece.begin + j);
+  };
+  for_packs<kVector>(piece.length, load, [&](int i, int j) {
     const std::int64_t at = piece.begin + j;
-    auto pack = load_pack<kVector>(c.dy + at);
+    auto& pack = gradients[i];
     A values[kVector];
 #pragma unroll
     for (int v = 0; v < kVector; ++v) values[v] = static_cast<A>(pack.v[v]);
@@ -59,7 +81,7 @@ __global__ void __launch_bounds__(kThreads)
       drop<kVector>(values, at, c.dropout);
     }
     if constexpr (kActivation != Activation::none) {
-      const auto saved = load_pack<kVector>(c.saved + at);
+      const auto& saved = kept[i];
       const A offset = kActivation == Activation::gelu ? shift : A(0);
 #pragma unroll
       for (int v = 0; v < kVector; ++v)
@@ -71,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
       total[0] += static_cast<A>(pack.v[v]);
     }
     store_pack<kVector>(c.dx + at, pack);
-  }
+  });
   if (sums == nullptr) return;
   block_sum(total, shared);
   if (threadIdx.x == 0) sums[blockIdx.x] = total[0];

@@ -42,7 +42,7 @@ __device__ Moments<T> warp_combine(Moments<T> own) {
   return own;  // lane 0's
 }
 
-// kVector adjacent columns: four at once, or one where rows are not aligned.
+// kVector adjacent columns: four at once, eight of bf16, or one where rows are not aligned.
 template <int kVector>
 struct Pack {
   float v[kVector];
@@ -54,6 +54,15 @@ __device__ __forceinline__ Pack<kVector> load(const T* p) {
   if constexpr (kVector == 4) {
     const float4 value = load_quad(p);
     pack.v[0] = value.x, pack.v[1] = value.y, pack.v[2] = value.z, pack.v[3] = value.w;
+  } else if constexpr (kVector == 8) {
+    static_assert(sizeof(T) == 2);
+    const uint4 value = *reinterpret_cast<const uint4*>(p);
+    const std::uint32_t words[4] = {value.x, value.y, value.z, value.w};  // the lower half of a word comes first
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      pack.v[2 * i] = __uint_as_float(words[i] << 16);
+      pack.v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
   } else {
     pack.v[0] = *p;
   }
@@ -267,10 +276,18 @@ void batch_norm_statistics(CudaStream stream, const Dense<const T>& x, double ep
   const Chunks chunks = reduction_chunks(stream, x);
   const auto handle = (cudaStream_t)stream.handle;
   auto* partials = static_cast<Moments<float>*>(scratch);
-  with_vector(x.cols % 4 == 0 && aligned(x.data, x.ld), [&](auto vector) {
+  const auto launch = [&](auto vector) {
     batch_norm_moments_kernel<decltype(vector)::value>
         <<<static_cast<unsigned>(x.rows * chunks.count), kThreads, 0, handle>>>(x, chunks, partials);
-  });
+  };
+  if constexpr (sizeof(T) == 2) {  // 16 bytes of bf16; chunks begin at multiples of eight
+    if (x.cols % 8 == 0 && x.ld % 8 == 0 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0)
+      launch(std::integral_constant<int, 8>{});
+    else
+      with_vector(x.cols % 4 == 0 && aligned(x.data, x.ld), launch);
+  } else {
+    with_vector(x.cols % 4 == 0 && aligned(x.data, x.ld), launch);
+  }
   LACUNA_CUDA_LAUNCHED("batch_norm_moments");
   batch_norm_finish_kernel<<<sum_partials_blocks(x.rows), kSumThreads, 0, handle>>>(partials, x.rows, chunks.count, eps,
                                                                                     running, statistics);

@@ -1,5 +1,7 @@
-// Batch norm + ReLU on CUDA: a block per (channel, piece of its columns), packs of four numbers. The parameters'
-// gradients are summed in two stages, in a fixed order: no atomics.
+// Batch norm + ReLU on CUDA: a block per (channel, piece of its columns), packs of 16 bytes. A thread loads all of its
+// packs before it stores the first: input and output may be one array, so the compiler could not move a load ahead of a
+// store, and one load in flight a thread does not fill the memory's pipe. The parameters' gradients are summed in two
+// stages, in a fixed order: no atomics.
 #include <type_traits>
 
 #include "kernels/batch_norm_relu/batch_norm_relu.h"
@@ -13,7 +15,17 @@ namespace lacuna::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSpan = kThreads * 4 * 4;  // columns per block where nothing is summed: four packs a thread
+constexpr int kPacks = 4;  // of a thread, where nothing is summed
+
+// Columns of a block where nothing is summed.
+template <int kVector>
+constexpr int kSpan = kThreads* kVector* kPacks;
+
+// Where a thread's pack `i` begins.
+template <int kVector>
+__device__ __forceinline__ int pack_begin(int i) {
+  return (i * kThreads + static_cast<int>(threadIdx.x)) * kVector;
+}
 
 // One channel's numbers. Before the ReLU the output is a fused multiply-add, spelled out: forward and backward must
 // agree on its sign, whatever the compiler makes of the code around it.
@@ -34,12 +46,17 @@ __global__ void __launch_bounds__(kThreads)
   using A = wide_t<T>;
   const RowPiece piece = row_piece(n, chunks);
   const Channel<A> channel(norm, piece.row);
-#pragma unroll 4
-  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
-    auto pack = load_pack<kVector>(x + piece.begin + j);
+  Pack<T, kVector> packs[kPacks];
 #pragma unroll
-    for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(relu(channel.before_relu(static_cast<A>(pack.v[v]))));
-    store_pack<kVector>(y + piece.begin + j, pack);
+  for (int i = 0; i < kPacks; ++i)
+    if (pack_begin<kVector>(i) < piece.length) packs[i] = load_pack<kVector>(x + piece.begin + pack_begin<kVector>(i));
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    if (pack_begin<kVector>(i) >= piece.length) return;
+#pragma unroll
+    for (int v = 0; v < kVector; ++v)
+      packs[i].v[v] = static_cast<T>(relu(channel.before_relu(static_cast<A>(packs[i].v[v]))));
+    store_pack<kVector>(y + piece.begin + pack_begin<kVector>(i), packs[i]);
   }
 }
 
@@ -71,6 +88,20 @@ __global__ void __launch_bounds__(kThreads)
   partials[c * chunks.count + blockIdx.x] = sums[1];
 }
 
+// Stage two, one launch for both: a warp adds a channel's chunks, in order and in double.
+template <class A>
+__global__ void __launch_bounds__(kSumThreads)
+    batch_norm_relu_finish_kernel(const A* __restrict__ partials, std::int64_t c, std::int64_t count,
+                                  A* __restrict__ dgain, A* __restrict__ dbias) {
+  const std::int64_t row = (std::int64_t{blockIdx.x} * kSumThreads + threadIdx.x) / kWarp;
+  if (row >= 2 * c) return;  // a whole warp
+  const int lane = threadIdx.x % kWarp;
+  double sum = 0;
+  for (std::int64_t i = lane; i < count; i += kWarp) sum += partials[row * count + i];
+  sum = warp_sum(sum);
+  if (lane == 0) (row < c ? dgain : dbias)[row < c ? row : row - c] = static_cast<A>(sum);
+}
+
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads)
     batch_norm_relu_dx_kernel(std::int64_t n, const T* x, const T* dy, ChannelNorm<T> norm, const wide_t<T>* dgain,
@@ -82,19 +113,25 @@ __global__ void __launch_bounds__(kThreads)
   const bool frozen = dgain == nullptr;
   const A mean_dz = frozen ? A(0) : dbias[piece.row] * share;
   const A slope = frozen ? A(0) : dgain[piece.row] * share * channel.invstd;
-#pragma unroll 4
-  for (int j = threadIdx.x * kVector; j < piece.length; j += kThreads * kVector) {
-    const auto values = load_pack<kVector>(x + piece.begin + j);
-    auto gradients = load_pack<kVector>(dy + piece.begin + j);
+  Pack<T, kVector> values[kPacks], gradients[kPacks];
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    if (pack_begin<kVector>(i) >= piece.length) break;
+    values[i] = load_pack<kVector>(x + piece.begin + pack_begin<kVector>(i));
+    gradients[i] = load_pack<kVector>(dy + piece.begin + pack_begin<kVector>(i));
+  }
+#pragma unroll
+  for (int i = 0; i < kPacks; ++i) {
+    if (pack_begin<kVector>(i) >= piece.length) return;
 #pragma unroll
     for (int v = 0; v < kVector; ++v) {
-      const A value = static_cast<A>(values.v[v]);
-      const A dz = channel.gradient(value, static_cast<A>(gradients.v[v]));
+      const A value = static_cast<A>(values[i].v[v]);
+      const A dz = channel.gradient(value, static_cast<A>(gradients[i].v[v]));
       // Not by way of zeros: in evaluation an infinite x has a gradient of 0, not NaN.
       const A centred = frozen ? dz : dz - mean_dz - (value - channel.mean) * slope;
-      gradients.v[v] = static_cast<T>(channel.scale * centred);
+      gradients[i].v[v] = static_cast<T>(channel.scale * centred);
     }
-    store_pack<kVector>(dx + piece.begin + j, gradients);
+    store_pack<kVector>(dx + piece.begin + pack_begin<kVector>(i), gradients[i]);
   }
 }
 
@@ -102,15 +139,18 @@ Chunks reduction_chunks(const CudaStream& stream, std::int64_t c, std::int64_t n
   return plan_chunks(c, n, stream.multiprocessors, kThreads * 4);
 }
 
-Chunks map_chunks(std::int64_t n) { return {kSpan, (n + kSpan - 1) / kSpan}; }
+template <int kVector>
+Chunks map_chunks(std::int64_t n) {
+  return {kSpan<kVector>, (n + kSpan<kVector> - 1) / kSpan<kVector>};
+}
 
 }  // namespace
 
 template <class T>
 void batch_norm_relu(CudaStream stream, std::int64_t c, std::int64_t n, const T* x, const ChannelNorm<T>& norm, T* y) {
   if (c == 0 || n == 0) return;
-  const Chunks chunks = map_chunks(n);
-  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(y), [&](auto vector) {
+  with_widest_pack<T>(n, {x, y}, [&](auto vector) {
+    const Chunks chunks = map_chunks<decltype(vector)::value>(n);
     batch_norm_relu_kernel<T, decltype(vector)::value>
         <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(n, x, norm,
                                                                                                              y, chunks);
@@ -130,23 +170,22 @@ void batch_norm_relu_dparams(CudaStream stream, std::int64_t c, std::int64_t n, 
   const Chunks chunks = reduction_chunks(stream, c, n);  // at least one, also without columns: its sums are 0
   const auto handle = static_cast<cudaStream_t>(stream.handle);
   auto* partials = static_cast<wide_t<T>*>(scratch);
-  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(dy), [&](auto vector) {
+  with_widest_pack<T>(n, {x, dy}, [&](auto vector) {
     batch_norm_relu_dparams_kernel<T, decltype(vector)::value>
         <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, handle>>>(c, n, x, dy, norm, chunks, partials);
   });
   LACUNA_CUDA_LAUNCHED("batch_norm_relu_dparams");
-  const unsigned blocks = sum_partials_blocks(c);
-  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials, c, chunks.count, dgain);
-  sum_partials<<<blocks, kSumThreads, 0, handle>>>(partials + c * chunks.count, c, chunks.count, dbias);
-  LACUNA_CUDA_LAUNCHED("sum_partials");
+  batch_norm_relu_finish_kernel<<<sum_partials_blocks(2 * c), kSumThreads, 0, handle>>>(partials, c, chunks.count,
+                                                                                        dgain, dbias);
+  LACUNA_CUDA_LAUNCHED("batch_norm_relu_finish");
 }
 
 template <class T>
 void batch_norm_relu_dx(CudaStream stream, std::int64_t c, std::int64_t n, const T* x, const T* dy,
                         const ChannelNorm<T>& norm, const wide_t<T>* dgain, const wide_t<T>* dbias, T* dx) {
   if (c == 0 || n == 0) return;
-  const Chunks chunks = map_chunks(n);
-  with_pack(n % 4 == 0 && pack_aligned(x) && pack_aligned(dy) && pack_aligned(dx), [&](auto vector) {
+  with_widest_pack<T>(n, {x, dy, dx}, [&](auto vector) {
+    const Chunks chunks = map_chunks<decltype(vector)::value>(n);
     batch_norm_relu_dx_kernel<T, decltype(vector)::value>
         <<<static_cast<unsigned>(c * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
             n, x, dy, norm, dgain, dbias, dx, chunks);

@@ -1,11 +1,14 @@
-// Depthwise convolution on CUDA, memory-bound. Neighbouring threads own neighbouring output columns, running on over rows
+// Depthwise convolution on CUDA, memory-bound; 3x3 windows with padding 1 over even widths go to depthwise_packs.cu.
+// Neighbouring threads own neighbouring output columns, running on over rows
 // and images, so that 2 x 2 images still fill warps. The 3x3 kernels own kRows output rows per thread: each input row is
 // loaded once for all of them.
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/common/chunks.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/depthwise/depthwise_packs.h"
 #include "kernels/pointwise/activation.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/runtime/cuda_check.h"
@@ -231,6 +234,7 @@ auto with_strips(const Window& window, F&& launch) {
 template <bool kFlip, bool kRelu, class T>
 void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
                  const float* bias) {
+  if (depthwise_packs(stream, channels, window, w, x, y, bias, kRelu, kFlip)) return;
   with_strips(window, [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
     const std::int64_t strips = num_strips<kRows>(window);
@@ -283,6 +287,7 @@ void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window
                          2 - window.padding};
     return launch_fast<true, false>(stream, channels, adjoint, w, dy, dx, nullptr);
   }
+  if (depthwise_packs_dx(stream, channels, window, w, dy, dx)) return;
   const unsigned blocks = blocks_for(window.size());
   const auto grid = static_cast<unsigned>(channels * blocks);
   if (window.kernel == 3 && window.stride == 2) {
@@ -295,7 +300,9 @@ void depthwise_dx(CudaStream stream, std::int64_t channels, const Window& window
 
 template <class T>
 std::size_t depthwise_dw_scratch_bytes(CudaStream stream, std::int64_t channels, const Window& window) {
-  return static_cast<std::size_t>(channels * window.taps() * dw_chunks(stream, channels, window).count) * sizeof(float);
+  const std::int64_t count =  // whichever kernel runs: addresses are not known here
+      std::max(dw_chunks(stream, channels, window).count, depthwise_packs_dw_count(stream, channels, window));
+  return static_cast<std::size_t>(channels * window.taps() * count) * sizeof(float);
 }
 
 template <class T>
@@ -306,6 +313,12 @@ void depthwise_dw(CudaStream stream, std::int64_t channels, const Window& window
   const auto handle = (cudaStream_t)stream.handle;
   auto* partials = static_cast<float*>(scratch);
   const std::int64_t rows = channels * window.taps();
+  if (depthwise_packs_dw(stream, channels, window, x, dy, partials)) {
+    sum_partials<<<sum_partials_blocks(rows), kSumThreads, 0, handle>>>(
+        partials, rows, depthwise_packs_dw_count(stream, channels, window), dw);
+    LACUNA_CUDA_LAUNCHED("sum_partials");
+    return;
+  }
   if (is_fast(window)) {
     with_strips(window, [&](auto stride, auto strip_rows) {
       constexpr int kRows = decltype(strip_rows)::value;

@@ -11,14 +11,15 @@ constexpr int kThreads = 256;
 /// A warp per row of the batch.
 __global__ void __launch_bounds__(kThreads)
     pattern_dropout_kernel(Csr<const float> x, float* y, std::uint32_t threshold, float keep_scale, std::uint64_t seed,
-                           RandomSequence sequence, std::int64_t first_row) {
+                           RandomSequence sequence, std::int64_t first_matrix) {
   const std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (i >= x.batch * x.rows) return;
   const std::int64_t r = i % x.rows, at = i / x.rows * x.values_stride;
-  const RowKey key = dropout_row_key(seed, sequence, first_row + i);
+  const RowKey key = dropout_row_key(seed, sequence, first_matrix + i / x.rows, x.rows, r);
   const std::int64_t end = x.row_offsets[r + 1];
   for (std::int64_t e = x.row_offsets[r] + threadIdx.x % 32; e < end; e += 32) {
-    const bool dropped = dropout_word(key, static_cast<std::uint32_t>(x.col_indices[e])) < threshold;
+    const std::uint32_t word = dropout_word(key, static_cast<std::uint32_t>(x.col_indices[e]));
+    const bool dropped = is_dropped(word, static_cast<std::uint32_t>(r), threshold);
     y[at + e] = dropped ? 0.0f : x.values[at + e] * keep_scale;
   }
 }
@@ -32,7 +33,7 @@ void pattern_dropout<float>(CudaStream stream, const Csr<const float>& x, float*
   if (rows == 0) return;
   const auto blocks = static_cast<unsigned>((rows + kThreads / 32 - 1) / (kThreads / 32));
   pattern_dropout_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
-      x, y, dropout_threshold(p), static_cast<float>(1 / (1 - p)), seed, sequence, first_matrix * x.rows);
+      x, y, dropout_threshold(p), static_cast<float>(1 / (1 - p)), seed, sequence, first_matrix);
   LACUNA_CUDA_LAUNCHED("pattern_dropout");
 }
 

@@ -16,6 +16,8 @@ constexpr int kTile = 32;
 constexpr int kTileRows = 8;
 constexpr int kStretch = 64;
 constexpr int kThreads = 128;
+constexpr int kAhead = 16;  // rows read before the first is added: a store between them would make each load wait
+static_assert(kStretch % kAhead == 0 && kStretch <= kThreads);
 
 cudaStream_t handle_of(const CudaStream& stream) { return static_cast<cudaStream_t>(stream.handle); }
 
@@ -69,6 +71,12 @@ dim3 tile_grid(std::int64_t d, std::int64_t n) {
               static_cast<unsigned>(std::clamp<std::int64_t>((d + kTile - 1) / kTile, 1, 65535)));
 }
 
+/// A block per stretch of columns (x) and kThreads features (y): a stretch alone would leave most of the device idle.
+dim3 feature_grid(std::int64_t d, std::int64_t n) {
+  return dim3(static_cast<unsigned>((n + kStretch - 1) / kStretch),
+              static_cast<unsigned>(std::clamp<std::int64_t>((d + kThreads - 1) / kThreads, 1, 65535)));
+}
+
 /// Sort keys: the token, or `vocab` for one outside the table, which then sorts last and is skipped.
 __global__ void keys_kernel(const std::int32_t* tokens, std::int64_t n, std::int32_t vocab, std::uint32_t* keys,
                             std::int32_t* columns) {
@@ -79,7 +87,11 @@ __global__ void keys_kernel(const std::int32_t* tokens, std::int64_t n, std::int
   columns[j] = static_cast<std::int32_t>(j);
 }
 
-/// One block per stretch; threads stride over features.
+/// Features between a thread's own and its next.
+__device__ __forceinline__ std::int64_t feature_step() { return std::int64_t{gridDim.y} * kThreads; }
+
+/// Blocks of feature_grid: a stretch each, and kThreads of the features. A feature's terms are added in the order of the
+/// sorted columns, however they are read.
 __global__ void __launch_bounds__(kThreads)
     stretch_sums_kernel(const std::uint32_t* keys, const std::int32_t* columns, const float* rows, std::int64_t n,
                         std::int64_t d, std::uint32_t vocab, float* dtable, std::int64_t dtable_ld, float* carried) {
@@ -94,24 +106,32 @@ __global__ void __launch_bounds__(kThreads)
   }
   if (threadIdx.x == 0) begins_earlier = begin > 0 && keys[begin - 1] == keys[begin];
   __syncthreads();
-  for (std::int64_t f = threadIdx.x; f < d; f += kThreads) {
+  for (std::int64_t f = std::int64_t{blockIdx.y} * kThreads + threadIdx.x; f < d; f += feature_step()) {
     float sum = 0;
     bool earlier = begins_earlier;
-    for (int i = 0; i < size; ++i) {
-      sum += rows[column[i] * d + f];
-      if (i + 1 < size && key[i + 1] == key[i]) continue;  // the run goes on
-      if (earlier) {
-        carried[blockIdx.x * d + f] = sum;
-      } else if (key[i] < vocab) {
-        dtable[key[i] * dtable_ld + f] = sum;  // a run begins once, so nobody else writes this row in this pass
+    for (int first = 0; first < size; first += kAhead) {
+      float terms[kAhead];
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) terms[a] = first + a < size ? rows[column[first + a] * d + f] : 0.0f;
+#pragma unroll
+      for (int a = 0; a < kAhead; ++a) {
+        const int i = first + a;
+        if (i >= size) break;
+        sum += terms[a];
+        if (i + 1 < size && key[i + 1] == key[i]) continue;  // the run goes on
+        if (earlier) {
+          carried[blockIdx.x * d + f] = sum;
+        } else if (key[i] < vocab) {
+          dtable[key[i] * dtable_ld + f] = sum;  // a run begins once, so nobody else writes this row in this pass
+        }
+        sum = 0;
+        earlier = false;
       }
-      sum = 0;
-      earlier = false;
     }
   }
 }
 
-/// One block per stretch: if a run that begins in it goes on past its end, adds what later stretches carried of it.
+/// Blocks as above: if a run that begins in the stretch goes on past its end, adds what later stretches carried of it.
 __global__ void __launch_bounds__(kThreads)
     carry_kernel(const std::uint32_t* keys, std::int64_t n, std::int64_t d, std::uint32_t vocab, const float* carried,
                  float* dtable, std::int64_t dtable_ld) {
@@ -120,7 +140,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::uint32_t token = keys[end - 1];
   if (token >= vocab || keys[end] != token) return;
   if (begin > 0 && keys[begin - 1] == token) return;  // it began before this stretch (keys are sorted)
-  for (std::int64_t f = threadIdx.x; f < d; f += kThreads) {
+  for (std::int64_t f = std::int64_t{blockIdx.y} * kThreads + threadIdx.x; f < d; f += feature_step()) {
     float sum = dtable[token * dtable_ld + f];
     std::int64_t stretch = blockIdx.x + 1ll;
     for (std::int64_t at = end; at < n && keys[at] == token; at += kStretch) sum += carried[stretch++ * d + f];
@@ -201,7 +221,7 @@ void embedding_gradient(CudaStream stream, const Dense<const T>& dout, const std
       static_cast<const std::int32_t*>(columns), sorted_columns, n, 0, layout.key_bits, handle));
   transpose_kernel<<<tile_grid(d, n), dim3(kTile, kTileRows), 0, handle>>>(dout.data, dout.ld, rows, d, n);
   LACUNA_CUDA_LAUNCHED("embedding_transpose");
-  const auto stretches = static_cast<unsigned>((n + kStretch - 1) / kStretch);
+  const dim3 stretches = feature_grid(d, n);
   const auto limit = static_cast<std::uint32_t>(vocab);
   stretch_sums_kernel<<<stretches, kThreads, 0, handle>>>(sorted_keys, sorted_columns, rows, n, d, limit, dtable.data,
                                                           dtable.ld, carried);

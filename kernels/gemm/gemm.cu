@@ -1,101 +1,16 @@
 // cuBLASLt works column by column; a row-major matrix is its transpose there. So C = op(A) op(B) is handed over as
 // C^T = op(B)^T op(A)^T: operands swapped, nothing copied. Our bias goes along the rows of C, the columns of C^T, for
 // which cuBLASLt has no epilogue (and its relu drops NaN, its gelu is the tanh form): a second kernel applies it.
-#include <cublasLt.h>
-#include <cuda_runtime.h>
-
 #include <algorithm>
-#include <array>
-#include <string>
 #include <type_traits>
 
-#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/cublaslt.cuh"
 #include "kernels/pointwise/pointwise.h"
-#include "kernels/runtime/cuda_check.h"
-#include "kernels/runtime/cuda_libraries.h"
 
 namespace lacuna::kernels {
 namespace {
 
 constexpr std::int64_t kMostBatches = 32768;  // per call, well inside the grid limits of any kernel it may pick
-
-void check_lt(cublasStatus_t status, const char* call) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw runtime::Failure{static_cast<int>(status), std::string(call) + ": " + cublasLtGetStatusString(status),
-                         status == CUBLAS_STATUS_ALLOC_FAILED};
-}
-#define LACUNA_LT_CHECK(call) check_lt((call), #call)
-
-/// Largest power of two, up to 256, that divides the address: what cuBLASLt may assume of it.
-std::uint32_t alignment_of(const void* pointer) {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  return static_cast<std::uint32_t>(address == 0 ? 256 : std::min<std::uintptr_t>(address & (~address + 1), 256));
-}
-
-template <class T>
-constexpr cudaDataType_t kTypeOf = std::is_same_v<std::remove_const_t<T>, Bf16> ? CUDA_R_16BF : CUDA_R_32F;
-
-class Layout {
- public:
-  /// The column-major view of row-major `matrix`: its columns are our rows.
-  template <class T>
-  Layout(const Dense<T>& matrix, std::int64_t batch) {
-    LACUNA_LT_CHECK(cublasLtMatrixLayoutCreate(&layout_, kTypeOf<T>, static_cast<std::uint64_t>(matrix.cols),
-                                               static_cast<std::uint64_t>(matrix.rows),
-                                               std::max<std::int64_t>(matrix.ld, 1)));
-    if (batch == 1) return;
-    const auto count = static_cast<std::int32_t>(batch);
-    set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count));
-    set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &matrix.batch_stride, sizeof(matrix.batch_stride));
-  }
-  ~Layout() { cublasLtMatrixLayoutDestroy(layout_); }
-  Layout(const Layout&) = delete;
-  Layout& operator=(const Layout&) = delete;
-  cublasLtMatrixLayout_t get() const { return layout_; }
-
- private:
-  void set(cublasLtMatrixLayoutAttribute_t attribute, const void* value, std::size_t bytes) {
-    LACUNA_LT_CHECK(cublasLtMatrixLayoutSetAttribute(layout_, attribute, value, bytes));
-  }
-  cublasLtMatrixLayout_t layout_ = nullptr;
-};
-
-class Product {
- public:
-  Product(bool tf32, bool transpose_first, bool transpose_second) {
-    LACUNA_LT_CHECK(
-        cublasLtMatmulDescCreate(&description_, tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
-  }
-  ~Product() { cublasLtMatmulDescDestroy(description_); }
-  Product(const Product&) = delete;
-  Product& operator=(const Product&) = delete;
-  cublasLtMatmulDesc_t get() const { return description_; }
-
- private:
-  void set(cublasLtMatmulDescAttributes_t attribute, bool transposed) {
-    const cublasOperation_t operation = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    LACUNA_LT_CHECK(cublasLtMatmulDescSetAttribute(description_, attribute, &operation, sizeof(operation)));
-  }
-  cublasLtMatmulDesc_t description_ = nullptr;
-};
-
-class Preference {
- public:
-  Preference() { LACUNA_LT_CHECK(cublasLtMatmulPreferenceCreate(&preference_)); }
-  ~Preference() { cublasLtMatmulPreferenceDestroy(preference_); }
-  Preference(const Preference&) = delete;
-  Preference& operator=(const Preference&) = delete;
-  template <class V>
-  void set(cublasLtMatmulPreferenceAttributes_t attribute, V value) {
-    LACUNA_LT_CHECK(cublasLtMatmulPreferenceSetAttribute(preference_, attribute, &value, sizeof(value)));
-  }
-  cublasLtMatmulPreference_t get() const { return preference_; }
-
- private:
-  cublasLtMatmulPreference_t preference_ = nullptr;
-};
 
 constexpr int kPlainThreads = 256;
 
@@ -139,39 +54,31 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   const Product product(tf32, options.transpose_b, options.transpose_a);
   const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
 
-  // Everything the answer of the heuristic may depend on. Leading dimensions and one operand's shape fix the other's.
+  // Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
                              16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
-  const std::array<std::int64_t, 12> key = {
-      c.rows,         c.cols,         k,     a.ld,
-      b.ld,           c.ld,           batch, a.batch_stride,
-      b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
-  auto found = libraries.matmul_algorithms.find(key);
-  if (found == libraries.matmul_algorithms.end()) {
-    Preference preference;
-    preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, libraries.workspace_bytes);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_b);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, align_c);
-    preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_c);
-    cublasLtMatmulHeuristicResult_t answer = {};
-    int answers = 0;
-    LACUNA_LT_CHECK(cublasLtMatmulAlgoGetHeuristic(libraries.lt, product.get(), first.get(), second.get(), result.get(),
-                                                   result.get(), preference.get(), 1, &answer, &answers));
-    if (answers == 0 && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
-      CudaStream exact = stream;
-      exact.allow_tf32 = false;
-      return multiply(exact, a, b, c, batch, options);
-    }
-    if (answers == 0 && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
-    check_lt(answers > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
-    found = libraries.matmul_algorithms.emplace(key, answer.algo).first;
-  }
+  const Key key = {c.rows,         c.cols,         k,     a.ld,
+                   b.ld,           c.ld,           batch, a.batch_stride,
+                   b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+  const auto handle = static_cast<cudaStream_t>(stream.handle);
   const float one = 1, beta = options.accumulate ? 1 : 0;
-  LACUNA_LT_CHECK(cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta,
-                                 c.data, result.get(), c.data, result.get(), &found->second, libraries.workspace,
-                                 libraries.workspace_bytes, static_cast<cudaStream_t>(stream.handle)));
+  const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    return cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta, c.data,
+                          result.get(), c.data, result.get(), &algorithm, libraries.workspace,
+                          libraries.workspace_bytes, handle);
+  };
+  // C is overwritten again and again while answers are measured, so a sum cannot be.
+  const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
+      libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, !options.accumulate, run);
+  if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
+    CudaStream exact = stream;
+    exact.allow_tf32 = false;
+    return multiply(exact, a, b, c, batch, options);
+  }
+  if (!algorithm && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
+  check_lt(algorithm ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
+  LACUNA_LT_CHECK(run(*algorithm));
 }
 
 template <class T>
@@ -202,6 +109,39 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
     }
     if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
+}
+
+bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const Half>& b, const Dense<float>& c,
+              const float* scalars) {
+  if (c.rows == 0 || c.cols == 0) return true;
+  CudaLibraries& libraries = *stream.libraries;
+  const Layout first(b, 1), second(a, 1), result(c, 1);
+  Product product(false, false, false);
+  product.take_device_scalars();
+  const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
+  const Key key = {c.rows,
+                   c.cols,
+                   a.cols,
+                   a.ld,
+                   b.ld,
+                   c.ld,
+                   1,
+                   0,
+                   0,
+                   0,
+                   64,  // a flag that no other product has
+                   align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
+  const auto handle = static_cast<cudaStream_t>(stream.handle);
+  const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
+    return cublasLtMatmul(libraries.lt, product.get(), scalars, b.data, first.get(), a.data, second.get(), scalars + 1,
+                          c.data, result.get(), c.data, result.get(), &algorithm, libraries.workspace,
+                          libraries.workspace_bytes, handle);
+  };
+  const cublasLtMatmulAlgo_t* algorithm =
+      algorithm_for(libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, true, run);
+  if (!algorithm) return false;
+  LACUNA_LT_CHECK(run(*algorithm));
+  return true;
 }
 
 #define LACUNA_INSTANTIATE(T, Out)                                                                        \

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/runtime/bf16.h"
+#include "kernels/runtime/half.h"
 #include "kernels/runtime/views.h"
 
 namespace lacuna::kernels {
@@ -26,5 +27,10 @@ void gemm(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Den
 template <class T, class Out>
 void gemm(CudaStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
           const GemmOptions<acc_t<T>>& options = {});
+
+/// C = scalars[0] * A B of f16 operands, summed in f32; scalars on the device, {factor, 0}. One matrix each, k > 0. CUDA
+/// alone. False, with nothing done, where cuBLASLt has no kernel for these operands.
+bool gemm_f16(CudaStream, const Dense<const Half>& a, const Dense<const Half>& b, const Dense<float>& c,
+              const float* scalars);
 
 }  // namespace lacuna::kernels

@@ -1,4 +1,6 @@
-// Block transposes on CUDA: 32 x 32 tiles through shared memory, so that reads and writes are both coalesced.
+// Block transposes on CUDA through shared memory, so that reads and writes are both coalesced: tiles of 128 bytes a row,
+// moved 16 bytes at a time, where sizes and addresses allow it; else tiles of 32 x 32, moved number by number.
+#include "kernels/common/pack.cuh"
 #include "kernels/permute/permute.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -41,6 +43,82 @@ __global__ void __launch_bounds__(kTile* kTileRows)
   }
 }
 
+constexpr int kPackThreads = 256;
+constexpr int kPackLanes = 8;                         // packs of 16 bytes in a tile's row of 128
+constexpr int kPackRows = kPackThreads / kPackLanes;  // rows that the block moves at a time
+constexpr int kTileWords = 128 / 4 + 1;               // the extra word spreads a column over the banks
+
+template <class T>
+constexpr int kPackOf = 16 / sizeof(T);
+template <class T>
+constexpr int kSide = kPackLanes* kPackOf<T>;  // rows and columns of a tile: 64 of bf16, 32 of f32
+
+/// Every size, stride and address is a multiple of a pack, so a pack is inside of the matrix or outside.
+template <class T>
+__global__ void __launch_bounds__(kPackThreads)
+    transpose_packs_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const T* __restrict__ x,
+                           BlockLayout x_layout, T* __restrict__ y, BlockLayout y_layout,
+                           const float* __restrict__ row_bias) {
+  constexpr int kPack = kPackOf<T>, kPasses = kSide<T> / kPackRows;
+  __shared__ std::uint32_t tile[kSide<T>][kTileWords];
+  const unsigned block = blockIdx.x / (row_tiles * col_tiles);
+  const unsigned position = blockIdx.x % (row_tiles * col_tiles);
+  const std::int64_t first_row = std::int64_t{position / col_tiles} * kSide<T>;
+  const std::int64_t first_col = std::int64_t{position % col_tiles} * kSide<T>;
+  const std::int64_t outer = block / static_cast<unsigned>(grid.inner);
+  const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
+  x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
+  y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
+  const int lane = threadIdx.x % kPackLanes, line = threadIdx.x / kPackLanes;
+
+  union Words {
+    Pack<T, kPack> numbers;
+    std::uint32_t words[4];
+    __device__ Words() : words{} {}
+  };
+  Words in[kPasses];
+#pragma unroll
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const std::int64_t r = first_row + pass * kPackRows + line, c = first_col + lane * kPack;
+    if (r >= grid.rows || c >= grid.cols) continue;
+    in[pass].numbers = load_pack<kPack>(x + r * x_layout.ld + c);
+    if (row_bias == nullptr) continue;
+    const float shift = row_bias[outer * grid.rows + r];
+#pragma unroll
+    for (int v = 0; v < kPack; ++v)
+      in[pass].numbers.v[v] = static_cast<T>(static_cast<float>(in[pass].numbers.v[v]) + shift);
+  }
+#pragma unroll
+  for (int pass = 0; pass < kPasses; ++pass)
+#pragma unroll
+    for (int w = 0; w < 4; ++w) tile[pass * kPackRows + line][lane * 4 + w] = in[pass].words[w];
+  __syncthreads();
+  constexpr int kRowNumbers = kTileWords * 4 / sizeof(T);
+  const T* numbers = reinterpret_cast<const T*>(&tile[0][0]);
+#pragma unroll
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const int column = pass * kPackRows + line;
+    const std::int64_t c = first_col + column, r = first_row + lane * kPack;
+    if (r >= grid.rows || c >= grid.cols) continue;
+    Pack<T, kPack> out;
+#pragma unroll
+    for (int v = 0; v < kPack; ++v) out.v[v] = numbers[(lane * kPack + v) * kRowNumbers + column];
+    store_pack<kPack>(y + c * y_layout.ld + r, out);
+  }
+}
+
+/// Whether transpose_packs_kernel takes it.
+template <class T>
+bool moves_packs(const BlockGrid& grid, const T* x, const BlockLayout& x_layout, const T* y,
+                 const BlockLayout& y_layout) {
+  const auto whole = [](std::int64_t size) { return size % kPackOf<T> == 0; };
+  const auto fits = [&](const T* data, const BlockLayout& layout) {
+    return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && whole(layout.ld) && whole(layout.outer_stride) &&
+           whole(layout.inner_stride);
+  };
+  return whole(grid.rows) && whole(grid.cols) && fits(x, x_layout) && fits(y, y_layout);
+}
+
 constexpr int kCopyThreads = 256;
 constexpr std::int64_t kCopySpan = kCopyThreads * 8;
 
@@ -50,7 +128,8 @@ __global__ void __launch_bounds__(kCopyThreads) copy_matrix_kernel(Dense<const T
   const std::int64_t begin = blockIdx.x % pieces * kCopySpan;
   const std::int64_t end = min(begin + kCopySpan, x.cols);
 #pragma unroll 8
-  for (std::int64_t j = begin + threadIdx.x; j < end; j += kCopyThreads) y.data[row * y.ld + j] = x.data[row * x.ld + j];
+  for (std::int64_t j = begin + threadIdx.x; j < end; j += kCopyThreads)
+    y.data[row * y.ld + j] = x.data[row * x.ld + j];
 }
 
 }  // namespace
@@ -58,12 +137,17 @@ __global__ void __launch_bounds__(kCopyThreads) copy_matrix_kernel(Dense<const T
 template <class T>
 void transpose_blocks(CudaStream stream, const BlockGrid& grid, const T* x, const BlockLayout& x_layout, T* y,
                       const BlockLayout& y_layout, const wide_t<T>* row_bias) {
-  const std::int64_t row_tiles = (grid.rows + kTile - 1) / kTile;
-  const std::int64_t col_tiles = (grid.cols + kTile - 1) / kTile;
-  const std::int64_t blocks = grid.outer * grid.inner * row_tiles * col_tiles;
-  if (blocks == 0) return;
-  transpose_kernel<<<static_cast<unsigned>(blocks), dim3(kTile, kTileRows), 0, (cudaStream_t)stream.handle>>>(
-      grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout, row_bias);
+  const auto launch = [&](auto kernel, int side, dim3 threads) {
+    const std::int64_t row_tiles = (grid.rows + side - 1) / side, col_tiles = (grid.cols + side - 1) / side;
+    const std::int64_t blocks = grid.outer * grid.inner * row_tiles * col_tiles;
+    if (blocks == 0) return;
+    kernel<<<static_cast<unsigned>(blocks), threads, 0, (cudaStream_t)stream.handle>>>(
+        grid, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles), x, x_layout, y, y_layout, row_bias);
+  };
+  if (moves_packs(grid, x, x_layout, static_cast<const T*>(y), y_layout))
+    launch(transpose_packs_kernel<T>, kSide<T>, dim3(kPackThreads));
+  else
+    launch(transpose_kernel<T>, kTile, dim3(kTile, kTileRows));
   LACUNA_CUDA_LAUNCHED("transpose_blocks");
 }
 
@@ -72,7 +156,7 @@ void copy_matrix(CudaStream stream, const Dense<const T>& x, const Dense<T>& y) 
   if (x.rows == 0 || x.cols == 0) return;
   const std::int64_t pieces = (x.cols + kCopySpan - 1) / kCopySpan;
   copy_matrix_kernel<<<static_cast<unsigned>(x.rows * pieces), kCopyThreads, 0, (cudaStream_t)stream.handle>>>(x, y,
-                                                                                                            pieces);
+                                                                                                               pieces);
   LACUNA_CUDA_LAUNCHED("copy_matrix");
 }
 

@@ -17,8 +17,11 @@ namespace {
 
 constexpr int kColumns = 16;
 constexpr int kForwardThreads = 256;   // two blocks an SM: one loads while the other stores
-constexpr int kBackwardThreads = 512;  // one block an SM: it holds two operands
-constexpr int kMostHeld = 1024;        // rows
+constexpr int kBackwardThreads = 512;  // one block an SM: it holds two operands, or three
+/// Packs of four two-byte numbers leave registers for a third operand (dr) backward.
+template <class T, int kVector>
+constexpr bool kIsNarrow = sizeof(T) == 2 && kVector == 4;
+constexpr int kMostHeld = 1024;  // rows
 
 template <int kThreads, int kVector>
 struct Tile {
@@ -188,7 +191,8 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
   for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const std::int64_t column = tile * kColumns + lane * kVector;
     const bool inside = column < c.n;
-    Pack<T, kVector> held_r[kSlots], held_dy[kSlots];
+    constexpr bool kHoldsDr = kHeld > 0 && kIsNarrow<T, kVector>;
+    Pack<T, kVector> held_r[kSlots], held_dy[kSlots], held_dr[kHoldsDr ? kSlots : 1];
     A mean[kVector] = {}, rstd[kVector] = {};
     if (inside) {
 #pragma unroll
@@ -215,6 +219,10 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
           const std::int64_t at = std::int64_t{row} * c.n + column;
           held_r[slot] = load_pack<kVector>(c.r + at);
           held_dy[slot] = load_pack<kVector>(c.dy + at);
+          // Now: later it would wait behind the stores of dx.
+          if constexpr (kHoldsDr) {
+            if (c.dr != nullptr) held_dr[slot] = load_pack<kVector>(c.dr + at);
+          }
           sum_row(row, held_r[slot], held_dy[slot]);
         }
       } else {
@@ -228,7 +236,9 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
 #pragma unroll
     for (int v = 0; v < kVector; ++v) sums[0][v] *= scale, sums[1][v] *= scale;
 
-    const auto finish_row = [&](std::int64_t row, const Pack<T, kVector>& r, const Pack<T, kVector>& dy) {
+    // held: dr where registers hold it.
+    const auto finish_row = [&](std::int64_t row, const Pack<T, kVector>& r, const Pack<T, kVector>& dy,
+                                [[maybe_unused]] const Pack<T, kVector>& held) {
       const std::int64_t at = row * c.n + column;
       const A gain = c.gain[row];
       RowTerms<A> terms{};
@@ -241,7 +251,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
         dx[v] = rstd[v] * (gain * gradient - sums[0][v] - normal * sums[1][v]);
       }
       if (c.dr != nullptr) {
-        const auto dr = load_pack<kVector>(c.dr + at);
+        const auto dr = kHoldsDr ? held : load_pack<kVector>(c.dr + at);
 #pragma unroll
         for (int v = 0; v < kVector; ++v) dx[v] += static_cast<A>(dr.v[v]);
       }
@@ -264,7 +274,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
       for (int slot = 0; slot < kHeld; ++slot) {
         const int row = slot * Layout::kRows + first_row;
         if (row >= c.f || !inside) continue;
-        const RowTerms<A> terms = finish_row(row, held_r[slot], held_dy[slot]);
+        const RowTerms<A> terms = finish_row(row, held_r[slot], held_dy[slot], held_dr[kHoldsDr ? slot : 0]);
         totals[slot].gain += terms.gain, totals[slot].bias += terms.bias, totals[slot].h_bias += terms.h_bias;
       }
     } else {
@@ -274,7 +284,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
         RowTerms<A> terms{};
         if (row < c.f && inside) {
           const std::int64_t at = row * c.n + column;
-          terms = finish_row(row, load_pack<kVector>(c.r + at), load_pack<kVector>(c.dy + at));
+          terms = finish_row(row, load_pack<kVector>(c.r + at), load_pack<kVector>(c.dy + at), held_dr[0]);
         }
 #pragma unroll
         for (int offset = Layout::kLanes / 2; offset > 0; offset /= 2) {

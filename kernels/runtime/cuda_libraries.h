@@ -14,7 +14,9 @@ struct CudaLibraries {
   cublasLtHandle_t lt = nullptr;
   void* workspace = nullptr;  ///< for cuBLASLt; safe to share because all work is ordered on one stream
   std::size_t workspace_bytes = 0;
-  /// cuBLASLt's first heuristic answer by problem; the key is filled by kernels/gemm.
+  /// Whether a product that is new takes the fastest of cuBLASLt's answers, measured on the spot, in place of the first.
+  bool measures_products = false;
+  /// The answer taken, by problem; the key is filled by kernels/gemm.
   std::map<std::array<std::int64_t, 12>, cublasLtMatmulAlgo_t> matmul_algorithms;
 };
 

@@ -2,6 +2,9 @@
 #include <cuda_runtime.h>
 #include <nvtx3/nvToolsExt.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/runtime/cuda_libraries.h"
 #include "kernels/runtime/runtime.h"
@@ -46,6 +49,8 @@ CudaStream open_cuda_device(int index) {
   if (cublasLtCreate(&libraries->lt) != CUBLAS_STATUS_SUCCESS) throw Failure{-1, "cublasLtCreate failed", false};
   LACUNA_CUDA_CHECK(cudaMalloc(&libraries->workspace, kWorkspaceBytes));
   libraries->workspace_bytes = kWorkspaceBytes;
+  const char* measures = std::getenv("LACUNA_MEASURE_PRODUCTS");
+  libraries->measures_products = measures != nullptr && std::strcmp(measures, "1") == 0;
   int multiprocessors = 0;
   LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, index));
   return {stream, libraries, multiprocessors, false};

@@ -8,7 +8,9 @@
 // Each sum's order is fixed by k and the vector width alone, so results repeat.
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
+#include "kernels/common/transpose_sum.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm.h"
 
@@ -20,6 +22,7 @@ constexpr int kMaxRowThreads = 1024;  // leaves each 64 registers
 constexpr int kEntryThreads = 256;
 constexpr int kGroup = 8;         // entries a subwarp sums together
 constexpr int kBlockEntries = 4;  // entries a block of sddmm_entries sums together
+constexpr int kLongSum = 128;     // from here on a warp takes a row: four rows fewer in flight, less traffic through L1
 constexpr std::int64_t kMaxBatchBlocks = 65535;
 
 struct SddmmProblem {
@@ -58,25 +61,6 @@ __device__ __forceinline__ Vector<kCount> load_vector(const float* from, bool in
     out.x[0] = __ldg(from);
   }
   return out;
-}
-
-/// Sums each of sums[0..8) over the subwarp; afterwards lane j of it (and j + 8, ...) returns the sum of entry j.
-/// Seven exchanges instead of 24: each step halves the entries a lane still carries.
-template <int kLanes>
-__device__ __forceinline__ float transpose_sum(float (&sums)[kGroup], int lane) {
-#pragma unroll
-  for (int half = kGroup / 2; half > 0; half /= 2) {
-    const bool upper = lane & half;
-#pragma unroll
-    for (int i = 0; i < half; ++i) {
-      const float keep = upper ? sums[i + half] : sums[i];
-      const float give = upper ? sums[i] : sums[i + half];
-      sums[i] = keep + __shfl_xor_sync(0xffffffffu, give, half);
-    }
-  }
-#pragma unroll
-  for (int offset = kGroup; offset < kLanes; offset *= 2) sums[0] += __shfl_xor_sync(0xffffffffu, sums[0], offset);
-  return sums[0];
 }
 
 /// Adds to sums[j] the dot product of `left`, a piece of A's row, and the same piece of row column[j] of B.
@@ -121,6 +105,7 @@ template <int kVector, int kLanes, int kSteps>
 __global__ void __launch_bounds__(kMaxRowThreads, 1) sddmm_rows(const SddmmProblem p) {
   constexpr int kSpan = kVector * kLanes;
   constexpr int kPiece = kSpan * kSteps;  // of the sum, at a time
+  wait_for_previous();
   const int lane = threadIdx.x % kLanes;
   const std::int64_t position = std::int64_t{blockIdx.x} * (blockDim.x / kLanes) + threadIdx.x / kLanes;
 
@@ -177,6 +162,7 @@ template <int kVector>
 __global__ void __launch_bounds__(kEntryThreads) sddmm_entries(const SddmmProblem p) {
   __shared__ float shared[kBlockEntries * kWarp];
   __shared__ int rows[kBlockEntries];
+  wait_for_previous();
   const std::int64_t first = std::int64_t{blockIdx.x} * kBlockEntries;
   if (threadIdx.x < kBlockEntries) {
     // The last row whose offset is not past the entry: empty rows share their offset with the row after them.
@@ -244,8 +230,8 @@ void launch_rows(CudaStream stream, SddmmProblem p, int multiprocessors) {
   }
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(p.splits), matrices);
-    sddmm_rows<kVector, kLanes, kSteps><<<grid, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(part);
-    LACUNA_CUDA_LAUNCHED("sddmm_rows");
+    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_rows<kVector, kLanes, kSteps>, grid,
+                 static_cast<unsigned>(threads), 0, 1, part);
   });
 }
 
@@ -253,8 +239,7 @@ template <int kVector>
 void launch_entries(CudaStream stream, const SddmmProblem& p) {
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.nnz, kBlockEntries)), 1, matrices);
-    sddmm_entries<kVector><<<grid, kEntryThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(part);
-    LACUNA_CUDA_LAUNCHED("sddmm_entries");
+    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_entries<kVector>, grid, kEntryThreads, 0, 1, part);
   });
 }
 
@@ -299,6 +284,7 @@ void sddmm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, 
     return launch_entries<1>(stream, p);
   }
   if (width == 4 && p.k <= 64) return launch_rows<4, 8, 2>(stream, p, multiprocessors);
+  if (width == 4 && p.k >= kLongSum) return launch_rows<4, 32, 1>(stream, p, multiprocessors);
   if (width == 4) return launch_rows<4, 8, 4>(stream, p, multiprocessors);
   if (width == 2) return launch_rows<2, 16, 4>(stream, p, multiprocessors);
   launch_rows<1, 32, 4>(stream, p, multiprocessors);

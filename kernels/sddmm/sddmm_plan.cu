@@ -1,5 +1,5 @@
-// The plan of a pattern. Columns ascend within a row, so that a row's entries in 64 columns are one run of CSR: the first
-// entry at each edge says all, and an entry's place in CSR is its place in the plan.
+// The plan of a pattern. Columns ascend within a row, so a row's entries in 64 columns are one run of CSR: a mask and
+// the run's first entry say where each goes, and the tiles read no column index at all.
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
@@ -8,16 +8,17 @@ namespace lacuna::kernels {
 
 namespace {
 
-constexpr int kEdges = 4;  // column edges of a block; a row and an edge a thread
+constexpr int kCellsPerBlock = 4;  // beside one another; a row of a cell a thread
 
-__global__ void __launch_bounds__(kEdges* kCell) sddmm_plan_kernel(const Pattern pattern, const SddmmPlan plan) {
-  __shared__ unsigned occupied[kEdges * 2];
+__global__ void __launch_bounds__(kCellsPerBlock* kCell)
+    sddmm_plan_kernel(const Pattern pattern, const SddmmPlan plan) {
+  __shared__ unsigned occupied[kCellsPerBlock * 2];  // by warp: half a cell
   const int thread_row = threadIdx.x % kCell;
   const std::int64_t row = std::int64_t{blockIdx.x} * kCell + thread_row;
-  const std::int64_t edge = std::int64_t{blockIdx.y} * kEdges + threadIdx.x / kCell;
-  const std::int64_t first_column = edge * kCell;
-  bool here = false;
-  if (row < pattern.rows && edge <= plan.cell_cols) {
+  const std::int64_t cell_col = std::int64_t{blockIdx.y} * kCellsPerBlock + threadIdx.x / kCell;
+  const std::int64_t first_column = cell_col * kCell;
+  std::uint64_t mask = 0;
+  if (row < pattern.rows && cell_col < plan.cell_cols) {
     int low = pattern.row_offsets[row];
     const int end = pattern.row_offsets[row + 1];
     for (int high = end; low < high;) {
@@ -27,16 +28,20 @@ __global__ void __launch_bounds__(kEdges* kCell) sddmm_plan_kernel(const Pattern
       else
         high = middle;
     }
-    const_cast<std::int32_t*>(plan.segments)[edge * pattern.rows + row] = low;
-    here = low < end && pattern.col_indices[low] < first_column + kCell;
+    for (int i = low; i < end; ++i) {
+      const std::int64_t column = pattern.col_indices[i] - first_column;
+      if (column >= kCell) break;
+      mask |= std::uint64_t{1} << column;
+    }
+    plan.masks[cell_col * pattern.rows + row] = mask;
+    plan.starts[cell_col * pattern.rows + row] = low;
   }
-  const unsigned any = __ballot_sync(0xffffffffu, here);
+  const unsigned any = __ballot_sync(0xffffffffu, mask != 0);
   if (threadIdx.x % 32 == 0) occupied[threadIdx.x / 32] = any;
   __syncthreads();
-  if (thread_row == 0 && edge < plan.cell_cols) {
+  if (thread_row == 0 && cell_col < plan.cell_cols) {
     const int warp = threadIdx.x / 32;
-    const_cast<std::uint8_t*>(plan.cells)[blockIdx.x * plan.cell_cols + edge] =
-        (occupied[warp] | occupied[warp + 1]) != 0;
+    plan.cells[blockIdx.x * plan.cell_cols + cell_col] = (occupied[warp] | occupied[warp + 1]) != 0;
   }
 }
 
@@ -44,15 +49,15 @@ __global__ void __launch_bounds__(kEdges* kCell) sddmm_plan_kernel(const Pattern
 
 std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols) {
   const std::int64_t cell_rows = (rows + kCell - 1) / kCell, cell_cols = (cols + kCell - 1) / kCell;
-  return static_cast<std::size_t>((cell_cols + 1) * rows * 4 + cell_rows * cell_cols);
+  return static_cast<std::size_t>(cell_cols * rows * 12 + cell_rows * cell_cols);
 }
 
 void sddmm_plan(CudaStream stream, const Pattern& pattern, void* plan) {
+  if (pattern.rows == 0 || pattern.cols == 0) return;
   const SddmmPlan view = sddmm_plan_view(plan, pattern.rows, pattern.cols);
-  if (pattern.rows == 0) return;
-  const auto edges = static_cast<unsigned>((view.cell_cols + 1 + kEdges - 1) / kEdges);
-  sddmm_plan_kernel<<<dim3(static_cast<unsigned>(view.cell_rows), edges), kEdges * kCell, 0,
-                      static_cast<cudaStream_t>(stream.handle)>>>(pattern, view);
+  const dim3 grid(static_cast<unsigned>(view.cell_rows),
+                  static_cast<unsigned>((view.cell_cols + kCellsPerBlock - 1) / kCellsPerBlock));
+  sddmm_plan_kernel<<<grid, kCellsPerBlock * kCell, 0, static_cast<cudaStream_t>(stream.handle)>>>(pattern, view);
   LACUNA_CUDA_LAUNCHED("sddmm_plan");
 }
 

@@ -21,11 +21,11 @@ constexpr int kConsumerWarps = 8;
 constexpr int kLoadAhead = 2;  // split_tf32: pieces that loads run in front of the splitting
 constexpr int kRowGroup = 8;   // tiles that follow one another go down this many rows first: they share B in L2
 constexpr int kSampleRows = 16, kSampleBytes = kSampleRows * kCell * 4;  // a warp's shared memory for sampling
-constexpr int kSampleAhead = 4;                                          // column indices in flight a lane
+constexpr int kListLimit = 96;  // entries in 16 x 64 up to which they are gone through one by one
 
 struct TileProblem {
   SddmmPlan plan;
-  const std::int32_t* col_indices;
+  SddmmFactors factors;       // half alone
   std::int64_t c_stride;      // elements between matrices of the batch
   std::int64_t split_stride;  // elements between parts of k (partial sums)
   int m, n, pieces;           // pieces of 128 bytes along k
@@ -125,7 +125,7 @@ __device__ __forceinline__ std::uint32_t round_tf32(std::uint32_t x) { return (x
 template <SddmmMath kMath, int kCols>
 struct Layout {
   static constexpr bool kSplit = kMath == SddmmMath::split_tf32;
-  static constexpr int kElements = kMath == SddmmMath::bf16 ? 64 : 32;  // of a piece
+  static constexpr int kElements = kMath == SddmmMath::bf16 || kMath == SddmmMath::half ? 64 : 32;  // of a piece
   static constexpr int kABytes = kRows * kPieceBytes, kBBytes = kCols * kPieceBytes;
   static constexpr int kStageBytes = kABytes + kBBytes * (kSplit ? 2 : 1);
   static constexpr int kStages = kCols == 256 ? 4 : kSplit ? 4 : 6;
@@ -171,41 +171,93 @@ __device__ __forceinline__ void split_b(std::byte* b) {
 __device__ __forceinline__ void store(float* to, float x) { *to = x; }
 __device__ __forceinline__ void store(Bf16* to, float x) { *to = to_bf16(x); }
 
-/// Stores the entries of 16 rows x 64 columns whose sums lie in `sums` (column ^ 8 (row % 4), against bank conflicts).
-///   begin, end  in lane r < 16: the run of entries of row r
-template <class Out>
-__device__ __forceinline__ void sample(const float* sums, int begin, int end, int first_column,
-                                       const std::int32_t* __restrict__ col_indices, Out* __restrict__ out,
-                                       float scale) {
+/// The entries of a row in 64 columns, as the plan has them.
+struct Run {
+  std::uint32_t low = 0, high = 0;  // mask
+  int start = 0;
+};
+
+/// Row `row`, columns from 64 * cell_col on; nothing when `in` is false or the pattern ends before.
+__device__ __forceinline__ Run load_run(const TileProblem& p, int row, std::int64_t cell_col, bool in) {
+  Run run;
+  if (in && row < p.m && cell_col < p.plan.cell_cols) {
+    const std::uint64_t mask = __ldg(p.plan.masks + cell_col * p.m + row);
+    run.low = static_cast<std::uint32_t>(mask);
+    run.high = static_cast<std::uint32_t>(mask >> 32);
+    run.start = __ldg(p.plan.starts + cell_col * p.m + row);
+  }
+  return run;
+}
+
+/// Where column `column` of row `row` lies in a warp's sums: turned by 8 (row % 4) columns, against bank conflicts.
+__device__ __forceinline__ int sum_place(int row, int column) { return row * kCell + (column ^ ((row & 3) * 8)); }
+
+/// The place of set bit number `k` (from 0) of a mask that has more than k.
+__device__ __forceinline__ int nth_bit(std::uint32_t mask, int k) {
+  int place = 0;
+#pragma unroll
+  for (int width = 16; width > 0; width /= 2) {
+    const int count = __popc(mask & ((1u << width) - 1));
+    if (k >= count) {
+      k -= count;
+      mask >>= width;
+      place += width;
+    }
+  }
+  return place;
+}
+
+/// Stores the entries of 16 rows x 64 columns whose sums are in place; no column index is read.
+///   run      row r's in lane r < 16, empty in the others
+///   factors  [columns] of the first column and `columns` that exist from there on, if kScaled
+template <bool kScaled, class Out>
+__device__ __forceinline__ void sample(const float* sums, const Run& run, Out* __restrict__ out, float scale,
+                                       const float* __restrict__ factors, int columns) {
+  constexpr unsigned kAll = 0xffffffffu;
   const int lane = threadIdx.x % 32;
-  int before = end - begin;  // becomes the number of entries in the rows up to and with this lane's
+  int before = __popc(run.low) + __popc(run.high);  // becomes the entries in the rows up to and with this lane's
 #pragma unroll
   for (int offset = 1; offset < kSampleRows; offset *= 2) {
-    const int other = __shfl_up_sync(0xffffffffu, before, offset, kSampleRows);
+    const int other = __shfl_up_sync(kAll, before, offset, kSampleRows);
     if (lane % kSampleRows >= offset) before += other;
   }
-  const int total = __shfl_sync(0xffffffffu, before, kSampleRows - 1);
-  const int shift = begin - (before - (end - begin));  // from a number in the list to an entry of CSR
-  for (int first = 0; first < total; first += 32 * kSampleAhead) {
-    int entry[kSampleAhead], row[kSampleAhead], column[kSampleAhead];
-#pragma unroll
-    for (int j = 0; j < kSampleAhead; ++j) {
-      const int number = first + j * 32 + lane;
-      int r = 0;  // rows whose entries all come before
+  const int total = __shfl_sync(kAll, before, kSampleRows - 1);
+  if (total <= kListLimit) {  // one entry a lane
+#pragma unroll 1
+    for (int first = 0; first < total; first += 32) {
+      const int number = first + lane;
+      int r = 0, skipped = 0;  // rows whose entries all come before, and how many these are
 #pragma unroll
       for (int step = kSampleRows / 2; step > 0; step /= 2) {
-        if (__shfl_sync(0xffffffffu, before, r + step - 1) <= number) r += step;
+        const int other = __shfl_sync(kAll, before, r + step - 1);
+        if (other <= number) r += step, skipped = other;
       }
-      row[j] = r;
-      entry[j] = number + __shfl_sync(0xffffffffu, shift, r);
-      column[j] = number < total ? __ldg(col_indices + entry[j]) : -1;
+      const std::uint32_t low = __shfl_sync(kAll, run.low, r), high = __shfl_sync(kAll, run.high, r);
+      const int start = __shfl_sync(kAll, run.start, r);
+      if (number < total) {
+        const int k = number - skipped, lows = __popc(low);
+        const int column = k < lows ? nth_bit(low, k) : 32 + nth_bit(high, k - lows);
+        const float factor = kScaled ? __ldg(factors + column) : 1.0f;
+        store(out + start + k, scale * sums[sum_place(r, column)] * factor);
+      }
     }
+  } else {  // a row at a time, two columns a lane
+    const int shift = lane % 16 * 2;
+    const std::uint32_t below = (1u << shift) - 1;
+    float factor[2] = {scale, scale};
+    if constexpr (kScaled) {
 #pragma unroll
-    for (int j = 0; j < kSampleAhead; ++j) {
-      if (column[j] >= 0) {
-        const int at = row[j] * kCell + ((column[j] - first_column) ^ ((row[j] & 3) * 8));
-        store(out + entry[j], scale * sums[at]);
-      }
+      for (int i = 0; i < 2; ++i) factor[i] = lane * 2 + i < columns ? scale * __ldg(factors + lane * 2 + i) : 0.0f;
+    }
+#pragma unroll 4
+    for (int r = 0; r < kSampleRows; ++r) {
+      const std::uint32_t low = __shfl_sync(kAll, run.low, r), high = __shfl_sync(kAll, run.high, r);
+      const int start = __shfl_sync(kAll, run.start, r);
+      const float2 x = *reinterpret_cast<const float2*>(sums + sum_place(r, lane * 2));
+      const std::uint32_t half = lane < 16 ? low : high, bits = half >> shift;
+      const int first = start + (lane < 16 ? 0 : __popc(low)) + __popc(half & below);
+      if (bits & 1) store(out + first, x.x * factor[0]);
+      if (bits & 2) store(out + first + static_cast<int>(bits & 1), x.y * factor[1]);
     }
   }
 }

@@ -1,5 +1,6 @@
 // SDDMM in tensor-core tiles: the host's side. The kernel is in sddmm_tiles.cuh.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_tiles.cuh"
@@ -32,6 +33,11 @@ EncodeTiled encode_tiled() {
   return function;
 }
 
+template <class T>
+constexpr CUtensorMapDataType kMapType = std::is_same_v<T, float>  ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+                                         : std::is_same_v<T, Half> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                                   : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+
 /// Boxes of 128 bytes along k and `box_rows` rows; what lies past an edge reads as zero.
 template <class T>
 CUtensorMap tensor_map(const Dense<const T>& x, std::int64_t batch, int box_rows) {
@@ -45,10 +51,9 @@ CUtensorMap tensor_map(const Dense<const T>& x, std::int64_t batch, int box_rows
   const cuuint32_t box[3] = {kPieceBytes / sizeof(T), static_cast<cuuint32_t>(box_rows), 1};
   const cuuint32_t steps[3] = {1, 1, 1};
   CUtensorMap map;
-  const CUresult result =
-      encode_tiled()(&map, sizeof(T) == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3,
-                     const_cast<T*>(x.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encode_tiled()(&map, kMapType<T>, 3, const_cast<T*>(x.data), sizes, strides, box, steps,
+                                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue),
                            "sddmm_tiles: cuTensorMapEncodeTiled refused an operand", false};
@@ -75,7 +80,12 @@ void launch_tiles(CudaStream stream, const Dense<const In>& a, const Dense<const
 template <class In, class Out>
 void launch_math(CudaStream stream, const Dense<const In>& a, const Dense<const In>& b, std::int64_t batch,
                  const TileProblem& p, Out* out, SddmmMath math, int cols, int multiprocessors) {
-  if constexpr (sizeof(In) == 2) {
+  if constexpr (std::is_same_v<In, Half>) {
+    if (cols == 256)
+      launch_tiles<SddmmMath::half, 256>(stream, a, b, batch, p, out, multiprocessors);
+    else
+      launch_tiles<SddmmMath::half, 128>(stream, a, b, batch, p, out, multiprocessors);
+  } else if constexpr (sizeof(In) == 2) {
     if (cols == 256)
       launch_tiles<SddmmMath::bf16, 256>(stream, a, b, batch, p, out, multiprocessors);
     else
@@ -136,12 +146,13 @@ std::size_t sddmm_tiles_scratch_bytes(const Csr<Out>& c, const SddmmTiling& tili
 
 template <class In, class Out>
 void sddmm_tiles(CudaStream stream, const Dense<const In>& a, const Dense<const In>& b, const Csr<Out>& c, float scale,
-                 SddmmMath math, const SddmmTiling& tiling, const void* plan, void* scratch) {
+                 SddmmMath math, const SddmmTiling& tiling, const void* plan, void* scratch,
+                 const SddmmFactors& factors) {
   if (c.nnz == 0 || c.batch == 0) return;
   const int multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132;
   TileProblem p = {};
   p.plan = sddmm_plan_view(plan, c.rows, c.cols);
-  p.col_indices = c.col_indices;
+  p.factors = factors;
   p.m = static_cast<int>(c.rows);
   p.n = static_cast<int>(c.cols);
   p.splits = tiling.splits;
@@ -166,13 +177,19 @@ void sddmm_tiles(CudaStream stream, const Dense<const In>& a, const Dense<const 
 
 template bool sddmm_tiles_supports<float>(CudaStream, const Dense<const float>&, const Dense<const float>&);
 template bool sddmm_tiles_supports<Bf16>(CudaStream, const Dense<const Bf16>&, const Dense<const Bf16>&);
+template bool sddmm_tiles_supports<Half>(CudaStream, const Dense<const Half>&, const Dense<const Half>&);
 template std::size_t sddmm_tiles_scratch_bytes<float>(const Csr<float>&, const SddmmTiling&);
 template std::size_t sddmm_tiles_scratch_bytes<Bf16>(const Csr<Bf16>&, const SddmmTiling&);
 template void sddmm_tiles<float, float>(CudaStream, const Dense<const float>&, const Dense<const float>&,
-                                        const Csr<float>&, float, SddmmMath, const SddmmTiling&, const void*, void*);
+                                        const Csr<float>&, float, SddmmMath, const SddmmTiling&, const void*, void*,
+                                        const SddmmFactors&);
 template void sddmm_tiles<Bf16, float>(CudaStream, const Dense<const Bf16>&, const Dense<const Bf16>&,
-                                       const Csr<float>&, float, SddmmMath, const SddmmTiling&, const void*, void*);
+                                       const Csr<float>&, float, SddmmMath, const SddmmTiling&, const void*, void*,
+                                       const SddmmFactors&);
 template void sddmm_tiles<Bf16, Bf16>(CudaStream, const Dense<const Bf16>&, const Dense<const Bf16>&, const Csr<Bf16>&,
-                                      float, SddmmMath, const SddmmTiling&, const void*, void*);
+                                      float, SddmmMath, const SddmmTiling&, const void*, void*, const SddmmFactors&);
+template void sddmm_tiles<Half, float>(CudaStream, const Dense<const Half>&, const Dense<const Half>&,
+                                       const Csr<float>&, float, SddmmMath, const SddmmTiling&, const void*, void*,
+                                       const SddmmFactors&);
 
 }  // namespace lacuna::kernels

@@ -1,12 +1,15 @@
 // The tile kernel of SDDMM (Hopper: copy engine, mbarriers, wgmma). A persistent block takes work items (a tile of 128 rows
 // by kCols columns, a part of k, a matrix of the batch) one after another. Warpgroup 0 brings pieces of 128 bytes along k of
 // both operands into a ring of stages; warpgroups 1 and 2 each multiply 64 rows by all columns, then sample: each warp
-// puts 16 x 64 sums at a time into its own shared memory and picks out the entries that the plan names.
+// puts 16 x 64 sums at a time into its own shared memory and picks out the entries that the plan's bit masks name.
 //
 // split_tf32: an f32 is hi + lo, each tf32; lo*hi + hi*lo + hi*hi misses lo*lo, 2^-24 of the product. Warpgroup 0 splits B
 // in shared memory (hi in place, lo beside it); the others split A on its way into registers, where wgmma takes it from.
 // The tensor core cuts off its sums, so a long chain drifts towards zero: each piece of 32 along k starts from zero, the
 // small products first, and is added to the total by an ordinary f32 add.
+//
+// half: each row of A and of B was multiplied by a power of two, and its factor undoes that: A's as the sums go to shared
+// memory, B's as they are sampled.
 #pragma once
 
 #include "kernels/sddmm/sddmm_tile_parts.cuh"
@@ -104,15 +107,20 @@ __global__ void __launch_bounds__(kThreads, 1)
       const WorkItem item = work_item<kCols>(p, index);
       if (item.empty) continue;
 
-      // The runs of entries, read ahead of their use: lane r has row r's edges.
-      int edges[kCols / kCell + 1];
-      const int row = item.row + warp_row + lane;
+      // The runs of entries, read ahead of their use: lane r has row r's.
+      Run runs[kCols / kCell];
 #pragma unroll
-      for (int j = 0; j <= kCols / kCell; ++j) {
-        const std::int64_t edge = min(std::int64_t{item.col / kCell + j}, p.plan.cell_cols);
-        edges[j] = lane < kSampleRows && row < p.m ? __ldg(p.plan.segments + edge * p.m + row) : 0;
-      }
+      for (int j = 0; j < kCols / kCell; ++j)
+        runs[j] = load_run(p, item.row + warp_row + lane, item.col / kCell + j, lane < kSampleRows);
 
+      float row_factors[2] = {1.0f, 1.0f};  // of the two rows whose sums this lane has
+      if constexpr (kMath == SddmmMath::half) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int own = item.row + warp_row + lane / 4 + 8 * i;
+          if (own < p.m) row_factors[i] = __ldg(p.factors.a + own);
+        }
+      }
       float total[kCols / 2];
       if constexpr (L::kSplit) {
         // ldmatrix: lanes 0-15 name the 16 rows' first 16 bytes of a step, lanes 16-31 the second.
@@ -176,6 +184,8 @@ __global__ void __launch_bounds__(kThreads, 1)
           for (int step = 0; step < 4; ++step) {
             if constexpr (kMath == SddmmMath::bf16)
               wgmma::bf16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
+            else if constexpr (kMath == SddmmMath::half)
+              wgmma::f16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
             else
               wgmma::tf32(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
           }
@@ -199,16 +209,18 @@ __global__ void __launch_bounds__(kThreads, 1)
       const int g = lane / 4, t = lane % 4;
 #pragma unroll
       for (int cell = 0; cell < kCols / kCell; ++cell) {
-        if (!__any_sync(0xffffffffu, edges[cell] < edges[cell + 1])) continue;
+        if (!__any_sync(0xffffffffu, (runs[cell].low | runs[cell].high) != 0)) continue;
 #pragma unroll
         for (int j = 0; j < kCell / 8; ++j) {
           const float* d = total + (cell * (kCell / 8) + j) * 4;
-          const int at = ((j * 8) ^ ((g & 3) * 8)) + t * 2;  // g and g + 8 are alike modulo 4
-          *reinterpret_cast<float2*>(sums + g * kCell + at) = {d[0], d[1]};
-          *reinterpret_cast<float2*>(sums + (g + 8) * kCell + at) = {d[2], d[3]};
+          const int column = j * 8 + t * 2;
+          *reinterpret_cast<float2*>(sums + sum_place(g, column)) = {d[0] * row_factors[0], d[1] * row_factors[0]};
+          *reinterpret_cast<float2*>(sums + sum_place(g + 8, column)) = {d[2] * row_factors[1], d[3] * row_factors[1]};
         }
         __syncwarp();
-        sample(sums, edges[cell], edges[cell + 1], item.col + cell * kCell, p.col_indices, to, p.scale);
+        const int first_column = item.col + cell * kCell;
+        const float* factors = kMath == SddmmMath::half ? p.factors.b + first_column : nullptr;
+        sample<kMath == SddmmMath::half>(sums, runs[cell], to, p.scale, factors, p.n - first_column);
         __syncwarp();
       }
     }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/runtime/bf16.h"
+#include "kernels/runtime/half.h"
 #include "kernels/runtime/views.h"
 #include "kernels/topology/topology.h"
 
@@ -17,10 +18,12 @@ enum class SddmmMath : std::uint8_t {
   split_tf32,  ///< f32 as two tf32 terms, three products: as accurate as an f32 kernel (infinite inputs give NaN)
   tf32,        ///< the upper 19 bits of each f32, the rest cut off as cuBLAS does
   bf16,        ///< bf16 inputs
+  half,        ///< f16 copies of f32 inputs, each row with a factor (kernels/half_product): TF32's accuracy
 };
 
-/// A pattern's plan, made once per pattern on the device: where its rows cross the edges of 64 columns, and which 64 x 64
-/// cells hold entries. Nothing is written when the pattern has no rows.
+/// A pattern's plan, made once per pattern on the device, twelve bytes a row and 64 columns: which of these columns the row
+/// has, where in CSR they begin, and which 64 x 64 cells hold entries. Nothing is written when the pattern has no rows or
+/// columns.
 std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols);
 void sddmm_plan(CudaStream stream, const Pattern& pattern, void* plan);
 
@@ -35,6 +38,13 @@ struct SddmmTiling {
 SddmmTiling choose_sddmm_tiling(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t nnz, std::int64_t batch,
                                 int multiprocessors, SddmmMath math, double* seconds = nullptr);
 
+/// What rows of A [m] and B [n] are multiplied by: powers of two. A's come first, so that a row of A whose largest number
+/// is past 2^96 may overflow, and one below 2^-80 lose bits, whatever B is.
+struct SddmmFactors {
+  const float* a = nullptr;
+  const float* b = nullptr;
+};
+
 /// Whether sddmm_tiles takes these operands: compute capability 9.0 and a build for sm_90a, every row of A and B on a 16-byte boundary, k > 0,
 /// extents below 2^31.
 template <class In>
@@ -46,9 +56,10 @@ std::size_t sddmm_tiles_scratch_bytes(const Csr<Out>& c, const SddmmTiling& tili
 
 /// c[i] = scale * dot(A[row i], B[col i]), by `plan` of c's pattern. c.values is overwritten; nothing else is. A batch may
 /// share A or B (batch_stride 0); with splits it has at most 65,535 matrices.
-/// In, Out: float, float (split_tf32, tf32); Bf16, float or Bf16 (bf16).
+/// In, Out: float, float (split_tf32, tf32); Bf16, float or Bf16 (bf16); Half, float (half, which alone reads `factors`).
 template <class In, class Out>
 void sddmm_tiles(CudaStream stream, const Dense<const In>& a, const Dense<const In>& b, const Csr<Out>& c, float scale,
-                 SddmmMath math, const SddmmTiling& tiling, const void* plan, void* scratch);
+                 SddmmMath math, const SddmmTiling& tiling, const void* plan, void* scratch,
+                 const SddmmFactors& factors = {});
 
 }  // namespace lacuna::kernels

@@ -33,7 +33,7 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 
 SddmmTiling choose_sddmm_tiling(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t nnz, std::int64_t batch,
                                 int multiprocessors, SddmmMath math, double* seconds) {
-  const std::int64_t pieces = ceil_div(k, math == SddmmMath::bf16 ? 64 : 32);
+  const std::int64_t pieces = ceil_div(k, math == SddmmMath::bf16 || math == SddmmMath::half ? 64 : 32);
   const double share = static_cast<double>(nnz) / (static_cast<double>(m) * static_cast<double>(n));
   SddmmTiling best;
   double least = std::numeric_limits<double>::max();

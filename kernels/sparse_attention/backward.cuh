@@ -150,6 +150,8 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           for (int i = 0; i < 2; ++i) {
             Statistics of_column;
             if constexpr (by_column) of_column = unpack(load_shared16(base + 2 * L::kRows + from[n][i] * 16));
+            [[maybe_unused]] std::uint32_t word = 0;  // of rows g and g + 8, which begin 16 of them
+            if constexpr (drops && !by_column) word = dropout_word(of_row[0].row_key, tiles.column0 + from[n][i]);
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
               const int e = 2 * h + i;
@@ -157,9 +159,10 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
               const float x = exp2_fast(fmaf(p[n][e], args.scale, -of.lse));
               float kept = 1;
               if constexpr (drops) {
-                const int row = first_row + g + 8 * h;
-                const std::uint32_t column = by_column ? row : tiles.column0 + from[n][i];
-                kept = dropout_word(of.row_key, column) < args.drop_below ? 0.0f : args.keep_scale;
+                // A window begins at a multiple of 16 too: its rows count as the matrix's.
+                if constexpr (by_column) word = dropout_word(of.row_key, first_row + g + 8 * h);
+                const std::uint32_t row = by_column ? from[n][i] : 8 * h;
+                kept = is_dropped(word, row, args.drop_below) ? 0.0f : args.keep_scale;
               }
               p[n][e] = x * kept;
               if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
@@ -200,7 +203,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
 template <class T, bool drops>
 __global__ void __launch_bounds__(256)
     statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse,
-                      std::int64_t rows, int d, bool aligned, std::uint64_t seed, RandomSequence sequence,
+                      std::int64_t rows, int t, int d, bool aligned, std::uint64_t seed, RandomSequence sequence,
                       float4* __restrict__ stats) {
   constexpr int kElements = 16 / sizeof(T);
   const std::int64_t row = (std::int64_t{blockIdx.x} * 256 + threadIdx.x) / 8;
@@ -225,7 +228,7 @@ __global__ void __launch_bounds__(256)
   if (row >= rows || part != 0) return;
   float4 result{lse[row] * 1.4426950408889634f, sum, 0, 0};
   if constexpr (drops) {
-    const RowKey key = dropout_row_key(seed, sequence, row);
+    const RowKey key = dropout_row_key(seed, sequence, row / t, t, row % t);
     result.z = __uint_as_float(key.a), result.w = __uint_as_float(key.b);
   }
   stats[row] = result;

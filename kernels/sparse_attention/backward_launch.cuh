@@ -19,7 +19,8 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
   const std::int64_t rows = problem.matrices * problem.t;
   with_bool(problem.dropout_p > 0, [&](auto drops) {
     statistics_kernel<T, drops><<<static_cast<unsigned>((rows + 31) / 32), 256, 0, cuda(stream)>>>(
-        out, dout, lse, rows, static_cast<int>(problem.d), aligned, problem.seed, problem.sequence, stats);
+        out, dout, lse, rows, static_cast<int>(problem.t), static_cast<int>(problem.d), aligned, problem.seed,
+        problem.sequence, stats);
     LACUNA_CUDA_LAUNCHED("attention statistics");
     with_tile<T>(stream, problem.d, [&](auto tile) {
       using TileOf = decltype(tile);

@@ -46,8 +46,7 @@ struct RunningSoftmax {
 template <Shape shape, class TileOf, class L, bool drops, int num>
 __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<TileOf>& state,
                                              const typename TileOf::Rows& q, const PanelTiles<shape, L>& tiles,
-                                             int tile, std::uint32_t stage, int first_row,
-                                             const RowKey (&row_keys)[2]) {
+                                             int tile, std::uint32_t stage, int first_row, RowKey row_key) {
   const std::uint32_t g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
   const Slots<shape, num> slots(tiles, tile);
   float p[num][4] = {};
@@ -70,12 +69,15 @@ __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<Ti
 #pragma unroll
   for (int n = 0; n < num; ++n) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      p[n][e] = exp2_fast(fmaf(p[n][e], args.scale, -state.shift[e / 2]));
-      state.sum[e / 2] += p[n][e];
-      if constexpr (drops) {
-        const bool drop = dropout_word(row_keys[e / 2], tiles.column0 + from[n][e & 1]) < args.drop_below;
-        p[n][e] = drop ? 0.0f : p[n][e] * args.keep_scale;
+    for (int i = 0; i < 2; ++i) {
+      [[maybe_unused]] std::uint32_t word = 0;
+      if constexpr (drops) word = dropout_word(row_key, tiles.column0 + from[n][i]);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float& x = p[n][2 * h + i];
+        x = exp2_fast(fmaf(x, args.scale, -state.shift[h]));
+        state.sum[h] += x;
+        if constexpr (drops) x = is_dropped(word, 8 * h, args.drop_below) ? 0.0f : x * args.keep_scale;
       }
     }
   }
@@ -113,13 +115,10 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     typename TileOf::Rows q;
     load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
                          args.negate);
-    RowKey row_keys[2];
+    RowKey row_key;  // of rows g and g + 8: a panel begins at a multiple of 16
     const int g = threadIdx.x % 32 / 4;
-    if constexpr (drops) {
-      const std::int64_t row = static_cast<std::int64_t>(args.first_matrix + work.matrix) * args.t + first_row + g;
-      row_keys[0] = dropout_row_key(args.seed, args.sequence, row);
-      row_keys[1] = dropout_row_key(args.seed, args.sequence, row + 8);
-    }
+    if constexpr (drops)
+      row_key = dropout_row_key(args.seed, args.sequence, args.first_matrix + work.matrix, args.t, first_row + g);
     RunningSoftmax<TileOf> state;
     int stage = 0;
     std::uint32_t parity = 0;
@@ -130,10 +129,10 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
       int tile = diag == 2 ? tiles.end : tiles.begin;
       if constexpr (step_tiles > 1) {
         for (; tile + step_tiles <= tiles.end; tile += step_tiles)
-          forward_step<shape, TileOf, L, drops, 2 * step_tiles>(args, state, q, tiles, tile, base, first_row, row_keys);
+          forward_step<shape, TileOf, L, drops, 2 * step_tiles>(args, state, q, tiles, tile, base, first_row, row_key);
       }
       for (; tile < tiles.end; ++tile)
-        forward_step<shape, TileOf, L, drops, 2>(args, state, q, tiles, tile, base, first_row, row_keys);
+        forward_step<shape, TileOf, L, drops, 2>(args, state, q, tiles, tile, base, first_row, row_key);
       __syncwarp();
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;

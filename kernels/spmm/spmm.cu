@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "kernels/pointwise/activation.h"
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm/spmm.h"
 
@@ -211,6 +212,7 @@ template <int kVector, int kLanes, int kSteps>
 __global__ void __launch_bounds__(kMaxThreads, 1) spmm_kernel(const SpmmProblem p) {
   using T = Tile<kVector, kLanes, kSteps>;
   extern __shared__ uint4 shared[];
+  wait_for_previous();
   const int lane = threadIdx.x % kLanes;
   const int subwarp = threadIdx.x / kLanes;
   Entry* stage = reinterpret_cast<Entry*>(shared) + subwarp * T::kStage;
@@ -281,9 +283,8 @@ void launch(CudaStream stream, SpmmProblem p, int multiprocessors) {
     part.c += first * p.c_stride;
     const dim3 grid(static_cast<unsigned>(blocks), 1,
                     static_cast<unsigned>(std::min(p.batch - first, kMaxBatchBlocks)));
-    spmm_kernel<kVector, kLanes, kSteps>
-        <<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream.handle)>>>(part);
-    LACUNA_CUDA_LAUNCHED("spmm");
+    launch_early(static_cast<cudaStream_t>(stream.handle), spmm_kernel<kVector, kLanes, kSteps>, grid,
+                 static_cast<unsigned>(threads), shared_bytes, 1, part);
   }
 }
 

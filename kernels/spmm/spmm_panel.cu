@@ -1,6 +1,7 @@
 // spmm_with: checks, the tilings of the panel kernel, batches.
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm/spmm.h"
 #include "kernels/spmm/spmm_cuda.h"
@@ -35,17 +36,10 @@ void launch_shape(const Panel& x) {
                            false};
   LACUNA_CUDA_CHECK(cudaFuncSetAttribute(spmm_panel_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          static_cast<int>(kMaxSharedBytes)));
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(x.problem.batch));
-  config.blockDim = dim3(S::kThreads);
-  config.dynamicSmemBytes = static_cast<std::size_t>(x.shared_bytes);
-  config.stream = static_cast<cudaStream_t>(x.stream.handle);
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(x.launch.split), 1, 1};
-  config.attrs = &cluster;
-  config.numAttrs = S::kSplit ? 1 : 0;
-  LACUNA_CUDA_CHECK(cudaLaunchKernelEx(&config, spmm_panel_kernel<S>, x.problem, x.launch));
+  const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(x.problem.batch));
+  launch_early(static_cast<cudaStream_t>(x.stream.handle), spmm_panel_kernel<S>, grid, S::kThreads,
+               static_cast<std::size_t>(x.shared_bytes), S::kSplit ? static_cast<unsigned>(x.launch.split) : 1,
+               x.problem, x.launch);
 }
 
 template <int kTile, int kWarps>

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/spmm/spmm_walk.cuh"
 
@@ -87,6 +88,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
   namespace cg = cooperative_groups;
   constexpr std::uint32_t kRowBytes = S::kTile * 4;
   extern __shared__ __align__(16) float panel[];
+  wait_for_previous();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int sub = lane % 8, part = lane / 8 % l.parts, row_of_warp = lane / 8 / l.parts;
   const int rows_a_warp = 4 / l.parts;

@@ -8,10 +8,10 @@
 // zero, so their chains are kept short. The small products come first, while their sum is small.
 #pragma once
 
+#include "kernels/common/wgmma.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/spmm_tensor/pipeline.cuh"
 #include "kernels/spmm_tensor/shape.cuh"
-#include "kernels/common/wgmma.cuh"
 
 namespace lacuna::kernels {
 
@@ -19,7 +19,7 @@ template <class S>
 class SpmmTensorConsumer {
  public:
   __device__ SpmmTensorConsumer(const SpmmTensorArguments& arguments, const SpmmTensorShared& shared, int group)
-      : p_(arguments), shared_(shared) {
+      : p_(arguments), shared_(shared), group_(group) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
     t_ = lane % 4;
     column_ = group * 64 + warp * 16 + spmm_tensor_layout::column_of_row(lane / 4);
@@ -29,6 +29,7 @@ class SpmmTensorConsumer {
 
   __device__ void run() {
     const int slabs = p_.slabs;
+    if (S::kTurnAfter > 0 && group_ == 1) bar_arrive(1, 256);  // the first turn is group 0's
     for (int tile = blockIdx.x; tile < p_.m_tiles * p_.n_tiles; tile += gridDim.x) {
       float sums[64] = {};
       Split first, second;  // one is made while the products of the other run
@@ -42,6 +43,7 @@ class SpmmTensorConsumer {
       if (left > 1) multiply(sums, second, first, false);
       store(sums, tile_at(p_, tile));
     }
+    if (S::kTurnAfter > 0 && group_ == 0) bar_sync(1, 256);  // takes the last turn, so that none is left open
   }
 
  private:
@@ -56,6 +58,8 @@ class SpmmTensorConsumer {
   __device__ void release(int stage) const {
     if (threadIdx.x % 32 == 0) barrier_arrive(shared_.empty + 8 * stage);
   }
+
+  __device__ void hand_over() const { bar_arrive(2 - group_, 256); }
 
   /// Waits for the next slab and splits this lane's part of it.
   __device__ void fetch(Split& b) {
@@ -113,14 +117,18 @@ class SpmmTensorConsumer {
     const std::uint64_t high = wgmma::descriptor(slab_at(stage_) + S::kSlabBytes);
     const std::uint64_t low = high + (S::kTileBytes >> 4);
     float part[64];
+    if (S::kTurnAfter > 0) bar_sync(1 + group_, 256);
     wgmma::fence();
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.low[step], high + 2 * step, step > 0);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.high[step], low + 2 * step, 1);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) wgmma::f16(part, b.high[step], high + 2 * step, 1);
+    for (int i = 0; i < 3 * kSteps; ++i) {
+      const int step = i % kSteps;
+      if (S::kTurnAfter > 0 && S::kTurnAfter == i) hand_over();
+      if (i / kSteps == 0) wgmma::f16(part, b.low[step], high + 2 * step, step > 0);
+      if (i / kSteps == 1) wgmma::f16(part, b.high[step], low + 2 * step, 1);
+      if (i / kSteps == 2) wgmma::f16(part, b.high[step], high + 2 * step, 1);
+    }
     wgmma::commit();
+    if (S::kTurnAfter == 3 * kSteps) hand_over();
     if (more) fetch(next);
     // Passed at once (this stage is full): a loop that keeps the compiler from waiting for the products before it
     // splits.
@@ -162,6 +170,7 @@ class SpmmTensorConsumer {
 
   const SpmmTensorArguments& p_;
   const SpmmTensorShared& shared_;
+  const int group_;
   int t_, column_;            // this lane has this column of the block and the next
   std::uint32_t even_, odd_;  // bytes in a slab of its columns at k = 2t and 2t + 1
   int stage_ = 0, read_ = 0;

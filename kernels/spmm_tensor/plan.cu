@@ -8,6 +8,7 @@
 
 #include <cub/device/device_scan.cuh>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm_tensor/layout.h"
 #include "kernels/spmm_tensor/spmm_tensor.h"
@@ -150,6 +151,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     row_factors_kernel(std::int64_t m, const std::int32_t* __restrict__ row_offsets, const float* __restrict__ values,
                        float* __restrict__ factors) {
+  wait_for_previous();
   const std::int64_t row = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (row >= m) return;
   unsigned most = 0;  // magnitudes are ordered as their bits are
@@ -164,6 +166,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     pack_split_kernel(const SpmmTensorPlan plan, std::int64_t lists, const float* __restrict__ values,
                       const float* __restrict__ factors, std::uint32_t* __restrict__ packed) {
+  wait_for_previous();
   const std::int64_t list = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (list >= lists) return;
   const std::int64_t row = list / plan.slabs * layout::kPanelRows + threadIdx.x % 32;
@@ -211,14 +214,13 @@ void spmm_tensor_pack(CudaStream stream, const SpmmTensorPlan& plan, const std::
                       const float* values, void* packed) {
   auto* factors = const_cast<float*>(spmm_tensor_row_factors(plan, packed));
   if (plan.m == 0) return;
-  row_factors_kernel<<<static_cast<unsigned>(ceil_div(plan.m, kWarps)), kThreads, 0, cuda(stream)>>>(
-      plan.m, row_offsets, values, factors);
-  LACUNA_CUDA_LAUNCHED("spmm_tensor row factors");
+  const dim3 row_blocks(static_cast<unsigned>(ceil_div(plan.m, kWarps)));
+  launch_early(cuda(stream), row_factors_kernel, row_blocks, kThreads, 0, 1, plan.m, row_offsets, values, factors);
   if (plan.capacity == 0) return;
   const std::int64_t lists = lists_of(plan);
-  pack_split_kernel<<<static_cast<unsigned>(ceil_div(lists, kWarps)), kThreads, 0, cuda(stream)>>>(
-      plan, lists, values, factors, static_cast<std::uint32_t*>(packed));
-  LACUNA_CUDA_LAUNCHED("spmm_tensor_pack");
+  const dim3 list_blocks(static_cast<unsigned>(ceil_div(lists, kWarps)));
+  launch_early(cuda(stream), pack_split_kernel, list_blocks, kThreads, 0, 1, plan, lists, values, factors,
+               static_cast<std::uint32_t*>(packed));
 }
 
 template <class T>

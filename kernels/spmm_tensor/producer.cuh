@@ -38,7 +38,7 @@ class SpmmTensorProducer {
       barrier_wait(shared_.empty + 8 * stage, phase);
       const std::uint32_t slab_at = shared_.stages + stage * S::kStageBytes, full = shared_.full + 8 * stage;
       const std::uint32_t tiles_at = slab_at + S::kSlabBytes, kept = shared_.kept + stage * S::kKeptBytes;
-      if (member_ == 0 && lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
+      if (lane_ == 0) copy_slab(slab_at, full, cursor.at.n, cursor.slab);
       erase(tiles_at, kept);
       barrier_wait(listed_, listed_phase);
       listed_phase ^= 1;
@@ -115,10 +115,10 @@ class SpmmTensorProducer {
   __device__ void copy_slab(std::uint32_t to, std::uint32_t barrier, int n_tile, int slab) const {
     constexpr int kBoxN = spmm_tensor_layout::kRowBytes / sizeof(float);
     constexpr int kBoxBytes = S::kSlabK * spmm_tensor_layout::kRowBytes;
-    barrier_arrive_expect(barrier, S::kSlabBytes);
-#pragma unroll
-    for (int box = 0; box < spmm_tensor_layout::kTileN / kBoxN; ++box)
-      copy_box(to + box * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + box * kBoxN, slab * S::kSlabK, barrier);
+    static_assert(spmm_tensor_layout::kTileN / kBoxN == 4);  // a box for each warp
+    barrier_expect(barrier, kBoxBytes);
+    copy_box(to + member_ * kBoxBytes, b_, n_tile * spmm_tensor_layout::kTileN + member_ * kBoxN, slab * S::kSlabK,
+             barrier);
   }
 
   /// x: high | low << 16.

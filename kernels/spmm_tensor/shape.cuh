@@ -11,9 +11,11 @@ namespace lacuna::kernels {
 
 /// kRows_: rows of C per block. kSets_: producer warpgroups, which take turns by stage. kStaged_: entries of a list
 /// that are copied ahead to shared memory; what is more is read late, from global memory.
-template <int kRows_, int kStages_, int kSets_, int kStaged_>
+/// kTurnAfter_: a consumer group hands over to the other after this many of a stage's twelve products; 0: no turns.
+template <int kRows_, int kStages_, int kSets_, int kStaged_, int kTurnAfter_>
 struct SpmmTensorShape {
   static constexpr int kRows = kRows_, kStages = kStages_, kSets = kSets_, kStaged = kStaged_;
+  static constexpr int kTurnAfter = kTurnAfter_;
   static constexpr int kSlabK = spmm_tensor_layout::kSlabK;
   static constexpr int kPanels = kRows / spmm_tensor_layout::kPanelRows;
   static constexpr int kPanelsPerWarp = kPanels / 4;  // a set has four warps

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm_tensor/consumer.cuh"
 #include "kernels/spmm_tensor/producer.cuh"
@@ -19,7 +20,7 @@ namespace {
 
 namespace layout = spmm_tensor_layout;
 
-using Shape = SpmmTensorShape<128, 3, 1, 512>;
+using Shape = SpmmTensorShape<128, 3, 2, 320, 11>;
 constexpr int kGroupRows = 4096;  // of C, walked together; 1024 to 4096 made no difference
 
 template <class S>
@@ -42,12 +43,13 @@ __global__ void __launch_bounds__(S::kThreads, 1)
   shared_writes_to_async();
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < S::kStages; ++stage) {
-      barrier_init(shared.full + 8 * stage, 4 + 1);  // the producer warps, and the announcement of B's slab
-      barrier_init(shared.empty + 8 * stage, 8);     // the consumer warps
+      barrier_init(shared.full + 8 * stage, 4);   // a set's warps, each with its part of B's slab
+      barrier_init(shared.empty + 8 * stage, 8);  // the consumer warps
     }
     for (int warp = 0; warp < 4 * S::kSets; ++warp) barrier_init(shared.listed + 8 * warp, 1);
     barrier_init_fence();
   }
+  wait_for_previous();  // packing may have run so far; from here on global memory is read
   __syncthreads();
 
   const int warpgroup = threadIdx.x / 128;
@@ -144,9 +146,8 @@ void spmm_tensor(CudaStream stream, const SpmmTensorPlan& plan, const void* pack
                                          Shape::kSharedBytes));
   const int multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132;
   const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(tiles, multiprocessors));
-  spmm_tensor_kernel<Shape>
-      <<<blocks, Shape::kThreads, Shape::kSharedBytes, static_cast<cudaStream_t>(stream.handle)>>>(p, map);
-  LACUNA_CUDA_LAUNCHED("spmm_tensor");
+  launch_early(static_cast<cudaStream_t>(stream.handle), spmm_tensor_kernel<Shape>, dim3(blocks), Shape::kThreads,
+               Shape::kSharedBytes, 1, p, map);
 }
 
 }  // namespace lacuna::kernels

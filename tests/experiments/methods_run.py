@@ -62,6 +62,25 @@ def end_to_end(binary, home):
     check("fresh", mine == numbers(results["runs"]), f"{mine} {numbers(results['runs'])}")
 
 
+def calibrated(binary, home):
+    """The choice is made by runs, kept, and gone on with; a program that fails ends it with a message."""
+    arguments = ("--preset", "smoke", "--calibrate", "--out", home / "out", "--seeds", "1", "--only", "tiny_set*", "--jobs", "2", "--time-limit", "250")
+    once = run(binary, *arguments)
+    check("calibrated", once.returncode == 0 and "2 trained, 0 failed, 0 left" in once.stdout, once.stdout[-600:] + once.stderr[-300:])
+    check("calibrated", "bf16, 1 side by side: " in once.stdout and "failed" not in once.stdout.split("chosen:")[0], once.stdout[:600])
+    chosen = json.loads((home / "out/calibration.json").read_text())
+    results = json.loads((home / "out/results.json").read_text())
+    steps = {r["settings"]["training.steps"] for r in results["runs"]}
+    check("calibrated", steps == {chosen["steps"]["tiny"]} and 9 <= min(steps) <= 28, f"{steps} {chosen}")
+    check("calibrated", all(r["settings"].get("training.precision") == chosen["settings"].get("training.precision") for r in results["runs"]),
+          str(chosen))
+    again = run(binary, *arguments)
+    check("calibrated again", again.returncode == 0 and "as calibrated before" in again.stdout and "0 trained" in again.stdout, again.stdout[-300:])
+    failing = run(pathlib.Path("/bin/false"), "--preset", "smoke", "--calibrate", "--out", home / "failing")
+    check("calibration fails", failing.returncode == 1 and "first run of the calibration failed" in failing.stderr and
+          "Traceback" not in failing.stderr, failing.stderr[-300:])
+
+
 def presets(binary, home):
     for preset, count in (("full", 123), ("budget", 41), ("cpu", 75)):
         # The first seed of each: others differ in the seed alone.
@@ -81,7 +100,7 @@ def refusals(binary, home):
 
 def main():
     binary = pathlib.Path(sys.argv[1]).resolve()
-    for part in (end_to_end, presets, refusals):
+    for part in (end_to_end, calibrated, presets, refusals):
         with tempfile.TemporaryDirectory() as directory:
             part(binary, pathlib.Path(directory))
     print("\n".join(FAILURES))

@@ -43,7 +43,7 @@ def dry(binary, home):
     for width in (1.0, 1.3, 1.8):
         check("mobilenet", f"batch 256, sparse w{width}, bf16: " in said["mobilenet"], width)
     check("accuracy", "bytes_sparse_1" in said["accuracy"] and "widths_magnitude_0.9_1.8_1" in said["accuracy"], said["accuracy"])
-    check("ablations", "LACUNA_KERNELS_OFF=spmm_panel,spmm_tensor,sddmm_tensor,fused_attention lacuna bench step" in said["ablations"], said["ablations"])
+    check("ablations", "LACUNA_KERNELS_OFF=spmm_panel,spmm_tensor,sddmm_tensor,sddmm_groups,half_product,fused_attention,gemm_parts lacuna bench step" in said["ablations"], said["ablations"])
     check("ablations", "--contenders ablation,lacuna" in said["ablations"], said["ablations"])
 
 

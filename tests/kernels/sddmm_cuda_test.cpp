@@ -10,7 +10,9 @@
 
 #include "core/device.h"
 #include "core/tensor.h"
+#include "kernels/half_product/half_product.h"
 #include "kernels/sddmm/sddmm.h"
+#include "kernels/sddmm/sddmm_groups.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
 
@@ -58,7 +60,7 @@ Rows hard_rows(std::int64_t m, std::int64_t n) {
   });
 }
 
-enum class Variant { rows, tiles };
+enum class Variant { rows, groups, tiles };
 
 struct Run {
   Variant variant;
@@ -66,6 +68,7 @@ struct Run {
   SddmmTiling tiling;
   std::string name() const {
     if (variant == Variant::rows) return "rows";
+    if (variant == Variant::groups) return "groups";
     return "tiles of " + std::to_string(tiling.tile_cols) + ", " + std::to_string(tiling.splits) + " parts";
   }
 };
@@ -86,6 +89,7 @@ class Problem {
               batch > 1 && !shared_b ? rows_.n * ldb : 0};
     offsets_ = Tensor::from(rows_.offsets, {rows_.m + 1}).to(device_);
     columns_ = Tensor::from(rows_.columns, {rows_.nnz()}).to(device_);
+    entry_rows_ = Tensor::from(rows_.entry_rows, {rows_.nnz()}).to(device_);
     plan_ = Tensor::empty({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n))}, DType::u8, device_);
     sddmm_plan(stream_, pattern(), plan_.raw());
     for (std::int64_t z = 0; z < batch; ++z) {
@@ -132,16 +136,40 @@ class Problem {
         nullptr, batch_,  rows_.nnz()};
     if (run.variant == Variant::rows) {
       if constexpr (sizeof(In) == 4) sddmm<float>(stream_, left_, right_, c, scale);
+    } else if (run.variant == Variant::groups) {
+      sddmm_groups<In, Out>(stream_, left_, right_, c, scale, entry_rows_.template data<std::int32_t>());
     } else {
       const Tensor scratch = Tensor::from(std::vector<std::uint8_t>(sddmm_tiles_scratch_bytes(c, run.tiling), 0xff),
                                           {static_cast<std::int64_t>(sddmm_tiles_scratch_bytes(c, run.tiling))})
                                  .to(device_);
-      sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      if constexpr (sizeof(In) == 4) {
+        if (run.math == SddmmMath::half)
+          run_half(run, c, scale, scratch);
+        else
+          sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      } else {
+        sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+      }
     }
     const std::vector<std::uint8_t> bytes = out.template to_vector<std::uint8_t>();
     std::vector<Out> values(static_cast<std::size_t>(count));
     if (count > 0) std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
+  }
+
+  /// By f16 copies of single matrices, whose padding is NaN.
+  void run_half(const Run& run, const Csr<Out>& c, float scale, const Tensor& scratch) const {
+    const std::int64_t ld = half_ld(k_);
+    const auto nans = [&](std::int64_t bytes) {
+      return Tensor::from(std::vector<std::uint8_t>(static_cast<std::size_t>(bytes), 0xff), {bytes}).to(device_);
+    };
+    const Tensor x = nans(rows_.m * ld * 2), y = nans(rows_.n * ld * 2), factors = nans((rows_.m + rows_.n) * 4);
+    auto *left = static_cast<Half*>(x.raw()), *right = static_cast<Half*>(y.raw());
+    auto* by_row = static_cast<float*>(factors.raw());
+    half_rows(stream_, left_, left, by_row);
+    half_rows(stream_, right_, right, by_row + rows_.m);
+    sddmm_tiles<Half, float>(stream_, {left, rows_.m, k_, ld}, {right, rows_.n, k_, ld}, c, scale, run.math, run.tiling,
+                             plan_.raw(), scratch.raw(), {by_row, by_row + rows_.m});
   }
 
   /// Every entry within `tolerance` of sum |a b|; the same bits twice.
@@ -212,13 +240,13 @@ class Problem {
   std::int64_t k_, batch_;
   Device device_;
   CudaStream stream_;
-  Tensor a_, b_, offsets_, columns_, plan_;
+  Tensor a_, b_, offsets_, columns_, entry_rows_, plan_;
   Dense<const In> left_, right_;
   std::vector<double> expected_, size_;
   double chain_error_ = 0;
 };
 
-constexpr double kF32 = 2e-6, kTf32 = 3e-3, kBf16Out = 6e-3;
+constexpr double kF32 = 2e-6, kTf32 = 3e-3, kHalf = 1e-3, kBf16Out = 6e-3;
 constexpr SddmmMath kSplit = SddmmMath::split_tf32;
 
 class SddmmCuda : public ::testing::Test {
@@ -246,11 +274,14 @@ TEST_F(SddmmCuda, PlanNamesEveryRun) {
     for (std::int64_t r = 0; r < rows.m; ++r) {
       std::int32_t entry = rows.offsets[static_cast<std::size_t>(r)];
       const std::int32_t end = rows.offsets[static_cast<std::size_t>(r) + 1];
-      for (std::int64_t t = 0; t <= plan.cell_cols; ++t) {
-        EXPECT_EQ(plan.segments[t * rows.m + r], entry);
+      for (std::int64_t t = 0; t < plan.cell_cols; ++t) {
+        EXPECT_EQ(plan.starts[t * rows.m + r], entry);
+        std::uint64_t mask = 0;
         for (; entry < end && rows.columns[static_cast<std::size_t>(entry)] < (t + 1) * kCell; ++entry) {
+          mask |= std::uint64_t{1} << (rows.columns[static_cast<std::size_t>(entry)] - t * kCell);
           cells[static_cast<std::size_t>(r / kCell * plan.cell_cols + t)] = 1;
         }
+        EXPECT_EQ(plan.masks[t * rows.m + r], mask);
       }
     }
     for (std::size_t i = 0; i < cells.size(); ++i) EXPECT_EQ(plan.cells[i], cells[i]);
@@ -261,7 +292,9 @@ TEST_F(SddmmCuda, EveryVariantAgreesInF32) {
   for (const std::int64_t k : {1, 4, 31, 32, 33, 100, 260}) {
     const Problem<float, float> problem(uniform_rows(150, 210, 0.7, 4), k, (k + 3) / 4 * 4 + 4, (k + 3) / 4 * 4);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
+    check_tiles(problem, SddmmMath::half, kHalf);
   }
 }
 
@@ -269,8 +302,11 @@ TEST_F(SddmmCuda, RowsTakeAnyAlignmentAndTilesSaySo) {
   for (const std::int64_t k : {1, 2, 7, 49, 66}) {
     const Problem<float, float> problem(uniform_rows(90, 131, 0.8, 5), k, k, k + 3, 2, false, 1);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     EXPECT_FALSE(problem.supports());
-    EXPECT_FALSE((Problem<Bf16, float>(uniform_rows(9, 13, 0.8, 5), k, 8 * k + 4, 8 * k).supports()));
+    const Problem<Bf16, float> narrow(uniform_rows(9, 13, 0.8, 5), k, 8 * k + 4, 8 * k);
+    narrow.check({Variant::groups, SddmmMath::bf16, {}}, kF32);
+    EXPECT_FALSE(narrow.supports());
   }
 }
 
@@ -280,8 +316,10 @@ TEST_F(SddmmCuda, TakesHardShapes) {
                            make_rows(3, 40000, 1, [](std::int64_t r) { return r == 1 ? 40000 : 1; })}) {
     const Problem<float, float> problem(rows, 40, 44, 40);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::tf32, kTf32);
+    check_tiles(problem, SddmmMath::half, kHalf);
     check_tiles(Problem<Bf16, float>(rows, 72, 80, 72), SddmmMath::bf16, kF32);
   }
 }
@@ -290,6 +328,7 @@ TEST_F(SddmmCuda, TakesBatches) {
   for (const bool shared : {false, true}) {
     const Problem<float, float> problem(hard_rows(200, 150), 68, 72, 68, 3, shared);
     problem.check({Variant::rows, kSplit, {}}, kF32);
+    problem.check({Variant::groups, kSplit, {}}, kF32);
     check_tiles(problem, kSplit, kF32);
     check_tiles(problem, SddmmMath::tf32, kTf32);
     check_tiles(Problem<Bf16, Bf16>(hard_rows(200, 150), 64, 64, 72, 3, shared), SddmmMath::bf16, kBf16Out);
@@ -302,6 +341,7 @@ TEST_F(SddmmCuda, TakesMoreTilesThanMultiprocessors) {
   check_tiles(Problem<Bf16, float>(rows, 136, 136, 136), SddmmMath::bf16, kF32);
   check_tiles(Problem<float, float>(rows, 72, 72, 72), SddmmMath::tf32, kTf32);
   check_tiles(Problem<float, float>(rows, 72, 72, 72), kSplit, kF32);
+  check_tiles(Problem<float, float>(rows, 136, 136, 136), SddmmMath::half, kHalf);
 }
 
 TEST_F(SddmmCuda, SplitTf32IsAsAccurateAsF32) {

@@ -46,21 +46,24 @@ TEST(PatternDropout, DropsTheShareAskedForAndNoMorePairsThanChance) {
                             .values = ones.data(),
                             .values_stride = t * t};
   pattern_dropout<double>(CpuStream{}, x, out.data(), 0.1, 3, 4, 0);
-  // Dropped: all; right neighbours both; lower neighbours both; the four corners of a rectangle all.
-  std::int64_t one = 0, right = 0, below = 0, corners = 0;
+  // Dropped: all; right neighbours both; lower neighbours both; two rows that share words both; the four corners of a
+  // rectangle all.
+  std::int64_t one = 0, right = 0, below = 0, sharing = 0, corners = 0;
   const auto gone = [&](std::int64_t i, std::int64_t j) { return out[static_cast<std::size_t>(i * t + j)] == 0; };
-  for (std::int64_t i = 0; i + 7 < t; ++i) {
+  for (std::int64_t i = 0; i + 8 < t; ++i) {
     for (std::int64_t j = 0; j + 5 < t; ++j) {
       one += gone(i, j);
       right += gone(i, j) && gone(i, j + 1);
       below += gone(i, j) && gone(i + 1, j);
+      sharing += gone(i, j) && gone(i + 8, j);
       corners += gone(i, j) && gone(i + 7, j) && gone(i, j + 5) && gone(i + 7, j + 5);
     }
   }
-  const double n = static_cast<double>((t - 7) * (t - 5));
+  const double n = static_cast<double>((t - 8) * (t - 5));
   EXPECT_NEAR(static_cast<double>(one) / n, 0.1, 0.004);
   EXPECT_NEAR(static_cast<double>(right) / n, 0.01, 0.0015);
   EXPECT_NEAR(static_cast<double>(below) / n, 0.01, 0.0015);
+  EXPECT_NEAR(static_cast<double>(sharing) / n, 0.01, 0.0015);
   EXPECT_NEAR(static_cast<double>(corners) / n, 0.0001, 0.0001);
 }
 
@@ -136,8 +139,9 @@ Expected naive(const Case& c, const std::vector<float> (&in)[4]) {
           dp[e2] += static_cast<double>(in[3][at(i) + u]) * in[2][at(j) + u];
         }
         if (c.dropout_p > 0) {
-          const RowKey key = dropout_row_key(kSeed, kSequence, x * t + i);
-          keep[e2] = dropout_word(key, static_cast<std::uint32_t>(j)) < threshold ? 0 : 1 / (1 - c.dropout_p);
+          const std::uint32_t word =
+              dropout_word(dropout_row_key(kSeed, kSequence, x, t, i), static_cast<std::uint32_t>(j));
+          keep[e2] = is_dropped(word, static_cast<std::uint32_t>(i), threshold) ? 0 : 1 / (1 - c.dropout_p);
         }
         most = std::max(most, prob[e2]);
       }

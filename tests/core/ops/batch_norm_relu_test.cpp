@@ -41,7 +41,7 @@ Tensors inputs(std::int64_t c, std::int64_t n) {
 TEST(BatchNormRelu, Training) {
   // Columns: odd (no packs), multiples of 4, one chunk and several per channel on CUDA.
   for (const auto& [c, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{
-           {1, 5}, {3, 50}, {7, 64}, {40, 103}, {2, 4200}, {2, 4101}, {200, 8}}) {
+           {1, 5}, {3, 50}, {7, 64}, {40, 103}, {2, 4200}, {2, 4101}, {200, 8}, {1, 8216}}) {
     OpCase op_case{.name = "batch_norm_relu, training " + to_string(Shape{c, n}),
                    .inputs = inputs(c, n),
                    .run =

@@ -33,6 +33,13 @@ const std::vector<Problem> kProblems = {
     {{1, 4, 5}, {3, 1, 2}}, {{1, 3, 3}, {3, 1, 3}},  {{2, 3, 4}, {7, 1, 3}},
 };
 
+// Windows that CUDA takes by packs of columns: four at once, two, and (the stride's input gradient alone) one; with rows
+// left over below the last whole strip.
+const std::vector<Problem> kPackProblems = {
+    {{2, 6, 8}, {3, 1, 1}}, {{2, 12, 16}, {3, 2, 1}}, {{3, 5, 6}, {3, 1, 1}}, {{2, 10, 12}, {3, 2, 1}},
+    {{2, 6, 10}, {3, 2, 1}}, {{1, 3, 4}, {3, 1, 1}},   {{40, 4, 8}, {3, 1, 1}}, {{2, 2, 8}, {3, 2, 1}},
+};
+
 std::int64_t taps(const Problem& p) { return std::int64_t{p.spec.kernel} * p.spec.kernel; }
 
 // Calls f(tap, input column, output column) for every pair that a window joins.
@@ -129,7 +136,9 @@ TEST(Conv2d, PiecesBoundMemory) {
 
 TEST(DepthwiseConv2d, EveryWindow) {
   const std::int64_t c = 3;
-  for (const Problem& p : kProblems) {
+  std::vector<Problem> problems = kProblems;
+  problems.insert(problems.end(), kPackProblems.begin(), kPackProblems.end());
+  for (const Problem& p : problems) {
     const std::int64_t in_columns = p.image.columns(), out_columns = conv_output(p.image, p.spec).columns();
     check({.name = name_of("depthwise_conv2d", p),
            .inputs = {random_input({c, taps(p)}, 1), random_input({c, in_columns}, 2)},

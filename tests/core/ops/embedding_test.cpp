@@ -56,6 +56,7 @@ TEST(Embedding, LongRunsOfOneToken) {
   runs.insert(runs.end(), 1, 3);
   runs.insert(runs.end(), 63, 5);
   check(embedding_case(6, 7, runs));
+  check(embedding_case(3, 150, spread(139, 3)));  // more features than a block of CUDA's sums takes
 }
 
 TEST(Embedding, OutOfRangeTokens) {

@@ -36,7 +36,7 @@ Tensor rearrange(const Tensor& x, const Sizes& s, bool split) {
 }
 
 TEST(Heads, SplitAndMerge) {
-  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}, {1, 7, 1, 16}, {2, 2, 0, 3}}) {
+  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}, {1, 7, 1, 16}, {1, 2, 72, 40}, {2, 2, 0, 3}}) {
     check({.name = "split_heads", .inputs = {random_input({s.heads * s.d, s.batch * s.t}, 1)},
            .run = [=](const Vars& v) { return split_heads(v[0], s.batch, s.heads); },
            .reference = [=](const Tensors& in) { return rearrange(in[0], s, true); },
@@ -51,7 +51,7 @@ TEST(Heads, SplitAndMerge) {
 }
 
 TEST(Heads, SplitWithBias) {
-  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}}) {
+  for (const Sizes& s : std::vector<Sizes>{{1, 1, 1, 1}, {2, 3, 5, 4}, {3, 2, 40, 33}, {2, 1, 72, 40}}) {
     const std::int64_t rows = s.heads * s.d, cols = s.batch * s.t;
     check({.name = "split_heads + bias",
            .inputs = {random_input({rows, cols}, 1), random_input({rows}, 2)},

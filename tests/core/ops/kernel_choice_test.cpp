@@ -29,7 +29,7 @@ TEST(KernelChoice, DenseBelowSomeSparsityAndSparseAbove) {
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.0)).route, Route::dense);
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.8)).route, Route::tensor);
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.99)).route, Route::sparse);
-  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.9, MatmulPrecision::tf32)).route, Route::dense);
+  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.9, MatmulPrecision::tf32)).route, Route::half);
   EXPECT_EQ(choose_sddmm(square(kCuda, 4096, 0.9)).route, Route::tensor);
   EXPECT_EQ(choose_sddmm(square(kCuda, 4096, 0.99)).route, Route::sparse);
   EXPECT_NE(choose_sddmm(square(kCuda, 4096, 0.95, MatmulPrecision::tf32)).route, Route::sparse);

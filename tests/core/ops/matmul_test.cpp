@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "core/errors.h"
+#include "core/ops/matmul_parts.h"
 #include "tests/core/op_case.h"
 
 namespace lacuna {
@@ -56,6 +58,48 @@ TEST(Matmul, EveryTransposition) {
       check(matmul_case(-1, 7, 5, 9, ta, tb));
       check(matmul_case(-1, 32, 48, 16, ta, tb));
       check(matmul_case(3, 5, 7, 4, ta, tb));
+    }
+  }
+}
+
+TEST(MatmulInParts, IsTheProduct) {
+  // One piece, several, one column each; odd outputs; on CUDA f32 and bf16 as cuBLASLt's batches of pieces.
+  for (const auto& [m, n, k, parts] : std::vector<std::array<std::int64_t, 4>>{
+           {5, 3, 48, 1}, {7, 9, 48, 2}, {32, 16, 512, 8}, {3, 2, 12, 12}, {64, 32, 4096, 4}, {1, 1, 64, 8}}) {
+    check({.name = "matmul in " + std::to_string(parts) + " parts " + to_string(Shape{m, n, k}),
+           .inputs = {random_input({m, k}, 1), random_input({n, k}, 2)},
+           .run = [parts = parts](const Vars& v) { return Var(matmul_in_parts(v[0].data(), v[1].data(), parts)); },
+           .reference = [](const Tensors& t) { return naive_matmul(t[0], t[1], false, true); },
+           .tf32_tolerance = 5e-3,
+           .check_gradient = false,
+           .bf16_roundings = 1});
+  }
+  const Tensor a = Tensor::zeros({4, 12}, DType::f32);
+  EXPECT_THROW(matmul_in_parts(a, a, 5), ValueError);
+  EXPECT_THROW(matmul_in_parts(a, a, 0), ValueError);
+  EXPECT_THROW(matmul_in_parts(a, Tensor::zeros({4, 11}, DType::f32), 1), ShapeError);
+  EXPECT_THROW(matmul_in_parts(a, Tensor::zeros({4, 12}, DType::f64), 1), DtypeError);
+}
+
+TEST(MatmulInParts, AsManyAsFillTheDevice) {
+  EXPECT_EQ(matmul_parts(64, 32, 3211264, 132), 256);   // MobileNet's first pointwise convolution at batch 256
+  EXPECT_EQ(matmul_parts(256, 128, 200704, 132), 128);  // two tiles, pieces of 1,568
+  EXPECT_EQ(matmul_parts(512, 512, 50176, 132), 16);
+  EXPECT_EQ(matmul_parts(1024, 512, 12544, 132), 1);  // tiles enough
+  EXPECT_EQ(matmul_parts(64, 32, 3211264 + 1, 132), 1);
+  EXPECT_EQ(matmul_parts(64, 32, 1024, 132), 1);
+  EXPECT_EQ(matmul_parts(0, 32, 1 << 20, 132), 1);
+}
+
+// A gradient that matmul_wide cuts on CUDA by itself.
+TEST(MatmulInParts, WeightGradient) {
+  const std::int64_t m = 24, n = 16, k = 32768;
+  const Tensor a = random_input({m, k}, 1), b = random_input({n, k}, 2), expected = naive_matmul(a, b, false, true);
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Tensor c = matmul_wide(a.to(dtype).to(device), b.to(dtype).to(device), false, true);
+      EXPECT_EQ(c.dtype(), DType::f32);
+      EXPECT_LT(relative_error(c, expected), dtype == DType::f32 ? 2e-5 : 5e-3) << to_string(device);
     }
   }
 }

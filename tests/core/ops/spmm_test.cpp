@@ -7,6 +7,7 @@
 
 #include "core/errors.h"
 #include "core/ops/pointwise.h"
+#include "core/ops/sparse_transpose.h"
 #include "tests/core/op_case.h"
 #include "tests/core/sparse_testing.h"
 
@@ -190,6 +191,24 @@ TEST(Spmm, RefusesWhatDoesNotFit) {
   EXPECT_THROW(spmm(SparseTensor{a.values, nullptr}, Tensor::zeros({6, 2}, DType::f32)), ValueError);
   const SparseTensor integers{Tensor::zeros({topology->nnz()}, DType::i32), topology};
   EXPECT_THROW(spmm(integers, Tensor::zeros({6, 2}, DType::i32)), DtypeError);
+}
+
+TEST(Spmm, TheGradientOfBIsTheTransposedProductOnEveryRoute) {
+  for (const Device device : devices()) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const double sparsity : {0.1, 0.9}) {  // the dense route takes the first, everywhere
+        const TopologyPtr topology = random_topology(200, 304, sparsity, 1)->to(device);
+        const Tensor values = random_input({topology->nnz()}, 1).to(dtype).to(device);
+        const Tensor dc = random_input({200, 160}, 2).to(dtype).to(device);
+        const Var b(random_input({304, 160}, 3).to(dtype).to(device), true);
+        backward(spmm(SparseVar{Var(values, true), topology}, b), dc);
+        const Tensor expected = Tensor::empty({304, 160}, dtype, device);
+        spmm_into(expected, transpose(SparseTensor{values, topology}), dc, Route::sparse);
+        EXPECT_LT(relative_error(b.grad(), expected), dtype == DType::bf16 ? 4e-3 : 1e-6);
+        EXPECT_GT(nonzero_fraction(expected), 0.5);
+      }
+    }
+  }
 }
 
 TEST(Spmm, KeepsNoDenseCopyOfTheWeight) {

@@ -44,6 +44,21 @@ TEST(KernelSet, WhatIsOffIsNeverChosen) {
   EXPECT_GT(choose_spmm(p).sparse_seconds, with_panels);
 }
 
+TEST(KernelSet, FewEntriesAndShortSumsGoByGroups) {
+  ProductShape p{.device = {DeviceType::cuda, 0}, .rows = 2048, .cols = 512, .nnz = 2048 * 10, .other = 256};
+  EXPECT_TRUE(sddmm_by_groups(p));
+  const double with_groups = choose_sddmm(p).sparse_seconds;
+  p.kernels = without({}, "sddmm_groups");
+  EXPECT_FALSE(sddmm_by_groups(p));
+  EXPECT_GT(choose_sddmm(p).sparse_seconds, with_groups);
+  p.kernels = {};
+  p.nnz = 2048 * 256, p.other = 2048;
+  EXPECT_FALSE(sddmm_by_groups(p));
+  p.device = kCpu;
+  p.nnz = 2048 * 10, p.other = 256;
+  EXPECT_FALSE(sddmm_by_groups(p));
+}
+
 /// The first Hopper GPU, or the CPU.
 Device hopper() {
   for (const Device device : devices()) {

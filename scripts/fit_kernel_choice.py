@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Fits the constants of core/ops/kernel_choice.cpp and kernels/sddmm/sddmm_tiling.cpp to measurements.
+
+    lacuna bench kernels --suite dlmc --op spmm,sddmm --dtype f32,tf32 --contenders lacuna,route_,cublaslt --out A
+    lacuna bench kernels --suite square --contenders lacuna,route_,cublaslt --out B
+    scripts/fit_kernel_choice.py A/results.csv B/results.csv
+
+Every model is a sum of terms with positive factors; squares of relative errors are least. Prints each model's constants
+as they stand in C++, its error (root mean square, relative) and how many measurements it has seen; then what a choice by
+the fitted models would lose against one that knew the times.
+"""
+import csv
+import math
+import sys
+from collections import defaultdict
+
+MULTIPROCESSORS = 132
+
+
+def read(paths):
+    """{problem: {contender: seconds}}; a problem is (op, dtype, m, k, nnz, n), m k n as `bench kernels` has them."""
+    problems = defaultdict(dict)
+    for path in paths:
+        with open(path, newline="") as file:
+            for line in csv.DictReader(file):
+                if line["status"] != "ok" or int(line["batch"]) != 1:
+                    continue
+                key = (line["op"], line["dtype"], *(int(line[x]) for x in ("m", "k", "nnz", "n")))
+                problems[key][line["contender"]] = float(line["median_us"]) * 1e-6
+    return problems
+
+
+def least_squares(rows):
+    """Nonnegative w with the least sum of (row . w - 1)^2, by coordinate descent on the normal equations."""
+    n = len(rows[0])
+    scale = [max(math.sqrt(sum(r[j] ** 2 for r in rows)), 1e-300) for j in range(n)]
+    a = [[sum(r[i] * r[j] for r in rows) / scale[i] / scale[j] for j in range(n)] for i in range(n)]
+    b = [sum(r[j] for r in rows) / scale[j] for j in range(n)]
+    w = [0.0] * n
+    for _ in range(200000):
+        change = 0.0
+        for j in range(n):
+            if a[j][j] == 0:
+                continue
+            new = max(0.0, w[j] + (b[j] - sum(a[j][i] * w[i] for i in range(n))) / a[j][j])
+            change, w[j] = max(change, abs(new - w[j])), new
+        if change < 1e-13 * max(w):
+            break
+    return [w[j] / scale[j] for j in range(n)]
+
+
+def mean(xs):
+    return f"{math.exp(sum(map(math.log, xs)) / len(xs)):.3f}" if xs else "-"
+
+
+def fit(name, samples, terms):
+    """samples: [(problem, seconds)]; terms: problem -> values whose weighted sum is the time. Returns a predictor."""
+    rows = [[x / t for x in terms(*p)] for p, t in samples]
+    if not rows or len(rows) < 2 * len(rows[0]):
+        print(f"{name}: {len(rows)} measurements, too few to fit")
+        return None
+    weights = least_squares(rows)
+    predict = lambda *p: sum(w * x for w, x in zip(weights, terms(*p)))  # noqa: E731
+    error = math.sqrt(sum((predict(*p) / t - 1) ** 2 for p, t in samples) / len(samples))
+    print(f"{name}: {len(samples)} measurements, error {100 * error:.1f} %")
+    return predict, weights
+
+
+def rate(weight):
+    return f"{1 / weight:.3g}" if weight > 0 else "infinite (no such term was found)"
+
+
+# ---- terms; m, k, nnz, n as of the bench: SpMM A [m, k] B [k, n]; SDDMM A [m, n] B [k, n] on a pattern [m, k]
+
+def sparse_terms(m, k, nnz, n):
+    return 1.0, 2.0 * nnz * n, 4.0 * (m + k) * n
+
+
+def spmm_tensor_parts(m, k, nnz, n):
+    rounds = math.ceil(math.ceil(m / 128) * math.ceil(n / 128) / MULTIPROCESSORS)
+    return rounds, math.ceil(k / 64), nnz / (m * k) * 128 * 64
+
+
+def spmm_tensor_terms(m, k, nnz, n):
+    rounds, slabs, entries = spmm_tensor_parts(m, k, nnz, n)
+    return 1.0, 1.0 * nnz, 1.0 * rounds, 1.0 * rounds * slabs, 1.0 * rounds * slabs * entries
+
+
+def dense_terms(m, k, nnz, n):
+    return 1.0, 2.0 * m * k * n
+
+
+def spmm_half_terms(m, k, nnz, n):
+    return 1.0, 6.0 * k * n + 12.0 * nnz + 2.0 * m * k, 2.0 * m * k * n
+
+
+def groups_terms(m, k, nnz, n):
+    return 1.0, 4.5 * nnz * n
+
+
+def tiles_terms(math_of):
+    """Of the cut that the tiling's present constants choose: start, item, piece, entry, and the adding of parts."""
+    piece = {"split_tf32": 32, "tf32": 32, "half": 64}[math_of]
+    now = {128: (5e-6, 2e-6, 1.06e-6) if math_of == "split_tf32" else (4e-6, 1e-6, 0.35e-6), 256: (4e-6, 2e-6, 0.68e-6)}
+
+    def terms(m, k, nnz, n):
+        pieces, best = math.ceil(n / piece), None
+        for cols in (256, 128):
+            if cols == 256 and math_of == "split_tf32":
+                continue
+            tiles = math.ceil(m / 128) * math.ceil(k / cols)
+            for splits in range(1, min(64, pieces) + 1):
+                rounds, each = math.ceil(tiles * splits / MULTIPROCESSORS), math.ceil(pieces / splits)
+                entries = nnz / (m * k) * 128 * cols
+                start, item, one = now[cols]
+                time = start + rounds * (item + each * one + 0.5e-9 * entries)
+                added = 8.0 * nnz * splits if splits > 1 else 0.0
+                time += 0.5e-6 + added / 3e12 if splits > 1 else 0.0
+                if best is None or time < best[0]:
+                    wide = cols == 256
+                    best = time, (1.0, rounds * (not wide), rounds * wide, rounds * each * (not wide),
+                                  rounds * each * wide, rounds * entries, float(splits > 1), added)
+        copies = 6.0 * (m + k) * n if math_of == "half" else 0.0
+        return [float(x) for x in (*best[1], copies)]
+    return terms
+
+
+def main():
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    problems = read(sys.argv[1:])
+    forward = ("spmm", "spmm_transposed")  # a transposed case multiplies [k, m]; its gather counts as start
+
+    def samples(contender, ops, dtype, keep=lambda times: True):
+        return [((k, m, nnz, n) if op == "spmm_transposed" else (m, k, nnz, n), times[contender])
+                for (op, kind, m, k, nnz, n), times in problems.items()
+                if op in ops and kind == dtype and contender in times and keep(times)]
+
+    models = {}
+
+    def model(name, key, got, terms, lines):
+        found = fit(name, got, terms)
+        if found is None:
+            return
+        models[key], w = found
+        for line in lines(w):
+            print(f"    {line}")
+
+    def panels(times):
+        return times["route_sparse"] < 0.97 * times.get("lacuna", 0)
+
+    model("SpMM, row kernel", ("spmm", "f32", "row"), samples("lacuna", ("spmm",), "f32"), sparse_terms,
+          lambda w: (f"double start = {w[0]:.3g};", f"double spmm_rate = {rate(w[1])};",
+                     f"double spmm_bandwidth = {rate(w[2])};"))
+    model("SpMM, panels where they won", ("spmm", "f32", "route_sparse"),
+          samples("route_sparse", ("spmm",), "f32", panels), sparse_terms,
+          lambda w: (f"double panel_start = {w[0]:.3g};", f"double panel_rate = {rate(w[1])};",
+                     f"double panel_bandwidth = {rate(w[2])};"))
+    enough = [(p, t) for p, t in samples("route_tensor", ("spmm",), "f32") if p[2] >= 8 * p[0]]
+    model("SpMM, tensor cores (by B's products)", ("spmm", "f32", "route_tensor"), enough, spmm_tensor_terms,
+          lambda w: (f"slab = {w[3]:.4g} + {w[4]:.4g} * entries",
+                     f"return {w[0]:.3g} + {w[1]:.3g} * nnz + rounds * ({w[2]:.3g} + slabs * slab);"))
+    for dtype, name in (("f32", "dense_rate"), ("tf32", "tf32_rate")):
+        contender = next((c for times in problems.values() for c in times if c.startswith("cublaslt")), "cublaslt")
+        model(f"cuBLASLt {dtype}", ("spmm", dtype, contender), samples(contender, ("spmm",), dtype), dense_terms,
+              lambda w, name=name: (f"double dense_start = {w[0]:.3g};", f"double {name} = {rate(w[1])};"))
+    model("SpMM, scaled f16", ("spmm", "tf32", "route_half"), samples("route_half", forward, "tf32"), spmm_half_terms,
+          lambda w: (f"start of all = {w[0]:.3g} (dense_start + 3 copy_start)", f"bandwidth = {rate(w[1])}",
+                     f"double half_rate = {rate(w[2])};"))
+    model("SDDMM, row kernel", ("sddmm", "f32", "lacuna"), samples("lacuna", ("sddmm",), "f32"), sparse_terms,
+          lambda w: (f"double start = {w[0]:.3g};", f"double sddmm_rate = {rate(w[1])};",
+                     f"double sddmm_bandwidth = {rate(w[2])};"))
+    model("SDDMM, groups", ("sddmm", "f32", "route_groups"), samples("route_groups", ("sddmm",), "f32"), groups_terms,
+          lambda w: (f"double groups_start = {w[0]:.3g};", f"double groups_bandwidth = {rate(w[1])};"))
+    for math_of, dtype, route in (("split_tf32", "f32", "route_tensor"), ("tf32", "tf32", "route_tensor"),
+                                  ("half", "tf32", "route_half")):
+        model(f"SDDMM tiles, {math_of}", ("sddmm", dtype, route), samples(route, ("sddmm",), dtype), tiles_terms(math_of),
+              lambda w: (f"tiles of 128: {{{w[0]:.3g}, {w[1]:.3g}, {w[3]:.3g}}}, of 256: {{{w[0]:.3g}, {w[2]:.3g}, {w[4]:.3g}}}",
+                         f"double entry = {w[5]:.3g}; double add_start = {w[6]:.3g}; double add_bandwidth = {rate(w[7])};",
+                         f"bandwidth of the copies = {rate(w[8])}"))
+
+    print("\nchosen over the best measured route, geometric mean (1: an oracle's choice)")
+    for op, dtype in (("spmm", "f32"), ("spmm", "tf32"), ("sddmm", "f32"), ("sddmm", "tf32")):
+        now, fitted = [], []
+        for (o, kind, m, k, nnz, n), times in problems.items():
+            routes = {c: t for c, t in times.items() if c.startswith("route_")}
+            if (o, kind) != (op, dtype) or len(routes) < 2:
+                continue
+            best = min(routes.values())
+            if "lacuna_auto" in times:
+                now.append(times["lacuna_auto"] / best)
+            known = {c: models[op, dtype, c](m, k, nnz, n) for c in routes if (op, dtype, c) in models}
+            if known:
+                fitted.append(routes[min(known, key=known.get)] / best)
+        print(f"    {op} {dtype}: the op as it is {mean(now)}, by the fitted models {mean(fitted)}, {len(fitted)} problems")
+
+
+if __name__ == "__main__":
+    main()
