@@ -3,7 +3,6 @@
 #include "app/bench/contender.h"
 #include "core/ops/half_product.h"
 #include "core/ops/sddmm.h"
-#include "core/ops/sparse_transpose.h"
 #include "core/ops/sparse_views.h"
 #include "core/ops/spmm.h"
 #include "core/visit.h"

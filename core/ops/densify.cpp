@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <type_traits>
-
 #include "core/ops/checks.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"

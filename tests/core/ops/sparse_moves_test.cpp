@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "core/errors.h"
-#include "core/ops/cast.h"
 #include "core/ops/densify.h"
 #include "core/ops/sparse_transpose.h"
 #include "core/ops/topology_ops.h"
