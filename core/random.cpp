@@ -5,7 +5,9 @@
 #include <numeric>
 
 #include "core/errors.h"
+#include "core/visit.h"
 #include "kernels/random/philox.h"
+#include "kernels/random/uniform.h"
 
 namespace lacuna {
 namespace {
@@ -32,9 +34,13 @@ void SequenceNumber::refuse() {
 }
 
 Tensor random_uniform(const Shape& shape, double low, double high, RandomKey key, DType dtype, Device device) {
-  return generate(shape, dtype, device, [&](std::int64_t i) {
-    return low + (high - low) * uniform_from_word(philox_word(key.seed, key.sequence, static_cast<std::uint64_t>(i)));
+  const std::uint64_t sequence = key.sequence;
+  const Tensor t = Tensor::empty(shape, dtype, device);
+  visit_float("random_uniform", t, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    kernels::random_uniform<T>(stream, t.data<T>(), t.numel(), low, high, key.seed, sequence);
   });
+  return t;
 }
 
 Tensor random_normal(const Shape& shape, double mean, double deviation, RandomKey key, DType dtype, Device device) {

@@ -68,9 +68,11 @@ class RandomStream {
   const std::uint64_t* device_step_ = nullptr;
 };
 
-/// Uniform in [low, high) / normal with the given mean and deviation; drawn on the host, then moved, so that every
-/// backend starts from the same bits. f32 or f64.
+/// Uniform in [low, high), drawn where the tensor lies, the same bits on every backend. f32 or f64 (the CPU alone).
+/// Throws DtypeError for another dtype, DeviceError for a sequence number that the host does not know.
 Tensor random_uniform(const Shape& shape, double low, double high, RandomKey key, DType dtype, Device device);
+/// Normal with the given mean and deviation; drawn on the host, then moved, so that every backend starts from the same
+/// bits. f32 or f64.
 Tensor random_normal(const Shape& shape, double mean, double deviation, RandomKey key, DType dtype, Device device);
 /// A permutation of 0..n-1; a pure function of the key (Fisher-Yates on Philox draws).
 std::vector<std::int64_t> random_permutation(std::int64_t n, RandomKey key);

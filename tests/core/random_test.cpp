@@ -58,6 +58,20 @@ TEST(RandomStream, AttentionDrawsByAStepInMemory) {
   }
 }
 
+TEST(RandomUniform, ElementIComesFromWordIOnEveryBackend) {
+  for (const Device device : devices())
+    for (const std::int64_t n : {0, 1, 3, 4, 5, 20001})
+      for (const auto& [low, high] : {std::pair{0.0, 1.0}, std::pair{-0.3, 0.7}, std::pair{2.0, 2.0}}) {
+        const RandomKey key{7, 12345678901ull};
+        const auto drawn = random_uniform({n}, low, high, key, DType::f32, device).to_vector<float>();
+        ASSERT_EQ(drawn.size(), static_cast<std::size_t>(n));
+        for (std::int64_t i = 0; i < n; ++i) {
+          const double u = uniform_from_word(random_word(key, static_cast<std::uint64_t>(i)));
+          ASSERT_EQ(drawn[static_cast<std::size_t>(i)], static_cast<float>(low + (high - low) * u)) << i << " of " << n;
+        }
+      }
+}
+
 TEST(RandomStream, HalfAKeyIsRefusedOnTheHost) {
   StepInMemory memory(kCpu);
   memory.set(1);
