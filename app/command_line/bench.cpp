@@ -99,6 +99,7 @@ void declare_kernels(CLI::App& bench, CommandTable& table) {
                    "Measured time per contender and problem (default 10 on CUDA, 150 on CPUs)")
       ->option_text("MS");
   command->add_flag("--quick", a.quick, "At most 16 matrices, a third of the time each");
+  command->add_flag("--save-patterns", a.save_patterns, "Each matrix as a .smtx file beside the results");
 }
 
 }  // namespace
