@@ -35,6 +35,8 @@ void declare_step(CLI::App& bench, CommandTable& table) {
       ->option_text("S");
   command->add_flag("--made-up-data", a.made_up_data,
                     "Random examples of the config's shape in place of its data set, which need not be there");
+  command->add_flag("--resident-batch", a.resident_batch,
+                    "One batch that stays on the device, for every step: nothing waits for data or copies it");
 }
 
 void declare_infer(CLI::App& bench, CommandTable& table) {

@@ -25,9 +25,9 @@ def arguments(description, tables=()):
     parser.add_argument("--small", action="store_true", help="a miniature of everything on the CPU: that the script works, no results")
     parser.add_argument("--dry-run", action="store_true", help="list the commands, run nothing")
     parser.add_argument("--out", help="directory of results (default: runs/paper-<table>); finished measurements in it are kept")
-    parser.add_argument("--only", help="measure only what has this text in its name; separate several by commas")
+    parser.add_argument("--only", help="measure only what has this text in its name; separate several by ';'")
     parser.add_argument("--time-limit", type=float, help="start no measurement after this many seconds; the same command goes on")
-    parser.add_argument("--budget", action="store_true", help="minutes in place of an hour: fewer points, fewer steps (all.py's)")
+    parser.add_argument("--budget", action="store_true", help="minutes in place of an hour: fewer points, fewer steps; accuracy.py: short runs, one seed, 1,500 s at the most")
     parser.add_argument("--data", default=os.environ.get("LACUNA_DATA_DIR", "datasets"), help="directory of the data sets")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:N (default: the config's auto; cpu with --small)")
     parser.add_argument("--torch", help="a Python with PyTorch and CUDA (default: this one); 'none' measures no PyTorch, and shows what is kept")
@@ -51,7 +51,7 @@ class Session:
         self.torch = None
 
     def wanted(self, name):
-        return not self.options.only or any(part in name for part in self.options.only.split(","))
+        return not self.options.only or any(part in name for part in self.options.only.split(";"))
 
     @functools.cached_property
     def on_cpu(self):
@@ -80,7 +80,8 @@ class Session:
                          + [c if re.fullmatch(r"[\w@%+=:,./-]+", c) else f"'{c}'" for c in command])
         for long, short in ((str(self.lacuna), "lacuna"), (sys.executable, "python3"), (str(self.out), "OUT"), (f"{ROOT}/", "")):
             shown = shown.replace(long, short)
-        self.planned.append((name, shown))
+        if self.wanted(name):
+            self.planned.append((name, shown))
         kept = self.kept.get(name)
         if kept and kept.get("command") == shown and "error" not in kept:
             return kept
@@ -117,12 +118,14 @@ class Session:
         write_json(self.file, self.kept)
         return result
 
-    def step(self, name, config, overrides=(), steps=None, sparsity=None, environment=None):
+    def step(self, name, config, overrides=(), steps=None, sparsity=None, environment=None, resident=False):
         """`lacuna bench step`."""
         steps = 2 if self.options.small else steps or 20
         command = [self.lacuna, "bench", "step", config, *self.overrides(), *overrides, "--steps", steps]
         if sparsity is not None:
             command += ["--sparsity", sparsity]
+        if resident:  # a batch of made-up data that stays on the device
+            command += ["--made-up-data", "--resident-batch"]
         return self.measure(name, command, read_step, environment=environment)
 
     def infer(self, name, config, overrides=(), batch=1, sparsity=None, twin="none"):

@@ -21,7 +21,8 @@ from common.single_runs import Run, check  # noqa: E402
 from methods.results import ENVIRONMENT, compare, facts, mean_and_deviation, plus_minus  # noqa: E402
 from paper.measure import arguments  # noqa: E402
 
-PRECISIONS = {"f32": {"matmul_precision": "highest"}, "tf32": {"matmul_precision": "tf32"},
+PRECISIONS = {"f32": {"matmul_precision": "highest", "training.precision": "f32", "training.cuda_graph": False},
+              "tf32": {"matmul_precision": "tf32", "training.precision": "f32", "training.cuda_graph": False},
               "bf16": {"training.precision": "bf16", "training.cuda_graph": True}}
 LOSSES = {"test": "test loss", "train": "training loss, the last twentieth"}
 STEPS = {"transformer": 400, "mobilenet": 300}
@@ -53,7 +54,7 @@ def transformer(options, small):
 def mobilenet(options, small):
     path = options.data / "cifar-10-batches-bin"
     there = (ROOT / path / "data_batch_1.bin").is_file()
-    made_up = {"type": "synthetic", "image_size": 32, "num_classes": 10, "num_examples": 200 if small else 20000, "noise": 8,
+    made_up = {"type": "synthetic", "image_size": 32, "num_classes": 10, "num_examples": 200 if small else 20000, "noise": 4,
                "valid_fraction": 0, "test_fraction": 0.1, "num_workers": 1 if small else 3, "prefetch": 8}
     settings = {**lengths(options.steps or STEPS["mobilenet"], small), "model.width": 0.25 if small else 0.5,
                 "training.batch_size": 4 if small else 128, **({"training.eval_batch_size": 20} if small else {})}
@@ -75,9 +76,7 @@ def runs_of(options, precisions, device):
         for model, settings_of in MODELS.items():
             base, settings, _ = settings_of(options, options.small)
             for precision in precisions:
-                own = {**PRECISIONS[precision]} if device != "cpu" or precision == "bf16" else {}
-                if device == "cpu":
-                    own.pop("training.cuda_graph", None)
+                own = {**PRECISIONS[precision], **({"training.cuda_graph": False} if device == "cpu" else {})}
                 listed.append(Run(base, {**settings, **own, "seed": seed, "device": device},
                                   {"model": model, "precision": precision, "seed": seed}))
     return listed
@@ -175,7 +174,7 @@ def main():
     out = pathlib.Path(options.out or ROOT / "runs" / ("paper-precision" + ("-small" if options.small else ""))).resolve()
     device = options.device or ("cpu" if options.small else "cuda")
     precisions = [p for p in PRECISIONS if p != "tf32" or device != "cpu"]  # a CPU computes in f32 whatever that key says
-    runs = [r for r in runs_of(options, precisions, device) if not options.only or any(t in r.label() for t in options.only.split(","))]
+    runs = [r for r in runs_of(options, precisions, device) if not options.only or any(t in r.label() for t in options.only.split(";"))]
     slots = [{"OMP_NUM_THREADS": "1" if options.small else "4"}] * options.side_by_side
     pool = Pool(slots, options.time_limit)
     if options.dry_run:

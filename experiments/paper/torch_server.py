@@ -17,12 +17,14 @@ class TorchServer:
     def _start(self):
         script = pathlib.Path(__file__).with_name("torch_models.py")
         self.process = subprocess.Popen([self.python, str(script), "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+                                        stderr=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", "TORCHINDUCTOR_FX_GRAPH_CACHE": "1",
+                                                                  "TORCHINDUCTOR_AUTOGRAD_CACHE": "1"})
         self.lines = queue.Queue()
 
         def listen(stream, lines):
             for line in stream:
-                lines.put(line)
+                if line.startswith("{"):  # not what a library printed
+                    lines.put(line)
             lines.put("")
         threading.Thread(target=listen, args=(self.process.stdout, self.lines), daemon=True).start()
 
