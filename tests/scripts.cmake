@@ -29,6 +29,7 @@ lacuna_script_test(experiments/fit_kernel_choice ${CMAKE_CURRENT_SOURCE_DIR}/exp
 lacuna_script_test(train/torch_trajectory ${CMAKE_CURRENT_SOURCE_DIR}/train/torch_trajectory.py $<TARGET_FILE:test_train>)
 lacuna_script_test(pruning/torch_methods ${CMAKE_CURRENT_SOURCE_DIR}/pruning/torch_methods.py $<TARGET_FILE:test_pruning>)
 lacuna_script_test(train/checkpoint_torch ${CMAKE_CURRENT_SOURCE_DIR}/train/checkpoint_torch.py $<TARGET_FILE:test_train>)
+lacuna_script_test(experiments/headline ${CMAKE_CURRENT_SOURCE_DIR}/experiments/headline.py)
 lacuna_script_test(experiments/pages ${CMAKE_CURRENT_SOURCE_DIR}/experiments/pages.py)
 lacuna_script_test(experiments/calibrate ${CMAKE_CURRENT_SOURCE_DIR}/experiments/calibrate.py)
 if(TARGET lacuna)
