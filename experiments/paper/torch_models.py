@@ -249,7 +249,8 @@ def serve():
             reply = {"error": said[0][:400], "out_of_memory": type(error).__name__ == "OutOfMemoryError"}
         print(json.dumps(reply), file=answers, flush=True)
         if what != ["hello"] and torch.cuda.is_available():
-            torch._dynamo.reset()
+            if "torch._dynamo" in sys.modules:  # its import takes seconds, and not all compile
+                torch._dynamo.reset()
             gc.collect()
             torch.cuda.empty_cache()
 
