@@ -25,7 +25,7 @@ PRECISIONS = {"f32": {"matmul_precision": "highest", "training.precision": "f32"
               "tf32": {"matmul_precision": "tf32", "training.precision": "f32", "training.cuda_graph": False},
               "bf16": {"training.precision": "bf16", "training.cuda_graph": True}}
 LOSSES = {"test": "test loss", "train": "training loss, the last twentieth"}
-STEPS = {"transformer": 400, "mobilenet": 300}
+STEPS = {"transformer": 300, "mobilenet": 240}
 
 
 def lengths(steps, small):
