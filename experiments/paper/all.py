@@ -93,7 +93,7 @@ class Driver:
             print(f"\n== {piece.table}: {piece.what}", file=log, flush=True)
             process = subprocess.Popen(self.command(piece, max(1, limit - 5)), stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             try:
-                code = process.wait(timeout=limit + 10)
+                code = process.wait(timeout=limit + 5)
             except subprocess.TimeoutExpired:  # its measurements so far are in its folder
                 for number in (signal.SIGTERM, signal.SIGKILL):
                     try:

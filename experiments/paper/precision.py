@@ -18,7 +18,8 @@ from common.charts import lines  # noqa: E402
 from common.page import NOT_MEASURED, Page  # noqa: E402
 from common.program import INTERRUPTED, ROOT, Pool, data_directory, find_lacuna, revision, today, write_json  # noqa: E402
 from common.single_runs import Run, check  # noqa: E402
-from methods.results import ENVIRONMENT, compare, facts, mean_and_deviation, plus_minus  # noqa: E402
+from methods import results  # noqa: E402
+from methods.results import compare, facts, mean_and_deviation, plus_minus  # noqa: E402
 from paper.measure import arguments  # noqa: E402
 
 PRECISIONS = {"f32": {"matmul_precision": "highest", "training.precision": "f32", "training.cuda_graph": False},
@@ -91,16 +92,12 @@ def curve_of(run, out):
 
 
 def collect(out, runs):
-    records = []
-    for run in runs:
-        found = run.result(out)
-        record = {**run.tags, "base": run.base, "settings": run.settings, "finished": found is not None}
-        if found:
+    """methods.results' records with the losses and their curve."""
+    records = results.collect(out, runs)
+    for run, record in zip(runs, records):
+        if record["finished"]:
             curve = curve_of(run, out)
-            record.update(test=found["loss_nats"], train=curve[-1][1] if curve else None, curve=curve, step_time_ms=found["step_time_ms"],
-                          sparsity_reached=found.get("sparsity"),
-                          environment={key: found["environment"].get(key) for key in ENVIRONMENT})
-        records.append(record)
+            record.update(test=record["loss_nats"], train=curve[-1][1] if curve else None, curve=curve)
     return records
 
 
