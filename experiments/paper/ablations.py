@@ -109,7 +109,8 @@ def kernels(page, session, products, names):
             items.append((f"{op} without {name}", mean, 1))
     page.heading("Kernels")
     page.text("Speed that is left to the ops, which choose among the remaining kernels, when `LACUNA_KERNELS_OFF` takes one away "
-              "(docs/kernels.md). All but groups of entries and pieces of dense gradients need a GPU of compute capability 9.0: elsewhere nothing is taken away.")
+              "(docs/kernels.md). All but groups of entries and pieces of dense gradients need a GPU of "
+              "compute capability 9.0: elsewhere nothing is taken away.")
     page.table(["op", "precision", "off", "problems", "speed left", "range"], rows, left=3)
     page.charts([bars("Speed left without a kernel", "% of the op's", items)])
 

@@ -58,9 +58,9 @@ def main():
     options = arguments(__doc__).parse_args()
     session = Session("attention", options)
     ours, torch = measure(session, options.small)
-    page = session.page("Attention alone", f"{TOKENS:,} tokens, 8 heads of 128, batch 1, bf16; forward, and forward + backward through the tape. The paper's mask "
-                        "is a band of 256 and 5 % of the rest, likelier when near. Ours is checked against f64 before it is timed. TFLOP/s count the mask's "
-                        "entries alone. FlexAttention gets the same mask, entry by entry, with its block mask made beforehand.")
+    page = session.page("Attention alone", f"{TOKENS:,} tokens, 8 heads of 128, batch 1, bf16; forward, and forward + backward "
+                        "through the tape. The paper's mask is a band of 256 and 5 % of the rest, likelier when near. Ours is checked against f64 before it is "
+                        "timed. TFLOP/s count the mask's entries alone. FlexAttention gets the same mask, entry by entry, its block mask made beforehand.")
     rows, items = [], []
     for name, (part, _, route) in MASKS.items():
         part = part.replace("256", "128") if options.small else part
@@ -76,7 +76,8 @@ def main():
                 items.append((f"{name}, {label}", us / 1e3, 0))
             items.append((f"PyTorch, {name}, {label}" + ("" if ms else " (H100)"), ms or anchor, 8))
     page.heading("Times")
-    page.table(["mask", "entries", "pass", "ours, ms", "TFLOP/s", "beside it", "this run, ms", "over ours", f"{anchors.TORCH}: ms", "over ours"], rows, left=3)
+    page.table(["mask", "entries", "pass", "ours, ms", "TFLOP/s", "beside it", "this run, ms", "over ours", f"{anchors.TORCH}: ms", "over ours"],
+               rows, left=3)
     page.charts([bars("Attention alone, bf16", "ms, lower is better; '(H100)': PyTorch on 2026-11-23, not this run", items, log=True)])
     return session.finish(page)
 

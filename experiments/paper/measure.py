@@ -27,7 +27,8 @@ def arguments(description, tables=()):
     parser.add_argument("--out", help="directory of results (default: runs/paper-<table>); finished measurements in it are kept")
     parser.add_argument("--only", help="measure only what has this text in its name; separate several by ';'")
     parser.add_argument("--time-limit", type=float, help="start no measurement after this many seconds; the same command goes on")
-    parser.add_argument("--budget", action="store_true", help="minutes in place of an hour: fewer points, fewer steps; accuracy.py: short runs, one seed, 1,500 s at the most")
+    parser.add_argument("--budget", action="store_true", help="minutes in place of an hour: fewer points, fewer steps; accuracy.py: short runs, "
+                        "one seed, 1,500 s at the most")
     parser.add_argument("--data", default=os.environ.get("LACUNA_DATA_DIR", "datasets"), help="directory of the data sets")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:N (default: the config's auto; cpu with --small)")
     parser.add_argument("--torch", help="a Python with PyTorch and CUDA (default: this one); 'none' measures no PyTorch, and shows what is kept")
