@@ -94,6 +94,7 @@ struct StepArguments {
   double sparsity = -1;      ///< negative: the config's final one
   std::int64_t kernels = 0;  ///< so many are listed, on CUDA
   bool made_up_data = false;
+  bool resident_batch = false;
 };
 
 struct ReportArguments {

@@ -44,7 +44,7 @@ void Uploader::prepare(Slot& slot, const Tensor& host) {
 #endif
 
 Tensor Uploader::upload(const Tensor& host) {
-  if (device_.is_cpu()) return host;
+  if (device_.is_cpu() || host.device() == device_) return host;
 #if LACUNA_HAS_CUDA
   translate_failures("upload", [&] {
     const CudaStream stream = cuda_stream(device_);

@@ -9,7 +9,8 @@
 namespace lacuna {
 
 /// Copies host tensors to one device through a ring of slots, each a pinned buffer and a place on the device. Copies go on
-/// a stream of their own: the one for a step runs beside the step before it. On the CPU it hands tensors through.
+/// a stream of their own: the one for a step runs beside the step before it. On the CPU it hands tensors through, and
+/// everywhere those that are on the device already.
 class Uploader {
  public:
   /// `depth` is even: a batch of two tensors is uploaded while the one before is worked on, with 4.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/errors.h"
 #include "core/random.h"
@@ -70,6 +71,31 @@ Batch MadeUpExamples::batch(std::span<const std::int64_t> indices, const Augment
         static_cast<std::int32_t>(offset(example, extent.channels) % static_cast<std::size_t>(options_.num_classes));
   }
   return out;
+}
+
+ResidentBatch::ResidentBatch(std::shared_ptr<const Dataset> whole, std::int64_t batch_size, Device device)
+    : whole_(std::move(whole)) {
+  if (batch_size < 1 || batch_size > whole_->num_examples()) {
+    throw ValueError("resident_batch",
+                     fmt::format("a batch of {} from {} examples; must be at least 1, and no more than those",
+                                 batch_size, whole_->num_examples()));
+  }
+  std::vector<std::int64_t> first(static_cast<std::size_t>(batch_size));
+  std::iota(first.begin(), first.end(), 0);
+  const Batch host = whole_->batch(first, {});
+  batch_ = {host.inputs.to(device), host.targets.to(device), host.num_examples};
+}
+
+std::string ResidentBatch::description() const {
+  return fmt::format("{}, one batch of {} on the device", whole_->description(), batch_.num_examples);
+}
+
+Batch ResidentBatch::batch(std::span<const std::int64_t> indices, const AugmentKey&) const {
+  if (static_cast<std::int64_t>(indices.size()) != batch_.num_examples) {
+    throw ValueError("resident_batch", fmt::format("a batch of {} examples; the one on the device has {}",
+                                                   indices.size(), batch_.num_examples));
+  }
+  return batch_;
 }
 
 }  // namespace lacuna

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "data/dataset.h"
@@ -40,6 +41,26 @@ class MadeUpExamples final : public Dataset {
   MadeUpOptions options_;
   std::vector<float> pixels_;        // the pool, for images
   std::vector<std::int32_t> words_;  // the pool, for tokens
+};
+
+/// Another data set, of which every batch is its first one, lying on a device: what a step costs without its data.
+class ResidentBatch final : public Dataset {
+ public:
+  /// Builds the batch and copies it. Throws ValueError where the data set has not so many examples.
+  ResidentBatch(std::shared_ptr<const Dataset> whole, std::int64_t batch_size, Device device);
+
+  DatasetKind kind() const override { return whole_->kind(); }
+  std::int64_t num_examples() const override { return whole_->num_examples(); }
+  std::int64_t num_classes() const override { return whole_->num_classes(); }
+  std::int64_t sequence_length() const override { return whole_->sequence_length(); }
+  ImageExtent image() const override { return whole_->image(); }
+  std::string description() const override;
+  /// Throws ValueError for a batch of another size.
+  Batch batch(std::span<const std::int64_t> indices, const AugmentKey& key) const override;
+
+ private:
+  std::shared_ptr<const Dataset> whole_;
+  Batch batch_;
 };
 
 }  // namespace lacuna

@@ -83,10 +83,12 @@ Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
   const auto [q, k, v] = project(x, num_sequences, context);
   Var mixed;
-  if (options_.patterns) {
+  if (options_.patterns || options_.fused) {
     const double p = context.training ? options_.dropout : 0.0;
     const RandomKey key = p > 0 ? next_key("attention", context) : RandomKey{};
-    mixed = sparse_attention(q, k, v, options_.patterns->topologies(), options_.heads, scale_, p, key);
+    mixed = options_.patterns
+                ? sparse_attention(q, k, v, options_.patterns->topologies(), options_.heads, scale_, p, key)
+                : causal_attention(q, k, v, options_.heads, scale_, p, key);
   } else {
     mixed = dense_attention(q, k, v, context);
   }
@@ -121,9 +123,12 @@ Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::ve
   scores.kind = options_.patterns ? "sparse_attention" : "attention";
   scores.dense_flops = per_score * square;
   scores.flops = per_score * entries;
-  // Dense keeps the probabilities and, under dropout, the dropped copy too. The result lives on feature-major.
+  // Dense keeps the probabilities and, under dropout, the dropped copy too; fused, one number a query. The result lives
+  // on feature-major.
+  const bool fused = !options_.patterns && options_.fused;
   const double kept = !options_.patterns && options_.dropout > 0 ? 2.0 : 1.0;
-  scores.activation_bytes = 4.0 * kept * entries * num_sequences + activation_bytes_of(shape.numel());
+  scores.activation_bytes =
+      4.0 * (fused ? heads * t : kept * entries) * num_sequences + activation_bytes_of(shape.numel());
   lines.push_back(scores);
   return output_.plan(shape, join_path(prefix, "output"), lines);
 }

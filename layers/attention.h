@@ -15,12 +15,13 @@ struct AttentionOptions {
   double dropout = 0;             ///< on the probabilities
   double output_deviation = 0;    ///< of the output projection's initial weights; 0: Linear's own
   AttentionPatternsPtr patterns;  ///< null: dense causal; else 1 pattern for every head, or one per head
+  bool fused = false;             ///< dense: causal_attention in place of scores in memory
 };
 
 /// softmax(Q K^T / sqrt(d / heads)) V per head, projected back. A query sees itself and keys before it.
 /// Children: query, key, value, output (Linear [d, d], prunable, with bias).
 ///   x  [d, batch * t]      returns the same shape
-/// Dense keeps the probabilities, [heads * batch, t, t]; sparse keeps one number per pattern entry.
+/// Dense keeps the probabilities, [heads * batch, t, t], unless fused; sparse keeps one number per pattern entry.
 /// Throws ShapeError when columns are not whole sequences, ValueError when heads do not divide features, or patterns do
 /// not fit heads and sequence length.
 class SelfAttention : public Module {

@@ -24,7 +24,8 @@ AttentionOptions attention_options(const TransformerConfig& config, AttentionPat
           .sequence_length = config.sequence_length,
           .dropout = config.dropout.attention,
           .output_deviation = residual_deviation(config, config.hidden),
-          .patterns = std::move(patterns)};
+          .patterns = std::move(patterns),
+          .fused = std::holds_alternative<DenseFusedAttentionConfig>(config.attention)};
 }
 
 FeedForwardOptions feed_forward_options(const TransformerConfig& config) {

@@ -20,6 +20,13 @@ struct DenseAttentionConfig {
 template <class V>
 void describe(DenseAttentionConfig&, V&&) {}
 
+/// Every earlier token, by one kernel that stores no scores where there is one: CUDA, heads of 32, 64 or 128 features.
+struct DenseFusedAttentionConfig {
+  static constexpr const char* kType = "dense_fused";
+};
+template <class V>
+void describe(DenseFusedAttentionConfig&, V&&) {}
+
 /// The nearest tokens.
 struct CausalBandConfig {
   static constexpr const char* kType = "causal_band";
@@ -71,8 +78,8 @@ void describe(FromFileConfig& c, V&& v) {
     required(), non_empty());
 }
 
-using AttentionConfig =
-    std::variant<DenseAttentionConfig, CausalBandConfig, BandAndRandomConfig, StridedConfig, FromFileConfig>;
+using AttentionConfig = std::variant<DenseAttentionConfig, DenseFusedAttentionConfig, CausalBandConfig,
+                                     BandAndRandomConfig, StridedConfig, FromFileConfig>;
 
 struct TransformerDropoutConfig {
   double attention = 0.0;

@@ -1,5 +1,5 @@
 // This library's kernels: "lacuna" calls them directly, "lacuna_auto" through the op that chooses between them and dense
-// math, as layers do.
+// math, as layers do; "lacuna_causal" is dense causal attention, where the pattern is just that.
 #include <array>
 
 #include "app/bench/contender.h"
@@ -138,18 +138,41 @@ Prepared prepare_unfused_attention(const Problem& p) {
   }};
 }
 
-std::array<Tensor, 3> attention_gradients(const Problem& p, int call) {
+/// Whether the pattern is every key up to the query: then dense causal attention is the same function.
+bool is_causal(const Problem& p) {
+  if (!is_attention(p.op) || p.nnz != p.m * (p.m + 1) / 2) return false;
+  const std::int32_t *offsets = p.pattern->row_offsets().data<std::int32_t>(),
+                     *columns = p.pattern->col_indices().data<std::int32_t>();
+  for (std::int64_t i = 0; i < p.m; ++i)
+    if (offsets[i + 1] - offsets[i] != i + 1 || columns[offsets[i + 1] - 1] != i) return false;
+  return true;
+}
+
+/// The op that layers call, on tensors or on the tape.
+template <class X>
+X attend(const Problem& p, int call, bool causal, const X& q, const X& k, const X& v) {
+  if (causal) return causal_attention(q, k, v, p.batch, p.scale);
+  return sparse_attention(q, k, v, {p.topology(call)}, p.batch, p.scale);
+}
+
+Prepared prepare_attention(const Problem& p, bool causal) {
+  return {[&p, causal](int call) {
+    return attend(p, call, causal, p.operand(0, call), p.operand(1, call), p.operand(2, call));
+  }};
+}
+
+std::array<Tensor, 3> attention_gradients(const Problem& p, int call, bool causal) {
   const Var q(p.operand(0, call), true), k(p.operand(1, call), true), v(p.operand(2, call), true);
-  backward(sparse_attention(q, k, v, {p.topology(call)}, p.batch, p.scale), p.operand(3, call));
+  backward(attend(p, call, causal, q, k, v), p.operand(3, call));
   return {q.grad(), k.grad(), v.grad()};
 }
 
 /// Forward and backward through the tape, as training runs them.
-Prepared prepare_training(const Problem& p) {
-  return {.run = [&p](int call) { return attention_gradients(p, call)[0]; },
-          .extract = [&p](const Tensor&, int call) {  // again, all three: equal bits on a second run are a promise
+Prepared prepare_training(const Problem& p, bool causal) {
+  return {.run = [&p, causal](int call) { return attention_gradients(p, call, causal)[0]; },
+          .extract = [&p, causal](const Tensor&, int call) {  // again, all three: equal bits are a promise
             const Tensor all = p.result(call);
-            const auto gradients = attention_gradients(p, call);
+            const auto gradients = attention_gradients(p, call, causal);
             for (std::int64_t i = 0; i < 3; ++i) all.slice(i, i + 1).copy_from(gradients[static_cast<std::size_t>(i)]);
             return all;
           }};
@@ -164,7 +187,16 @@ void add_lacuna(std::vector<Contender>& list) {
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax), prepare_softmax});
   list.push_back({"lacuna", Kind::ours, on(Op::sparse_softmax_backward), prepare_softmax_backward});
   list.push_back({"lacuna_unfused", Kind::ours, on(Op::attention), prepare_unfused_attention});
-  list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::attention_training), prepare_training});
+  for (const bool causal : {false, true}) {  // the pattern's plan; no pattern at all, where every earlier key is in it
+    const auto takes = [causal](Op op) {
+      return [op, causal](const Problem& p) { return p.op == op && (!causal || is_causal(p)); };
+    };
+    const char* name = causal ? "lacuna_causal" : "lacuna_auto";
+    list.push_back(
+        {name, Kind::ours, takes(Op::attention), [causal](const Problem& p) { return prepare_attention(p, causal); }});
+    list.push_back({name, Kind::ours, takes(Op::attention_training),
+                    [causal](const Problem& p) { return prepare_training(p, causal); }});
+  }
 
   list.push_back(
       {"lacuna_auto", Kind::ours, on_any_dtype(Op::spmm), [](const Problem& p) -> Prepared {
@@ -179,12 +211,6 @@ void add_lacuna(std::vector<Contender>& list) {
       {"lacuna_auto", Kind::ours, on_any_dtype(Op::sddmm), [](const Problem& p) -> Prepared {
          return {[&p](int call) { return sddmm(p.operand(0, call), p.operand(1, call), p.topology(call)).values; }};
        }});
-  list.push_back({"lacuna_auto", Kind::ours, on_any_dtype(Op::attention), [](const Problem& p) -> Prepared {
-                    return {[&p](int call) {
-                      return sparse_attention(p.operand(0, call), p.operand(1, call), p.operand(2, call),
-                                              {p.topology(call)}, p.batch, p.scale);
-                    }};
-                  }});
 }
 
 }  // namespace lacuna::bench

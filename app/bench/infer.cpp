@@ -29,18 +29,20 @@ struct Candidate {
   std::function<void()> pass;
   std::vector<double> samples;  // seconds per pass
   std::int64_t calls = 1;
+  double once = 0;  // seconds of a pass in warm-up
 };
 
 #if LACUNA_HAS_CUDA
 /// Passes queued one behind another, each between two events.
 void time_on_cuda(Candidate& c, Device device, double seconds) {
-  constexpr int kAtOnce = 20;
+  // As many at once as fit the time: of passes of 0.1 s, 20 would take 2 s a round.
+  const int at_once = static_cast<int>(std::clamp(seconds / c.once, double{kLeastSamples}, 20.0));
   const CudaStream stream = cuda_stream(device);
   std::vector<std::unique_ptr<runtime::CudaTimer>> timers;
-  for (int i = 0; i < kAtOnce; ++i) timers.push_back(std::make_unique<runtime::CudaTimer>(stream));
+  for (int i = 0; i < at_once; ++i) timers.push_back(std::make_unique<runtime::CudaTimer>(stream));
   const Clock::time_point start = Clock::now();
   for (int taken = 0; taken < kLeastSamples || (taken < kMostSamples && seconds_since(start) < seconds);
-       taken += kAtOnce) {
+       taken += at_once) {
     for (auto& timer : timers) {
       timer->start();
       c.pass();
@@ -79,10 +81,10 @@ void warm_up(Candidate& c, Device device, std::size_t resident_bytes) {
   const Clock::time_point start = Clock::now();
   c.pass();
   synchronize(device);
-  const double once = std::max(seconds_since(start), 1e-8);
+  c.once = std::max(seconds_since(start), 1e-8);
   const std::size_t peak = memory_stats(device).peak_bytes;
   c.result.peak_bytes = resident_bytes + (peak > before ? peak - before : 0);
-  if (device.is_cpu()) c.calls = std::clamp<std::int64_t>(std::llround(std::ceil(kLeastSample / once)), 1, 10000);
+  if (device.is_cpu()) c.calls = std::clamp<std::int64_t>(std::llround(std::ceil(kLeastSample / c.once)), 1, 10000);
   c.result.calls_per_sample = c.calls;
 }
 

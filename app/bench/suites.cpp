@@ -134,15 +134,18 @@ struct Plan {
     c.ops = ops({Op::sparse_softmax, Op::sparse_softmax_backward, Op::attention, Op::attention_training});
     c.precisions = precisions({Precision::f32, Precision::tf32});
     const RandomKey key{options.seed, 7};
-    c.name = fmt::format("attention/band{}+random0.95/{}", band, tokens);
-    c.source =
-        fmt::format("causal band {}, off-band sparsity 0.95 with probability ~ 1/distance, {} tokens", band, tokens);
-    c.load = [=] { return band_and_random(tokens, band, 0.95, key); };
-    cases.push_back(c);
-    c.name = fmt::format("attention/band{}/{}", band, tokens);
-    c.source = fmt::format("causal band {}, {} tokens", band, tokens);
-    c.load = [=] { return causal_band(tokens, band); };
-    cases.push_back(c);
+    const auto add = [&](const std::string& name, const std::string& what, std::function<TopologyPtr()> load) {
+      c.name = fmt::format("attention/{}/{}", name, tokens);
+      c.source = fmt::format("{}, {} tokens", what, tokens);
+      c.load = std::move(load);
+      cases.push_back(c);
+    };
+    add(fmt::format("band{}+random0.95", band),
+        fmt::format("causal band {}, off-band sparsity 0.95 with probability ~ 1/distance", band),
+        [=] { return band_and_random(tokens, band, 0.95, key); });
+    add(fmt::format("band{}", band), fmt::format("causal band {}", band), [=] { return causal_band(tokens, band); });
+    c.ops = ops({Op::attention, Op::attention_training});  // a softmax of every place would measure the memory's size
+    add("causal", "every key up to the query", [=] { return full_causal(tokens); });
   }
 
   /// A little of everything, in seconds on any machine.

@@ -25,8 +25,9 @@ struct Options {
   std::string filter;      ///< keep problems whose name contains one of these, separated by commas
   std::string contenders;  ///< the same for contenders' names
   bool quick = false;
+  bool save_patterns = false;  ///< each matrix as a .smtx file beside the results
   std::uint64_t seed = 0;
-  double budget_ms = 0;  ///< per contender and problem; 0: 10 on CUDA, 150 on CPUs, a third with quick
+  double budget_ms = 0;                   ///< per contender and problem; 0: 10 on CUDA, 150 on CPUs, a third with quick
   std::vector<std::string> command_line;  ///< argv
 };
 

@@ -35,6 +35,8 @@ void declare_step(CLI::App& bench, CommandTable& table) {
       ->option_text("S");
   command->add_flag("--made-up-data", a.made_up_data,
                     "Random examples of the config's shape in place of its data set, which need not be there");
+  command->add_flag("--resident-batch", a.resident_batch,
+                    "One batch that stays on the device, for every step: nothing waits for data or copies it");
 }
 
 void declare_infer(CLI::App& bench, CommandTable& table) {
@@ -99,6 +101,7 @@ void declare_kernels(CLI::App& bench, CommandTable& table) {
                    "Measured time per contender and problem (default 10 on CUDA, 150 on CPUs)")
       ->option_text("MS");
   command->add_flag("--quick", a.quick, "At most 16 matrices, a third of the time each");
+  command->add_flag("--save-patterns", a.save_patterns, "Each matrix as a .smtx file beside the results");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -9,6 +10,7 @@
 #include "app/bench/runner.h"
 #include "app/commands.h"
 #include "core/errors.h"
+#include "data/smtx_text.h"
 #include "train/atomic_file.h"
 #include "train/environment.h"
 #include "train/table.h"
@@ -46,6 +48,19 @@ std::vector<Contender> chosen_contenders(const Options& options) {
   if (chosen.empty())
     throw ConfigError("--contenders", fmt::format("'{}' names none of {}", options.contenders, names));
   return chosen;
+}
+
+/// Loading a matrix leaves it in the folder too, for others to measure the same: transformer/a/b as transformer_a_b.smtx.
+void save_when_loaded(std::vector<MatrixCase>& cases, const fs::path& folder) {
+  for (MatrixCase& c : cases) {
+    std::string name = c.name + ".smtx";
+    std::replace(name.begin(), name.end(), '/', '_');
+    c.load = [load = c.load, path = folder / name] {
+      const TopologyPtr pattern = load();
+      write_file_atomically(path, format_smtx(*pattern));
+      return pattern;
+    };
+  }
 }
 
 Device open_device(const std::string& text) {
@@ -105,9 +120,10 @@ int bench_kernels_command(const bench::Options& options) {
   const auto start = std::chrono::steady_clock::now();
   const Device device = open_device(options.device);
   const std::vector<Contender> field = chosen_contenders(options);
-  const std::vector<MatrixCase> cases = plan_cases(options, device);
+  std::vector<MatrixCase> cases = plan_cases(options, device);
   const TimingBudget budget = budget_of(options, device);
   const fs::path folder = create_output(options.out);
+  if (options.save_patterns) save_when_loaded(cases, folder);
   const DeviceLimits limits = measured_limits(device);
   fmt::print("{} ({}): {} matrices, {:g} ms per contender and problem, results in {}\n", limits.name, to_string(device),
              cases.size(), budget.seconds * 1e3, folder.string());

@@ -9,6 +9,7 @@
 #include "app/data_shape.h"
 #include "app/session.h"
 #include "core/errors.h"
+#include "data/made_up.h"
 #include "kernels/runtime/gpu_busy.h"
 #include "kernels/runtime/runtime.h"
 #include "train/table.h"
@@ -93,6 +94,9 @@ int bench_step_command(const StepArguments& arguments) {
   const RunConfig config =
       at_sparsity(load_run_config(arguments.config, arguments.overrides), arguments.sparsity, 3 * steps + kWarmup);
   Session session = open_for(config, arguments.made_up_data);
+  if (arguments.resident_batch)
+    session.data.train =
+        std::make_shared<ResidentBatch>(session.data.train, config.training.batch_size, session.device);
   const std::unique_ptr<Trainer> owned = make_trainer(session);
   Trainer& trainer = *owned;
 

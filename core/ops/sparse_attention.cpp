@@ -23,6 +23,7 @@ struct Attention {
   double scale = 1;
   double dropout_p = 0;
   RandomKey key;
+  bool causal = false;  ///< every key up to the query; the fused kernels then need no pattern
 
   /// Matrices [t, d] that share pattern g lie side by side: all of them, or one head's batch.
   Tensor group(const Tensor& x, std::size_t g) const {
@@ -53,7 +54,8 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const Attention& a
     throw ShapeError(op,
                      fmt::format("q is {} with {} heads; its first extent must be heads * batch", describe(q), heads));
   }
-  if (attention.patterns.size() != 1 && static_cast<std::int64_t>(attention.patterns.size()) != heads) {
+  if (!attention.causal && attention.patterns.size() != 1 &&
+      static_cast<std::int64_t>(attention.patterns.size()) != heads) {
     throw ValueError(
         op, fmt::format("{} patterns for {} heads; must be one, or one per head", attention.patterns.size(), heads));
   }
@@ -104,17 +106,19 @@ void with_element(const Tensor& q, F&& f) {
 }
 
 kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention) {
+  const std::int64_t patterns = attention.causal ? 1 : static_cast<std::int64_t>(attention.patterns.size());
   return {.matrices = q.dim(0),
-          .matrices_per_pattern = q.dim(0) / static_cast<std::int64_t>(attention.patterns.size()),
+          .matrices_per_pattern = q.dim(0) / patterns,
           .t = q.dim(1),
           .d = q.dim(2),
           .scale = attention.scale,
+          .causal = attention.causal,
           .dropout_p = attention.dropout_p,
           .seed = attention.key.seed,
           .sequence = attention.key.sequence};
 }
 
-/// Plans are cached in the patterns, which outlive the call.
+/// Plans are cached in the patterns, which outlive the call; none for causal attention.
 std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_t window, bool transposed) {
   std::vector<kernels::PanelPlan> plans;
   for (const TopologyPtr& pattern : attention.patterns) {
@@ -236,6 +240,39 @@ void backward(Saved& saved, const Tensor& dout, Grads& grads) {
   if (wants_v) grads.add(2, dv);
 }
 
+void check_causal(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, double dropout_p) {
+  check(q, k, v, {{}, 1, dropout_p, {}, true}, heads);
+}
+
+/// Keys up to the query, on x's device: what the three kernels need in place of a plan.
+TopologyPtr causal_pattern(const Tensor& x) {
+  const std::int64_t t = x.dim(1), entries = t * (t + 1) / 2;
+  if (entries > INT32_MAX) {
+    throw IndexError("causal_attention", fmt::format("{} tokens make {} scores a matrix; without the fused kernel at "
+                                                     "most {} have 32-bit indices",
+                                                     t, entries, INT32_MAX));
+  }
+  std::vector<std::int32_t> offsets{0}, columns;
+  offsets.reserve(static_cast<std::size_t>(t) + 1);
+  columns.reserve(static_cast<std::size_t>(entries));
+  for (std::int32_t i = 0; i < t; ++i) {
+    for (std::int32_t j = 0; j <= i; ++j) columns.push_back(j);
+    offsets.push_back(static_cast<std::int32_t>(columns.size()));
+  }
+  return std::make_shared<const Topology>(t, t, Tensor::from(offsets, {t + 1}).to(x.device()),
+                                          Tensor::from(columns, {entries}).to(x.device()));
+}
+
+Var record_fused(const Var& q, const Var& k, const Var& v, Attention attention) {
+  const Tensor& x = q.data();
+  const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();
+  const Tensor lse = recording ? Tensor::empty({x.dim(0), x.dim(1)}, DType::f32, x.device()) : Tensor{};
+  const Tensor out = forward_fused(x, k.data(), v.data(), attention, lse);
+  return record("sparse_attention", out, {q, k, v},
+                [kept = SavedFused{std::move(attention), x, k.data(), v.data(), out, lse}](
+                    const Tensor& dout, Grads& grads) { backward_fused(kept, dout, grads); });
+}
+
 }  // namespace
 
 Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
@@ -250,18 +287,25 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
                      std::int64_t heads, double scale, double dropout_p, RandomKey key) {
   Saved saved{{patterns, scale, dropout_p, key}, q.data(), k.data(), v.data(), {}};
   check(saved.q, saved.k, saved.v, saved.attention, heads);
+  if (takes_fused(saved.q)) return record_fused(q, k, v, std::move(saved.attention));
   const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();
-  if (takes_fused(saved.q)) {
-    const Tensor& x = saved.q;
-    const Tensor lse = recording ? Tensor::empty({x.dim(0), x.dim(1)}, DType::f32, x.device()) : Tensor{};
-    const Tensor fused = forward_fused(x, saved.k, saved.v, saved.attention, lse);
-    return record("sparse_attention", fused, {q, k, v},
-                  [kept = SavedFused{saved.attention, x, saved.k, saved.v, fused, lse}](
-                      const Tensor& dout, Grads& grads) { backward_fused(kept, dout, grads); });
-  }
   const Tensor out = forward(saved.q, saved.k, saved.v, saved.attention, recording ? &saved.probabilities : nullptr);
   return record("sparse_attention", out, {q, k, v},
                 [saved = std::move(saved)](const Tensor& dout, Grads& grads) mutable { backward(saved, dout, grads); });
+}
+
+Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, double scale,
+                        double dropout_p, RandomKey key) {
+  check_causal(q, k, v, heads, dropout_p);
+  if (takes_fused(q)) return forward_fused(q, k, v, {{}, scale, dropout_p, key, true}, {});
+  return sparse_attention(q, k, v, {causal_pattern(q)}, heads, scale, dropout_p, key);
+}
+
+Var causal_attention(const Var& q, const Var& k, const Var& v, std::int64_t heads, double scale, double dropout_p,
+                     RandomKey key) {
+  check_causal(q.data(), k.data(), v.data(), heads, dropout_p);
+  if (takes_fused(q.data())) return record_fused(q, k, v, {{}, scale, dropout_p, key, true});
+  return sparse_attention(q, k, v, {causal_pattern(q.data())}, heads, scale, dropout_p, key);
 }
 
 }  // namespace lacuna

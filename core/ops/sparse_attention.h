@@ -25,4 +25,13 @@ Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
 Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns,
                      std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});
 
+/// Dense causal attention: a query sees itself and every key before it. As sparse_attention on that pattern, to the
+/// bit of the dropout mask; the fused kernel needs no pattern then, and stores nothing of size t * t. Elsewhere (the
+/// CPU, f64, other d) the pattern is made in each call, and t (t + 1) / 2 probabilities a matrix are kept: IndexError
+/// where those pass 2^31 - 1.
+Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, double scale,
+                        double dropout_p = 0, RandomKey key = {});
+Var causal_attention(const Var& q, const Var& k, const Var& v, std::int64_t heads, double scale, double dropout_p = 0,
+                     RandomKey key = {});
+
 }  // namespace lacuna

@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from common.charts import bars  # noqa: E402
 from paper.kernel_runs import bench_kernels  # noqa: E402
-from paper.measure import NOT_MEASURED, Session, arguments, cell, good  # noqa: E402
+from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, cell, good  # noqa: E402
 from paper.transformer import SMALL, WEIGHTS  # noqa: E402
 
 WHAT = {  # contender: (what is off, the paper's name for it)
@@ -21,6 +21,10 @@ WHAT = {  # contender: (what is off, the paper's name for it)
     "ablation_vector_loads": ("B and C at odd addresses: scalar loads and stores", "vector memory instructions"),
     "ablation_entry_alignment": ("values at odd addresses: entries read one at a time", "reverse offset memory alignment"),
     "lacuna_unfused": ("attention as SDDMM, softmax, SpMM", "-")}
+STEP_SHARE = {  # with --budget: which kernels are taken from a step in which precision
+    "tf32": ("spmm_panel", "spmm_tensor", "sddmm_tensor", "half_product", "fused_attention", "gemm_parts"),
+    "f32": ("spmm_tensor", "sddmm_tensor", "fused_attention"),
+    "bf16": ("fused_attention", "gemm_parts")}
 KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "spmm_panel": "SpMM: panels of B in shared memory",
     "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
@@ -29,6 +33,8 @@ KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "half_product": "TF32 products by way of scaled f16 copies",
     "fused_attention": "attention in one kernel, no stored scores",
     "gemm_parts": "dense weights' gradients as a batch of products over pieces of the columns"}
+
+NOT_OF_PRODUCTS = ("fused_attention", "gemm_parts")  # no sparse product asks for them
 
 
 def problem(line):
@@ -103,24 +109,31 @@ def kernels(page, session, products, names):
             items.append((f"{op} without {name}", mean, 1))
     page.heading("Kernels")
     page.text("Speed that is left to the ops, which choose among the remaining kernels, when `LACUNA_KERNELS_OFF` takes one away "
-              "(docs/kernels.md). All three need a GPU of compute capability 9.0: elsewhere nothing is taken away.")
+              "(docs/kernels.md). All but groups of entries and pieces of dense gradients need a GPU of "
+              "compute capability 9.0: elsewhere nothing is taken away.")
     page.table(["op", "precision", "off", "problems", "speed left", "range"], rows, left=3)
     page.charts([bars("Speed left without a kernel", "% of the op's", items)])
 
 
-def steps(page, session, names, small):
-    keys = SMALL + ("model.attention.band=8",) if small else ()
-    rows, whole = [], None
-    for name in ("", *names):
-        m = session.step(f"step, without {name}" if name else "step, all on", WEIGHTS, keys, sparsity=0.9,
-                         environment={"LACUNA_KERNELS_OFF": name} if name else {})
-        whole = whole or m
-        share = f"{100 * whole['step_ms'] / m['step_ms']:.1f} %" if good(m) and good(whole) else NOT_MEASURED
-        label = f"without {KERNELS.get(name, 'all of these')}" if name else "all kernels"
-        rows.append([label, cell(m, "step_ms", lambda ms: f"{ms:.2f}"), share])
+def steps(page, session, names, options):
+    """names: {precision: kernels that are taken away, one after the other}."""
+    keys = SMALL + ("model.attention.band=8",) if options.small else ()
+    rows, items = [], []
+    for group, (precision, listed) in enumerate(names.items()):
+        whole = None
+        for name in ("", *listed):
+            m = session.step(f"step, {precision}, " + (f"without {name}" if name else "all on"), WEIGHTS, (*keys, *PRECISIONS[precision]),
+                             5 if options.budget else None, 0.9, environment={"LACUNA_KERNELS_OFF": name} if name else {})
+            whole = whole if name else m
+            share = 100 * whole["step_ms"] / m["step_ms"] if good(m) and good(whole) else None
+            label = f"without {KERNELS.get(name, 'all of these')}" if name else "all kernels"
+            rows.append([label, precision, cell(m, "step_ms", lambda ms: f"{ms:.2f}"), NOT_MEASURED if share is None else f"{share:.1f} %"])
+            if name:
+                items.append((f"{precision} without {name}", share, group))
     page.heading("A training step of the paper's Transformer")
-    page.text("Sparse attention, 90 % sparse weights, batch 1, f32; the same kernels taken away.")
-    page.table(["step", "ms", "speed left"], rows)
+    page.text("Sparse attention, 90 % sparse weights, batch 1; the same kernels taken away.")
+    page.table(["step", "precision", "ms", "speed left"], rows, left=2)
+    page.charts([bars("A step's speed left without a kernel", "% of the step's", items)])
 
 
 def main():
@@ -128,18 +141,26 @@ def main():
     parser.add_argument("--quick", action="store_true", help="at most 16 matrices")
     options = parser.parse_args()
     session = Session("ablations", options)
-    quick = ["--quick"] if options.quick else []
+    quick = ["--quick"] if options.quick or options.budget else []
     if options.small:
         products = ["--op", "spmm", "--m", "48", "--sparsity", "0.8,0.9", "--n", "16", "--budget-ms", "1"]
         attention = ["--op", "attention", "--pattern", "banded", "--m", "64", "--n", "16", "--sparsity", "0.8", "--budget-ms", "1"]
     else:
         products = ["--suite", "dlmc", "--smtx", f"{options.data}/dlmc", "--op", "spmm,sddmm", "--dtype", "f32", *quick]
-        attention = ["--suite", "attention", "--op", "attention", *quick]
-    names = ("spmm_panel",) if options.small else (*KERNELS, ",".join(KERNELS))
+        attention = ["--suite", "attention", "--op", "attention", *quick, *(["--filter", "random"] if options.budget else [])]
+    choices = products
+    if options.budget and not options.small:  # two precisions and both directions, of few matrices
+        choices = ["--suite", "square", "--m", "1024,4096", "--sparsity", "0.8,0.95", "--op", "spmm,spmm_transposed,sddmm", *quick]
+    every = ",".join(KERNELS)
+    names = ("spmm_panel",) if options.small else (*(name for name in KERNELS if name not in NOT_OF_PRODUCTS), every)
+    in_steps = {"f32": names} if options.small else {p: (*listed, every) for p, listed in STEP_SHARE.items()} if options.budget else \
+        {p: (*KERNELS, every) for p in PRECISIONS}
+    if session.on_cpu:
+        in_steps = {"f32": in_steps["f32"]}
     page = session.page("Ablations", "What each technique and each kernel is worth: the same work with one of them switched off.")
     techniques(page, session, products, attention)
-    kernels(page, session, products, names)
-    steps(page, session, names, options.small)
+    kernels(page, session, choices, names)
+    steps(page, session, in_steps, options)
     return session.finish(page)
 
 

@@ -106,7 +106,6 @@ def page_of(out, options, byte_records, width_records, command):
 
 def main():
     parser = arguments(__doc__)
-    parser.add_argument("--budget", action="store_true", help="short runs, one seed, 1,500 s at the most")
     parser.add_argument("--gpus", default="0", help="numbers of the GPUs, such as 0,1; one run on each at a time")
     parser.add_argument("--seeds", help="such as 1,2,3 (default; budget and small: 1)")
     options = parser.parse_args()
@@ -126,7 +125,7 @@ def main():
         return 0
     slots = [{"OMP_NUM_THREADS": "1"}] if options.small else [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in options.gpus.split(",")]
     pool = Pool(slots, options.time_limit or (1500 if options.budget else None))
-    wanted = lambda run: not options.only or any(part in run.label() for part in options.only.split(","))
+    wanted = lambda run: not options.only or any(part in run.label() for part in options.only.split(";"))
     left = [run for run in runs if wanted(run) and run.result(out) is None]
     started, codes = time.monotonic(), []
 

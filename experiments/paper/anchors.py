@@ -40,6 +40,9 @@ TORCH_TRANSFORMER = {
     ("training", "bf16", "flash", 8): (931e3, 10),
     ("training", "bf16", "flash, compiled", 1): (862e3, 2.0), ("training", "bf16", "flash, compiled", 8): (981e3, 10.9)}
 
+# Attention alone, batch 1, 8 heads, 12,288 x 128, bf16: forward, forward + backward, ms. FlexAttention; flash on every earlier token.
+TORCH_ATTENTION_MS = {"the paper's mask": (1.22, 4.43), "band of 256": (0.16, 0.66), "every earlier token": (0.59, 2.25)}
+
 # MobileNetV1, 224x224, 1000 classes, dense: (what, precision, width): images/s; batch 1 as a CUDA graph, in ms.
 TORCH_MOBILENET_LATENCY_MS = {("f32", 1.0): 0.344, ("f32", 1.4): 0.488, ("f32", 1.8): 0.580,
                               ("tf32", 1.0): 0.210, ("tf32", 1.4): 0.293, ("tf32", 1.8): 0.330}

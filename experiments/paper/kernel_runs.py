@@ -14,10 +14,11 @@ def bench_kernels(session, name, what, environment=None):
 
     def read(_):
         result = json.loads((folder / "results.json").read_text())
-        keep = ("op", "dtype", "matrix", "n", "sparsity", "contender", "kind", "median_us", "status")
+        keep = ("op", "dtype", "matrix", "n", "batch", "sparsity", "contender", "kind", "median_us", "status")
         summary = result["summary"]
         return {"folder": folder.name, "problems": summary["problems"], "failed": summary["failed"], "comparisons": summary["comparisons"],
-                "lines": [{key: line[key] for key in keep} for line in result["results"]]}
+                "device_name": result["environment"].get("device_name"),
+                "lines": [{**{key: line[key] for key in keep}, "matrix_rows": line["m"]} for line in result["results"]]}
     return session.measure(name, command, read, 3600, environment, ["--out", folder])
 
 

@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 import time
+import types
 
 from common.charts import number
 from common.page import NOT_MEASURED, Page
 from common.program import ROOT, find_lacuna, machine, processor, revision, today, write_json
+from paper.torch_server import TorchServer
 
 PRECISIONS = {  # overrides by name; what a build lacks is probed
     "f32": ("matmul_precision=highest",), "tf32": ("matmul_precision=tf32",), "bf16": ("training.precision=bf16",)}
@@ -23,11 +25,13 @@ def arguments(description, tables=()):
     parser.add_argument("--small", action="store_true", help="a miniature of everything on the CPU: that the script works, no results")
     parser.add_argument("--dry-run", action="store_true", help="list the commands, run nothing")
     parser.add_argument("--out", help="directory of results (default: runs/paper-<table>); finished measurements in it are kept")
-    parser.add_argument("--only", help="measure only what has this text in its name; separate several by commas")
+    parser.add_argument("--only", help="measure only what has this text in its name; separate several by ';'")
     parser.add_argument("--time-limit", type=float, help="start no measurement after this many seconds; the same command goes on")
+    parser.add_argument("--budget", action="store_true", help="minutes in place of an hour: fewer points, fewer steps; accuracy.py: short runs, "
+                        "one seed, 1,500 s at the most")
     parser.add_argument("--data", default=os.environ.get("LACUNA_DATA_DIR", "datasets"), help="directory of the data sets")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:N (default: the config's auto; cpu with --small)")
-    parser.add_argument("--torch", help="a Python with PyTorch and CUDA (default: this one); 'none' measures no PyTorch")
+    parser.add_argument("--torch", help="a Python with PyTorch and CUDA (default: this one); 'none' measures no PyTorch, and shows what is kept")
     parser.add_argument("--lacuna", help="path of the program")
     return parser
 
@@ -45,9 +49,10 @@ class Session:
         self.kept = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.started, self.planned, self.left = time.monotonic(), [], []
         self.missing = {}  # what this build or machine cannot do: why
+        self.torch = None
 
     def wanted(self, name):
-        return not self.options.only or any(part in name for part in self.options.only.split(","))
+        return not self.options.only or any(part in name for part in self.options.only.split(";"))
 
     @functools.cached_property
     def on_cpu(self):
@@ -64,9 +69,10 @@ class Session:
     def overrides(self):
         return [f"device={self.device}"] if self.device else []
 
-    def measure(self, name, command, read, timeout=900, environment=None, where=()):
+    def measure(self, name, command, read, timeout=900, environment=None, where=(), run=None):
         """The measurement of this name: kept, or made now. `read` turns standard output into a dict; `environment` adds variables.
         `where` are arguments that only say where output goes: they are not part of what makes two measurements the same.
+        `run` makes it in another way than by a process: (seconds) -> returncode, stdout, stderr.
 
         Returns None where it was not wanted or time is up; {'error': ...} where it could not be made, which is tried again next time.
         """
@@ -75,7 +81,8 @@ class Session:
                          + [c if re.fullmatch(r"[\w@%+=:,./-]+", c) else f"'{c}'" for c in command])
         for long, short in ((str(self.lacuna), "lacuna"), (sys.executable, "python3"), (str(self.out), "OUT"), (f"{ROOT}/", "")):
             shown = shown.replace(long, short)
-        self.planned.append((name, shown))
+        if self.wanted(name):
+            self.planned.append((name, shown))
         kept = self.kept.get(name)
         if kept and kept.get("command") == shown and "error" not in kept:
             return kept
@@ -83,22 +90,27 @@ class Session:
             return kept if kept and kept.get("command") == shown else None
         if self.options.dry_run:
             return None
-        if self.options.time_limit and time.monotonic() - self.started > self.options.time_limit:
-            self.left.append(name)
-            return None
+        if self.options.time_limit:
+            seconds = self.options.time_limit - (time.monotonic() - self.started)
+            if seconds <= 0:
+                self.left.append(name)
+                return kept if kept and kept.get("command") == shown else None
+            if self.options.budget:  # nor may what has begun go on for long
+                timeout = min(timeout, seconds + 10)
         print(f"[{time.monotonic() - self.started:5.0f} s] {name}", flush=True)
         result = {"command": shown, "date": today(), "commit": revision()}
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run([*command, *map(str, where)], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-                                  env={**os.environ, "LACUNA_DATA_DIR": str(self.options.data), **variables})
+            done = run(timeout) if run else subprocess.run(
+                [*command, *map(str, where)], cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+                env={**os.environ, "LACUNA_DATA_DIR": str(self.options.data), **variables})
             if done.returncode == 0:
                 result.update(read(done.stdout))
             else:
                 said = [line for line in done.stderr.strip().splitlines() if line] or done.stdout.strip().splitlines() or ["nothing said"]
                 result.update(error=said[0][:400], exit_code=done.returncode)
         except subprocess.TimeoutExpired:
-            result["error"] = f"took more than {timeout} s"
+            result["error"] = f"took more than {timeout:.0f} s"
         except (ValueError, KeyError, OSError, AttributeError) as error:
             result["error"] = f"its output could not be read: {error!r}"
         if "error" in result:
@@ -107,12 +119,14 @@ class Session:
         write_json(self.file, self.kept)
         return result
 
-    def step(self, name, config, overrides=(), steps=None, sparsity=None, environment=None):
+    def step(self, name, config, overrides=(), steps=None, sparsity=None, environment=None, resident=False):
         """`lacuna bench step`."""
-        steps = steps or (2 if self.options.small else 20)
+        steps = 2 if self.options.small else steps or 20
         command = [self.lacuna, "bench", "step", config, *self.overrides(), *overrides, "--steps", steps]
         if sparsity is not None:
             command += ["--sparsity", sparsity]
+        if resident:  # a batch of made-up data that stays on the device
+            command += ["--made-up-data", "--resident-batch"]
         return self.measure(name, command, read_step, environment=environment)
 
     def infer(self, name, config, overrides=(), batch=1, sparsity=None, twin="none"):
@@ -121,12 +135,18 @@ class Session:
             return None
         out = self.out / "infer.json"
         command = [self.lacuna, "bench", "infer", config, *overrides, "--batch", batch, "--twin", twin,
-                   "--seconds", 0.05 if self.options.small else 1]
+                   "--seconds", 0.05 if self.options.small else 0.2 if self.options.budget else 1]
         if self.device:
             command += ["--device", self.device]
         if sparsity is not None:
             command += ["--sparsity", sparsity]
         return self.measure(name, command, lambda _: read_infer(json.loads(out.read_text())), where=["--json", out])
+
+    def dense_twin_of(self, name, measured):
+        """What `infer` found for the twin in the same run, as a measurement of its own; None where there is none."""
+        if not good(measured) or "twin" not in measured:
+            return None
+        return {**measured, **measured["twin"], "name": name}
 
     def accepts(self, config, *overrides):
         """Whether `lacuna plan` takes the config with these overrides: how a script finds out what this build can do."""
@@ -145,14 +165,21 @@ class Session:
         return listed
 
     def torch_measure(self, name, *what):
-        """torch_models.py with the Python that --torch names; None where there is no PyTorch with CUDA."""
+        """What torch_models.py prints for `what`, by the Python that --torch names, in one process for all of a session's; None where
+        there is no PyTorch with CUDA."""
         if self.options.torch == "none" or (self.options.small and not self.options.torch):
-            return None
+            return self.kept.get(name)
         python = self.options.torch or sys.executable
-        if not self.options.dry_run and not has_torch(python):
+        self.torch = self.torch or TorchServer(python)
+        if not self.options.dry_run and self.wanted(name) and not self.torch.has_cuda():
             return None
         command = [python, pathlib.Path(__file__).with_name("torch_models.py"), *what]
-        return self.measure(name, command, lambda text: json.loads(text.strip().splitlines()[-1]))
+
+        def ask(seconds):
+            reply = self.torch.ask([str(w) for w in what], seconds)
+            return types.SimpleNamespace(returncode=5 if reply.get("out_of_memory") else int("error" in reply), stdout=json.dumps(reply),
+                                         stderr=reply.get("error", ""))
+        return self.measure(name, command, json.loads, 300, run=ask)
 
     def page(self, title, intro):
         page = Page(title)
@@ -173,6 +200,8 @@ class Session:
 
     def finish(self, page):
         """Writes the page and prints it, or what would have run; returns the exit code: 0, or 75 where time was up."""
+        if self.torch:
+            self.torch.stop()
         if self.options.dry_run:
             for name, command in self.planned:
                 print(f"{name}: {command}")
@@ -189,15 +218,6 @@ class Session:
         print(page.write(self.out).read_text().split("## Commands")[0])
         print(f"{self.out / 'report.html'}" + (f"; {len(self.left)} measurements left: run it again" if self.left else ""))
         return 75 if self.left else 0
-
-
-@functools.lru_cache
-def has_torch(python):
-    code = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)"
-    try:
-        return subprocess.run([python, "-c", code], capture_output=True).returncode == 0
-    except OSError:
-        return False
 
 
 def bytes_of(text):
@@ -222,14 +242,17 @@ def read_step(text):
 
 
 def read_infer(result):
-    """The fastest mode of the first variant (the network as it is)."""
-    variant = result["variants"][0]
-    modes = [m for m in variant["modes"] if m.get("error") is None and m["latency_ms"]["median"]]
-    best = min(modes, key=lambda m: m["latency_ms"]["median"])
-    return {"mode": best["mode"], "latency_ms": best["latency_ms"]["median"], "items": result["items"],
-            "items_per_s": best["throughput_items_per_s"], "peak_bytes": best["peak_bytes"], "model_bytes": variant["model_bytes"],
-            "sparsity": variant["sparsity"], "device_name": result["environment"].get("device_name"),
-            "modes_ms": {m["mode"]: m["latency_ms"]["median"] for m in modes}}
+    """The fastest mode of the first variant (the network as it is), and under `twin` that of its dense twin."""
+    def fastest(variant):
+        modes = [m for m in variant["modes"] if m.get("error") is None and m["latency_ms"]["median"]]
+        best = min(modes, key=lambda m: m["latency_ms"]["median"])
+        return {"mode": best["mode"], "latency_ms": best["latency_ms"]["median"], "items_per_s": best["throughput_items_per_s"],
+                "peak_bytes": best["peak_bytes"], "model_bytes": variant["model_bytes"], "sparsity": variant["sparsity"],
+                "modes_ms": {m["mode"]: m["latency_ms"]["median"] for m in modes}}
+    found = {**fastest(result["variants"][0]), "items": result["items"], "device_name": result["environment"].get("device_name")}
+    if len(result["variants"]) > 1:
+        found["twin"] = fastest(result["variants"][1])
+    return found
 
 
 def good(measurement):

@@ -4,13 +4,18 @@
     torch_models.py transformer forward|training f32|tf32|bf16 materialised|flash|compiled BATCH
     torch_models.py product csr|dense f32|tf32|bf16 MxKxN@SPARSITY 1
     torch_models.py mobilenet graph|inference|training|training-compiled f32|tf32|bf16 WIDTH BATCH
+    torch_models.py attention flash|flex bf16 causal|band:B|FILE.smtx TOKENS
+    torch_models.py serve        # reads lists of these arguments as JSON lines, and answers each by a line
 
 Needs PyTorch 2 with CUDA; the other scripts here call it where that is present. Medians of CUDA events, warm.
 """
 
+import array
+import gc
 import json
 import statistics
 import sys
+import time
 
 
 def build_transformer(torch, route, length=12288, layers=3, hidden=1024, filter_=4096, heads=8, vocabulary=256):
@@ -73,13 +78,21 @@ def build_mobilenet(torch, width, classes=1000):
     return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(i, classes))
 
 
-def time_ms(torch, call, count=20, warm=5):
-    for _ in range(warm):
+def time_ms(torch, call, seconds=0.5, warm=5):
+    """Median of 5 to 20 calls, as many as fit the time; warm-up ends earlier where a call is slow."""
+    synchronize = torch.cuda.synchronize
+    call()
+    synchronize()
+    begun = time.monotonic()
+    call()
+    synchronize()
+    once = max(time.monotonic() - begun, 1e-6)
+    for _ in range(min(warm, int(seconds / once))):
         call()
-    torch.cuda.synchronize()
+    synchronize()
     torch.cuda.reset_peak_memory_stats()
     times = []
-    for _ in range(count):
+    for _ in range(max(5, min(20, int(seconds / once)))):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         call()
@@ -108,23 +121,67 @@ def product(torch, what, precision, size):
     return lambda: a @ b
 
 
-def report(torch, call, items):
+def read_smtx(torch, path, device):
+    """The pattern of a .smtx file (rows, cols, nnz; row offsets; column indices) as [rows, cols] of bool."""
+    with open(path) as file:
+        rows, cols, nnz = map(int, file.readline().split(","))
+        offsets, columns = (torch.frombuffer(array.array("i", map(int, file.readline().split())), dtype=torch.int32) for _ in range(2))
+    offsets, columns = offsets.to(device).long(), columns.to(device).long()
+    assert len(columns) == nnz, f"{path}: {len(columns)} entries, {nnz} said"
+    present = torch.zeros(rows * cols, dtype=torch.bool, device=device)
+    present[torch.repeat_interleave(torch.arange(rows, device=device), offsets[1:] - offsets[:-1]) * cols + columns] = True
+    return present.view(rows, cols)
+
+
+def mask_rule(torch, mask, device):
+    """FlexAttention's mask_mod of 'causal', 'band:B' or a .smtx file."""
+    if mask == "causal":
+        return lambda b, h, i, j: i >= j
+    if mask.startswith("band:"):
+        band = int(mask.split(":")[1])
+        return lambda b, h, i, j: (i >= j) & (i - j < band)
+    present = read_smtx(torch, mask, device)
+    return lambda b, h, i, j: present[i, j]
+
+
+def attention_call(torch, route, mask, q, k, v, tokens):
+    """A call of attention alone: flash SDPA, causal; or FlexAttention, compiled, with a block mask."""
+    if route == "flash":
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        def flash():
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return flash
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    block = create_block_mask(mask_rule(torch, mask, "cuda"), None, None, tokens, tokens, device="cuda")
+    compiled = torch.compile(flex_attention, dynamic=False)
+    return lambda: compiled(q, k, v, block_mask=block)
+
+
+def attention(torch, route, mask, tokens, heads=8, features=128):
+    """Batch 1, bf16: forward (as training runs it) and forward + backward."""
+    q, k, v, dout = (torch.randn(1, heads, tokens, features, device="cuda", dtype=torch.bfloat16) for _ in range(4))
+    for x in (q, k, v):
+        x.requires_grad_(True)
+    call = attention_call(torch, route, mask, q, k, v, tokens)
+
+    def both():
+        q.grad = k.grad = v.grad = None
+        call().backward(dout)
+    training = time_ms(torch, both)
+    return {"training_ms": training, "latency_ms": time_ms(torch, call), "peak_bytes": torch.cuda.max_memory_allocated()}
+
+
+def timed(torch, call, items):
     ms = time_ms(torch, call)
-    print(json.dumps({"latency_ms": ms, "items_per_s": items / ms * 1000, "peak_bytes": torch.cuda.max_memory_allocated(),
-                      "torch": torch.__version__, "device_name": torch.cuda.get_device_name()}))
+    return {"latency_ms": ms, "items_per_s": items / ms * 1000, "peak_bytes": torch.cuda.max_memory_allocated()}
 
 
-def main():
-    kind, what, precision, variant, batch = sys.argv[1:6]
-    batch = int(batch)
-    import torch
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.benchmark = True
+def network(torch, kind, what, precision, variant, batch):
+    """(a call, items in it) of a whole network: forward, or a training step."""
     cast = lambda: torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
     cross_entropy = torch.nn.functional.cross_entropy
-    if kind == "product":
-        report(torch, product(torch, what, precision, variant), 1)
-        return
     if kind == "transformer":
         length = 12288
         model = build_transformer(torch, variant, length).cuda()
@@ -152,20 +209,58 @@ def main():
         with torch.no_grad(), cast():
             return called(inputs)
     if training:
-        call = trainer(torch, called, with_cast, optimizer)
-    elif what == "graph":
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                forward()
-        stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        return trainer(torch, called, with_cast, optimizer), items
+    if what != "graph":
+        return forward, items
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
             forward()
-        call = graph.replay
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+    return lambda keep=(model, inputs): graph.replay(), items  # which reads where they lie
+
+
+def measured(torch, kind, what, precision, variant, batch):
+    """The result of one list of arguments."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    if kind == "attention":
+        result = attention(torch, what, variant, int(batch))
+    elif kind == "product":
+        result = timed(torch, product(torch, what, precision, variant), 1)
     else:
-        call = forward
-    report(torch, call, items)
+        result = timed(torch, *network(torch, kind, what, precision, variant, int(batch)))
+    return {**result, "torch": torch.__version__, "device_name": torch.cuda.get_device_name()}
+
+
+def serve():
+    """One line of JSON for each read; what fails is said, and the next goes on."""
+    import torch
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    for line in sys.stdin:
+        what = json.loads(line)
+        try:
+            reply = {"cuda": torch.cuda.is_available()} if what == ["hello"] else measured(torch, *what)
+        except Exception as error:  # whatever it was, it is this measurement's alone
+            said = str(error).strip().splitlines() or [type(error).__name__]
+            reply = {"error": said[0][:400], "out_of_memory": type(error).__name__ == "OutOfMemoryError"}
+        print(json.dumps(reply), file=answers, flush=True)
+        if what != ["hello"] and torch.cuda.is_available():
+            if "torch._dynamo" in sys.modules:  # its import takes seconds, and not all compile
+                torch._dynamo.reset()
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def main():
+    if sys.argv[1:] == ["serve"]:
+        serve()
+        return
+    import torch
+    print(json.dumps(measured(torch, *sys.argv[1:6])))
 
 
 if __name__ == "__main__":

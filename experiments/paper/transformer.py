@@ -4,8 +4,8 @@
     python3 experiments/paper/transformer.py                 # on a GPU of its own
     python3 experiments/paper/transformer.py --small         # a miniature on the CPU: that the script works
 
-Dense attention with all scores in memory, dense attention fused (where this build has it), sparse attention, and sparse attention
-with 90 % sparse weights; f32, TF32, bf16 (where this build has it); batch 1 and 8.
+Dense attention with all scores in memory, dense attention fused, sparse attention, and sparse attention with 90 % and 95 % sparse weights;
+f32, TF32, bf16, and training steps in bf16 captured as a CUDA graph; batch 1 and 8.
 """
 
 import pathlib
@@ -18,7 +18,11 @@ from paper import anchors  # noqa: E402
 from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, gib, good, rate, ratio  # noqa: E402
 
 DENSE, SPARSE, WEIGHTS = (f"configs/paper_transformer_{name}.yaml" for name in ("dense_attention", "sparse_attention", "sparse"))
-ROUTES = ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights")
+ROUTES = ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights",
+          "sparse attention, 95 % sparse weights")
+WEIGHTS_SPARSITY = {ROUTES[3]: 0.9, ROUTES[4]: 0.95}
+CAPTURED = "bf16, captured"  # its peak is not what an eager step's is: the graph holds its memory apart
+STEPS = {"f32": 4, "tf32": 6, "bf16": 6, CAPTURED: 20}  # with --budget: of bench step, which takes three times as many
 SMALL = ("model.layers=1", "model.hidden=32", "model.filter=64", "model.heads=2", "data.sequence_length=64", "data.num_examples=40")
 
 
@@ -31,22 +35,41 @@ def parse():
     return parser.parse_args()
 
 
+def keys_of(mode):
+    return (*PRECISIONS["bf16"], "training.cuda_graph=true") if mode == CAPTURED else PRECISIONS[mode]
+
+
+def modes_of(what, precisions):
+    """Rows of a section: training in bf16 is measured captured too."""
+    return [*precisions, *([CAPTURED] if what == "training" and "bf16" in precisions else [])]
+
+
 def table(session, options, what, batch, precisions, routes):
-    """Measures and returns {(route, precision): measurement}, and PyTorch's of the same run."""
-    found, torch = {}, {}
-    for precision in precisions:
+    """Measures {(route, mode): measurement}, the lowest precision first: where time is short, the rest is missing."""
+    found = {}
+    for mode in reversed(modes_of(what, precisions)):
         for route, (config, extra) in routes.items():
-            keys = (*extra, *PRECISIONS[precision], *(SMALL if options.small else ()))
-            sparsity = 0.9 if route.endswith("weights") else 0
-            name = f"{what}, batch {batch}, {precision}, {route}"
+            keys = (*extra, *keys_of(mode), *(SMALL if options.small else ()))
+            sparsity = WEIGHTS_SPARSITY.get(route, 0)
+            name = f"{what}, batch {batch}, {mode}, {route}"
             if what == "forward":
-                found[route, precision] = session.infer(name, config, keys, batch=batch, sparsity=sparsity)
+                found[route, mode] = session.infer(name, config, keys, batch=batch, sparsity=sparsity)
             else:
-                found[route, precision] = session.step(name, config, (*keys, f"training.batch_size={batch}"), sparsity=sparsity)
-        for route in ("materialised", "flash", "compiled"):
+                found[route, mode] = session.step(name, config, (*keys, f"training.batch_size={batch}"), sparsity=sparsity,
+                                                  steps=STEPS[mode] if options.budget else None)
+    return found
+
+
+def torch_table(session, options, what, batch, precisions):
+    """The same of PyTorch; with --budget what compiles comes last and in bf16 alone, and what has no room is not tried."""
+    torch = {}
+    for route in ("flash", "materialised", "compiled"):
+        for precision in reversed(precisions):
+            if options.budget and (route == "compiled" and precision != "bf16" or route == "materialised" and batch > 1):
+                continue
             torch[route, precision] = session.torch_measure(
                 f"PyTorch, {what}, batch {batch}, {precision}, {route}", "transformer", what, precision, route, str(batch))
-    return found, torch
+    return torch
 
 
 def anchor_cell(anchor):
@@ -61,14 +84,16 @@ def section(page, what, batch, found, torch):
     page.heading(f"{what.capitalize()}, batch {batch}")
     rows, items = [], []
     for route in ROUTES:
-        for group, precision in enumerate(PRECISIONS):
+        for group, precision in enumerate(modes_of(what, PRECISIONS)):
             m, base = found.get((route, precision)), found.get((ROUTES[0], precision))
             both = good(m) and good(base)
             idle = m.get("idle_share") if good(m) else None
             if what == "forward":
                 more = [m["mode"] if good(m) else "-"]
             else:
-                more = [f"{m['phases_ms']['forward']:.1f}" if good(m) else NOT_MEASURED, NOT_MEASURED if idle is None else f"{100 * idle:.1f} %"]
+                forward = m["phases_ms"].get("forward") if good(m) else None  # a captured step is one phase
+                more = ["-" if precision == CAPTURED else NOT_MEASURED if forward is None else f"{forward:.1f}",
+                        NOT_MEASURED if idle is None else f"{100 * idle:.1f} %"]
             rows.append([route, precision, rate(m), gib(m), ratio(m["items_per_s"], base["items_per_s"]) if both else NOT_MEASURED,
                          ratio(base.get("peak_bytes"), m.get("peak_bytes")) if both else NOT_MEASURED, *more])
             if good(m):
@@ -91,18 +116,17 @@ def main():
     options = parse()
     session = Session("transformer", options)
     fused = (options.fused,)
-    routes = {ROUTES[0]: (DENSE, ()), ROUTES[1]: (DENSE, fused), ROUTES[2]: (SPARSE, ()), ROUTES[3]: (WEIGHTS, ())}
+    routes = {ROUTES[0]: (DENSE, ()), ROUTES[1]: (DENSE, fused), ROUTES[2]: (SPARSE, ()), ROUTES[3]: (WEIGHTS, ()), ROUTES[4]: (WEIGHTS, ())}
     if options.small:
         for route, (config, extra) in routes.items():
             routes[route] = (config, extra if config == DENSE else (*extra, "model.attention.band=8"))
-    if not options.dry_run and not session.accepts(DENSE, *fused, *(SMALL if options.small else ())):
+    if not options.dry_run and not options.budget and not session.accepts(DENSE, *fused, *(SMALL if options.small else ())):
         session.missing[ROUTES[1]] = f"this build refuses {options.fused}"
         del routes[ROUTES[1]]
     precisions = [p for p in options.precision.split(",") if p] or session.precisions(DENSE, *(SMALL if options.small else ()))
-    page_parts = []
-    for what in ("forward", "training"):
-        for batch in (int(b) for b in options.batch.split(",")):
-            page_parts.append((what, batch, *table(session, options, what, batch, precisions, routes)))
+    parts = [(what, batch) for what in ("training", "forward") for batch in (int(b) for b in options.batch.split(","))]
+    ours = {part: table(session, options, *part, precisions, routes) for part in parts}
+    page_parts = [(*part, ours[part], torch_table(session, options, *part, precisions)) for part in parts]
     page = session.page("The paper's sparse Transformer",
                         "Gale et al. 2020, section VII: decoder, vocabulary 256, 3 layers, hidden 1024, filter 4096, 8 heads, 12,288 tokens, "
                         "causal; the mask is a band of 256 and 5 % of the rest, likelier when near. Forward by `lacuna bench infer`, training "
@@ -113,7 +137,7 @@ def main():
                [[f"dense, materialised ({anchors.PAPER}, section VII)", f"{dense[0]:,}", dense[1]],
                 [f"sparse attention ({anchors.PAPER}, section VII)", f"{sparse[0]:,} ({sparse[0] / dense[0]:.2f}x)",
                  f"{sparse[1]} ({dense[1] / sparse[1]:.1f}x less)"]])
-    for what, batch, found, torch in page_parts:
+    for what, batch, found, torch in sorted(page_parts, key=lambda part: part[0]):  # forward first
         section(page, what, batch, found, torch)
     return session.finish(page)
 

@@ -51,6 +51,8 @@ def configs_of_the_repository(binary, home):
         said(f"step {name}", lacuna(binary, "bench", "step", config, *overrides, cwd=home), DATA, "nothing lies at", "--made-up-data")
         step = lacuna(binary, "bench", "step", config, *overrides, "--made-up-data", "--steps", "2", cwd=home)
         said(f"step {name}", step, 0, "in place of 'datasets/", "step, untimed", f"{items} per second")
+        step = lacuna(binary, "bench", "step", config, *overrides, "--made-up-data", "--resident-batch", "--steps", "2", cwd=home)
+        said(f"resident {name}", step, 0, "in place of 'datasets/", "step, untimed", f"{items} per second")
     plan = lacuna(binary, "plan", configs / "imagenet_mobilenet_sparse.yaml", *MOBILENET, "data.image_size=32", cwd=home)
     said("plan imagenet", plan, 0, gone, "random images 3x32x32, 1000 classes", "1281167")
     plan = lacuna(binary, "plan", configs / "fashion_mlp_sparse.yaml", "device=cpu", cwd=home)

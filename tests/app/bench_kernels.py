@@ -55,6 +55,18 @@ def small_run(binary, home):
     check("run", "<svg" in html and "<script" not in html and "https://" not in html, "report is self-contained")
     check("run", "best sparse" in done.stdout and "0 failed checks" in done.stdout, done.stdout[-500:])
 
+    causal = [line for line in data["results"] if line["contender"] == "lacuna_causal"]
+    check("run", {line["op"] for line in causal} == {"attention", "attention_training"} and
+          all("causal" in line["matrix"] and line["max_error"] is not None for line in causal), causal)
+
+    saved = bench(binary, home, "--suite", "quick", "--filter", "attention/f32/attention/band64/", "--budget-ms", "1", "--save-patterns",
+                  "--out", home / "saved")
+    (pattern,) = (home / "saved").glob("*.smtx")
+    check("saved", saved.returncode == 0 and pattern.name == "attention_band64_512.smtx" and
+          pattern.read_text().startswith("512, 512, 30752\n0 1 3 6 "), (pattern.name, pattern.read_text()[:40]))
+    same = bench(binary, home, "--smtx", pattern, "--n", "64", "--op", "attention", "--budget-ms", "1", "--out", home / "same")
+    check("saved", same.returncode == 0 and "0 failed checks" in same.stdout, same.stdout + same.stderr)
+
     before = snapshot(home)
     again = bench(binary, home, "--m", "16", "--budget-ms", "1", "--out", home / "out")
     check("again", again.returncode == CONFIG and "must be a new folder" in again.stderr, again.stderr)

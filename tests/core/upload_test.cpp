@@ -31,5 +31,13 @@ TEST(Uploader, BatchesArriveWholeAndInOrder) {
   }
 }
 
+TEST(Uploader, HandsThroughWhatIsThere) {
+  for (const Device device : devices()) {
+    Uploader uploader(device);
+    const Tensor there = random_uniform({50, 3}, -1, 1, {1, 1}, DType::f32, device);
+    EXPECT_EQ(uploader.upload(there).raw(), there.raw());
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <set>
 
 #include "core/errors.h"
@@ -77,6 +78,26 @@ TEST(MadeUpExamples, AreAFunctionOfSeedAndNumber) {
   MadeUpOptions other = options;
   other.seed = 5;
   EXPECT_NE(pixels(options), pixels(other));
+}
+
+TEST(ResidentBatch, IsTheFirstBatchEveryTimeAndOnTheDevice) {
+  const auto whole = std::make_shared<MadeUpExamples>(MadeUpOptions{.num_examples = 9, .image = {3, 4, 4}});
+  const std::vector<std::int64_t> first{0, 1, 2, 3}, others{8, 2, 2, 1}, fewer{1};
+  const Batch wanted = whole->batch(first, {});
+  for (const Device device : devices()) {
+    const ResidentBatch data(whole, 4, device);
+    EXPECT_EQ(data.num_examples(), 9);
+    EXPECT_EQ(data.image(), whole->image());
+    const Batch batch = data.batch(others, {.augment = true});
+    EXPECT_TRUE(batch.inputs.device() == device && batch.targets.device() == device);
+    EXPECT_EQ(batch.num_examples, 4);
+    EXPECT_EQ(batch.inputs.to_vector<float>(), wanted.inputs.to_vector<float>());
+    EXPECT_EQ(batch.targets.to_vector<std::int32_t>(), wanted.targets.to_vector<std::int32_t>());
+    EXPECT_EQ(data.batch(first, {}).inputs.raw(), batch.inputs.raw());
+    EXPECT_THROW(data.batch(fewer, {}), ValueError);
+  }
+  EXPECT_THROW(ResidentBatch(whole, 10, kCpu), ValueError);
+  EXPECT_THROW(ResidentBatch(whole, 0, kCpu), ValueError);
 }
 
 TEST(MadeUpExamples, RefusesWhatCannotBe) {

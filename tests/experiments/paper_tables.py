@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TABLES = ("kernels", "transformer", "mobilenet", "accuracy", "ablations")
+TABLES = ("kernels", "attention", "transformer", "mobilenet", "accuracy", "ablations")
 FAILURES = []
 
 
@@ -37,11 +37,14 @@ def dry(binary, home):
     check("kernels", "bench kernels --suite dlmc" in said["kernels"], said["kernels"])
     for batch in (1, 8):
         for precision in ("f32", "tf32", "bf16"):
-            for route in ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights"):
+            for route in ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights",
+                          "sparse attention, 95 % sparse weights"):
                 for what in ("forward", "training"):
                     check("transformer", f"{what}, batch {batch}, {precision}, {route}: " in said["transformer"], (what, batch, precision, route))
+    check("transformer", "training, batch 1, bf16, captured, sparse attention: " in said["transformer"], "captured steps")
     for width in (1.0, 1.3, 1.8):
-        check("mobilenet", f"batch 256, sparse w{width}, bf16: " in said["mobilenet"], width)
+        check("mobilenet", f"batch 256, w{width}, bf16: " in said["mobilenet"], width)
+    check("mobilenet", "--made-up-data --resident-batch" in said["mobilenet"], "no data is waited for")
     check("accuracy", "bytes_sparse_1" in said["accuracy"] and "widths_magnitude_0.9_1.8_1" in said["accuracy"], said["accuracy"])
     check("ablations", "LACUNA_KERNELS_OFF=spmm_panel,spmm_tensor,sddmm_tensor,sddmm_groups,half_product,fused_attention,gemm_parts lacuna bench step" in said["ablations"], said["ablations"])
     check("ablations", "--contenders ablation,lacuna" in said["ablations"], said["ablations"])
@@ -53,7 +56,7 @@ def small(binary, home, table):
     check(table, done.returncode == 0, done.stdout[-500:] + done.stderr[-500:])
     text, html = (out / "results.md").read_text(), (out / "report.html").read_text()
     check(table, "A miniature" in text and "Traceback" not in done.stderr, text[:500])
-    check(table, "paper, V100" in text or table == "ablations", "the paper's figures")
+    check(table, "paper, V100" in text or table in ("ablations", "attention"), "the paper's figures")
     check(table, "<svg" in html and not any(x in html for x in ("<script", "http:", "https:")), "report.html stands alone")
     if table == "accuracy":
         runs = json.loads((out / "results.json").read_text())["runs"]
@@ -75,7 +78,7 @@ def numbers(table, text, kept):
     if table in ("transformer", "mobilenet"):
         for line in text.split("## Not measured")[0].splitlines():
             cells = [cell.strip() for cell in line.split("|")[1:-1]]
-            if len(cells) > 4 and cells[1] in ("tf32", "bf16"):
+            if len(cells) > 4 and cells[1] in ("tf32", "bf16", "bf16, captured"):
                 check(table, cells[2] in ("not measured", "-") or cells[0] in ("materialised", "flash", "flash, compiled"), line)
         check(table, "| tf32, bf16 | not on a CPU |" in text, text[-600:])
     if table == "ablations":

@@ -235,8 +235,13 @@ TEST_F(Layers, SparseAttentionOnEveryPairIsDense) {
   RandomStream first(2), second(2);
   SelfAttention a(dense, Init{first, DType::f64});
   SelfAttention b(sparse, Init{second, DType::f64});
+  AttentionOptions fused = dense;
+  fused.fused = true;
+  RandomStream third(2);
+  SelfAttention c(fused, Init{third, DType::f64});
   const Tensor x = random_f64({8, 21}, 10);
   expect_near(evaluate(b, x), evaluate(a, x), 1e-12);
+  expect_near(evaluate(c, x), evaluate(a, x), 1e-12);
 }
 
 TEST_F(Layers, AttentionIsCausalAndKeepsSequencesApart) {

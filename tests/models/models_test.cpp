@@ -69,9 +69,9 @@ void expect_plan_names(Module& model, const Shape& input) {
 
 TEST(Transformer, Gradients) {
   const Tensor tokens = random_tokens(12, 7, 1);
-  const std::vector<AttentionConfig> attentions{DenseAttentionConfig{}, CausalBandConfig{.band = 3},
-                                                BandAndRandomConfig{.band = 2, .off_band_sparsity = 0.5},
-                                                StridedConfig{.band = 2, .stride = 3}};
+  const std::vector<AttentionConfig> attentions{
+      DenseAttentionConfig{}, DenseFusedAttentionConfig{}, CausalBandConfig{.band = 3},
+      BandAndRandomConfig{.band = 2, .off_band_sparsity = 0.5}, StridedConfig{.band = 2, .stride = 3}};
   for (const AttentionConfig& attention : attentions) {
     TransformerConfig config = tiny_transformer(attention);
     config.dropout = {.attention = 0.1, .residual = 0.2, .activation = 0.1};

@@ -118,6 +118,63 @@ TEST(SparseAttention, KeepsNothingQuadratic) {
   EXPECT_LT(memory_stats(kCpu).peak_bytes - before, static_cast<std::size_t>(2 * t * t * 4));
 }
 
+/// Every key up to the query.
+TopologyPtr earlier_keys(std::int64_t t) {
+  std::vector<std::int32_t> offsets{0}, columns;
+  for (std::int32_t i = 0; i < t; ++i) {
+    for (std::int32_t j = 0; j <= i; ++j) columns.push_back(j);
+    offsets.push_back(static_cast<std::int32_t>(columns.size()));
+  }
+  const auto entries = static_cast<std::int64_t>(columns.size());
+  return std::make_shared<const Topology>(t, t, Tensor::from(offsets, {t + 1}), Tensor::from(columns, {entries}));
+}
+
+OpCase causal_case(std::int64_t t, std::int64_t heads, std::int64_t batch, std::int64_t d) {
+  OpCase c = attention_case({earlier_keys(t)}, heads, batch, d);
+  c.name = "causal_" + c.name + " d " + std::to_string(d);
+  const double scale = 1 / std::sqrt(static_cast<double>(d));
+  c.run = [=](const std::vector<Var>& v) { return causal_attention(v[0], v[1], v[2], heads, scale); };
+  return c;
+}
+
+TEST(CausalAttention, AgreesWithItsDefinition) {
+  OpCase alone = causal_case(1, 1, 1, 1);
+  alone.check_gradient = false;  // of a softmax over one entry: 0
+  check(alone);
+  check(causal_case(9, 2, 3, 5));  // d that no fused kernel takes
+  for (const std::int64_t d : {32, 64, 128}) {
+    for (const std::int64_t t : {17, 200}) {  // past a panel, past a window
+      OpCase c = causal_case(t, 2, 2, d);
+      c.check_gradient = t < 100 && d == 32;
+      check(c);
+    }
+  }
+}
+
+TEST(CausalAttention, DropsAsItsPatternDoes) {
+  const RandomKey key{7, 3};
+  for (const std::int64_t d : {3, 64}) {
+    OpCase c = causal_case(20, 2, 2, d);
+    c.run = [=](const std::vector<Var>& v) { return causal_attention(v[0], v[1], v[2], 2, 0.2, 0.3, key); };
+    c.reference = [=](const std::vector<Tensor>& in) {
+      return sparse_attention(in[0], in[1], in[2], {earlier_keys(20)}, 2, 0.2, 0.3, key);
+    };
+    c.check_gradient = d == 3;
+    check(c);
+  }
+}
+
+TEST(CausalAttention, TakesEmptyInputsAndRefusesWhatDoesNotFit) {
+  const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape, DType::f32); };
+  EXPECT_EQ(causal_attention(zeros({2, 0, 4}), zeros({2, 0, 4}), zeros({2, 0, 4}), 2, 1).numel(), 0);
+  const Tensor x = zeros({4, 3, 2});
+  EXPECT_THROW(causal_attention(x, x, zeros({4, 3, 3}), 2, 1), ShapeError);
+  EXPECT_THROW(causal_attention(x, x, x, 3, 1), ShapeError);
+  EXPECT_THROW(causal_attention(x, x, x, 2, 1, 1.0), ValueError);
+  const Tensor narrow = zeros({1, 70000, 1});
+  EXPECT_THROW(causal_attention(narrow, narrow, narrow, 1, 1), IndexError);  // 2.45e9 entries
+}
+
 TEST(SparseAttention, TakesEmptyInputsAndRefusesWhatDoesNotFit) {
   const auto zeros = [](const Shape& shape) { return Tensor::zeros(shape, DType::f32); };
   EXPECT_EQ(
