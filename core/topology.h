@@ -21,12 +21,15 @@ struct TransposedTopology {
   Tensor permutation;  ///< i32 [nnz]
 };
 
-/// A square pattern packed for the fused attention kernels (kernels/sparse_attention), for windows of one width.
+/// A square pattern packed for the fused attention kernels (kernels/sparse_attention), for windows of one width, with
+/// cells of so many tiles apart (0: none).
 struct AttentionPlan {
   std::int64_t window = 0;
-  Tensor tile_offsets;  ///< i32
-  Tensor slots;         ///< i32, words of bits
-  Tensor block_order;   ///< i32
+  int min_cell_tiles = 0;
+  Tensor tile_offsets;                                       ///< i32
+  Tensor slots;                                              ///< i32, words of bits
+  Tensor block_order;                                        ///< i32
+  Tensor cell_offsets, cell_windows, cell_bits, cell_order;  ///< i32; undefined without cells
 };
 
 /// Same pattern = same pointer. Column indices ascend strictly within each row. Indices are 32-bit; rows, cols and nnz
@@ -60,8 +63,9 @@ class Topology : public std::enable_shared_from_this<Topology> {
   std::int64_t max_row_length() const;           ///< cached
   const kernels::SpmmTensorPlan& spmm_tensor_plan() const;  ///< of kernels/spmm_tensor; cached; CUDA only
   const Tensor& sddmm_plan() const;                         ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
-  const AttentionPlan& attention_plan(std::int64_t window) const;  ///< cached for each window; CUDA only
-  bool same_pattern(const Topology& other) const;                  ///< compares on the host
+  const AttentionPlan& attention_plan(std::int64_t window,
+                                      int min_cell_tiles) const;  ///< cached for each pair; CUDA only
+  bool same_pattern(const Topology& other) const;                 ///< compares on the host
 
   /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).
   std::size_t bytes() const;

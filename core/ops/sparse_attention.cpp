@@ -119,19 +119,29 @@ kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention
 }
 
 /// Plans are cached in the patterns, which outlive the call; none for causal attention.
-std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_t window, bool transposed) {
+template <class T>
+std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_t d, bool transposed) {
+  const int min_cell_tiles = kernels::attention_cell_tiles<T>(d, transposed);
   std::vector<kernels::PanelPlan> plans;
   for (const TopologyPtr& pattern : attention.patterns) {
-    const AttentionPlan& plan = (transposed ? *pattern->transposed().topology : *pattern).attention_plan(window);
-    plans.push_back({plan.tile_offsets.data<std::int32_t>(), static_cast<const std::uint32_t*>(plan.slots.raw()),
-                     plan.block_order.data<std::int32_t>()});
+    const AttentionPlan& plan = (transposed ? *pattern->transposed().topology : *pattern)
+                                    .attention_plan(kernels::attention_window<T>(d), min_cell_tiles);
+    kernels::PanelPlan& view = plans.emplace_back();
+    view.tile_offsets = plan.tile_offsets.data<std::int32_t>();
+    view.slots = static_cast<const std::uint32_t*>(plan.slots.raw());
+    view.block_order = plan.block_order.data<std::int32_t>();
+    if (min_cell_tiles == 0) continue;
+    view.cell_offsets = plan.cell_offsets.data<std::int32_t>();
+    view.cell_windows = plan.cell_windows.data<std::int32_t>();
+    view.cell_bits = static_cast<const std::uint32_t*>(plan.cell_bits.raw());
+    view.cell_order = plan.cell_order.data<std::int32_t>();
   }
   return plans;
 }
 
 #endif
 
-/// lse [heads * batch, t], written when defined.
+/// lse [heads * batch, t].
 Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Tensor& k,
                      [[maybe_unused]] const Tensor& v, [[maybe_unused]] const Attention& attention,
                      [[maybe_unused]] const Tensor& lse) {
@@ -141,16 +151,18 @@ Tensor forward_fused([[maybe_unused]] const Tensor& q, [[maybe_unused]] const Te
   translate_failures("sparse_attention", [&] {
     with_element(q, [&](auto zero) {
       using T = decltype(zero);
-      const auto plans = plans_of(attention, kernels::attention_window<T>(q.dim(2)), false);
+      const auto plans = plans_of<T>(attention, q.dim(2), false);
       if (DryRun::active()) return;
       kernels::sparse_attention_forward<T>(cuda_stream(q.device()), problem_of(q, attention), plans, q.data<T>(),
-                                           k.data<T>(), v.data<T>(), out.data<T>(),
-                                           lse.defined() ? lse.data<float>() : nullptr);
+                                           k.data<T>(), v.data<T>(), out.data<T>(), lse.data<float>());
     });
   });
 #endif
   return out;
 }
+
+/// Logs of the rows' sums: f32, one number for d of q.
+Tensor log_sums_of(const Tensor& q) { return Tensor::empty({q.dim(0), q.dim(1)}, DType::f32, q.device()); }
 
 struct SavedFused {
   Attention attention;
@@ -171,10 +183,9 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
       const auto address = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
       const CudaStream stream = cuda_stream(dout.device());
       const kernels::AttentionProblem problem = problem_of(saved.q, saved.attention);
-      const std::int64_t window = kernels::attention_window<T>(problem.d);
       std::vector<kernels::PanelPlan> rows, columns;
-      if (gradients[0].defined()) rows = plans_of(saved.attention, window, false);
-      if (gradients[1].defined() || gradients[2].defined()) columns = plans_of(saved.attention, window, true);
+      if (gradients[0].defined()) rows = plans_of<T>(saved.attention, problem.d, false);
+      if (gradients[1].defined() || gradients[2].defined()) columns = plans_of<T>(saved.attention, problem.d, true);
       const Tensor scratch =
           Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
       if (DryRun::active()) return;
@@ -265,8 +276,7 @@ TopologyPtr causal_pattern(const Tensor& x) {
 
 Var record_fused(const Var& q, const Var& k, const Var& v, Attention attention) {
   const Tensor& x = q.data();
-  const bool recording = q.requires_grad() || k.requires_grad() || v.requires_grad();
-  const Tensor lse = recording ? Tensor::empty({x.dim(0), x.dim(1)}, DType::f32, x.device()) : Tensor{};
+  const Tensor lse = log_sums_of(x);
   const Tensor out = forward_fused(x, k.data(), v.data(), attention, lse);
   return record("sparse_attention", out, {q, k, v},
                 [kept = SavedFused{std::move(attention), x, k.data(), v.data(), out, lse}](
@@ -279,7 +289,7 @@ Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
                         std::int64_t heads, double scale, double dropout_p, RandomKey key) {
   const Attention attention{patterns, scale, dropout_p, key};
   check(q, k, v, attention, heads);
-  if (takes_fused(q)) return forward_fused(q, k, v, attention, {});
+  if (takes_fused(q)) return forward_fused(q, k, v, attention, log_sums_of(q));
   return forward(q, k, v, attention, nullptr);
 }
 
@@ -297,7 +307,7 @@ Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector
 Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, double scale,
                         double dropout_p, RandomKey key) {
   check_causal(q, k, v, heads, dropout_p);
-  if (takes_fused(q)) return forward_fused(q, k, v, {{}, scale, dropout_p, key, true}, {});
+  if (takes_fused(q)) return forward_fused(q, k, v, {{}, scale, dropout_p, key, true}, log_sums_of(q));
   return sparse_attention(q, k, v, {causal_pattern(q)}, heads, scale, dropout_p, key);
 }
 

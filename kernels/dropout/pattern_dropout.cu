@@ -18,8 +18,8 @@ __global__ void __launch_bounds__(kThreads)
   const RowKey key = dropout_row_key(seed, sequence, first_matrix + i / x.rows, x.rows, r);
   const std::int64_t end = x.row_offsets[r + 1];
   for (std::int64_t e = x.row_offsets[r] + threadIdx.x % 32; e < end; e += 32) {
-    const std::uint32_t word = dropout_word(key, static_cast<std::uint32_t>(x.col_indices[e]));
-    const bool dropped = is_dropped(word, static_cast<std::uint32_t>(r), threshold);
+    const std::uint32_t column = static_cast<std::uint32_t>(x.col_indices[e]);
+    const bool dropped = is_dropped(key, dropout_column_word(column), threshold);
     y[at + e] = dropped ? 0.0f : x.values[at + e] * keep_scale;
   }
 }

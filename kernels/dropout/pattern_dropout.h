@@ -15,40 +15,39 @@
 
 namespace lacuna::kernels {
 
-/// Words that key the entries of two rows: r and r + 8 of 16 consecutive ones share each number drawn, half the bits each,
-/// since a thread of the fused kernels holds both rows' entries of a column.
+/// What a row's entries share: a line that maps a column's word to the entry's number, modulo 2^32.
 struct RowKey {
-  std::uint32_t a = 0;
+  std::uint32_t a = 0;  ///< odd
   std::uint32_t b = 0;
 };
 
 /// Of row `row` of matrix `matrix`, one of several with `rows` rows each.
 LACUNA_HOST_DEVICE inline RowKey dropout_row_key(std::uint64_t seed, std::uint64_t sequence, std::int64_t matrix,
                                                  std::int64_t rows, std::int64_t row) {
-  const std::int64_t pair = (matrix * ((rows + 15) / 16) + row / 16) * 8 + row % 8;
-  const Philox4 words = philox(seed, sequence, static_cast<std::uint64_t>(pair));
-  return {words.v[0], words.v[1]};
+  const Philox4 words = philox(seed, sequence, static_cast<std::uint64_t>(matrix * rows + row));
+  return {words.v[0] | 1, words.v[1]};
 }
 
-/// Philox per entry would cost a fused kernel more than its products: two rounds of multiply and shift mix the rows'
-/// words with the column.
-LACUNA_HOST_DEVICE inline std::uint32_t dropout_word(RowKey key, std::uint32_t column) {
-  std::uint32_t h = column * 0x9E3779B9u + key.a;
+/// The same for all rows, matrices and seeds: a fixed scrambling, so that columns in arithmetic progression do not get
+/// numbers in one.
+LACUNA_HOST_DEVICE inline std::uint32_t dropout_column_word(std::uint32_t column) {
+  std::uint32_t h = column * 0x9E3779B9u + 0x85EBCA6Bu;
   h = (h ^ h >> 16) * 0x7feb352du;
-  h = ((h ^ h >> 15) + key.b) * 0x846ca68bu;
+  h = (h ^ h >> 15) * 0x846ca68bu;
   return h ^ h >> 16;
 }
 
-/// Whether the entry in row `row` is dropped: the word's upper half decides for rows 8 to 15 of 16, the lower for the
-/// others. below: dropout_threshold(p).
-LACUNA_HOST_DEVICE inline bool is_dropped(std::uint32_t word, std::uint32_t row, std::uint32_t below) {
-  return word << (16 - 2 * (row & 8)) < below;
+/// Whether an entry is dropped. Philox per entry would cost a fused kernel more than its products; this is one
+/// multiplication. Rows are independent, being drawn apart; of one row, any two entries are as good as independent
+/// (multiply-shift hashing: Dietzfelbinger, 1996). below: dropout_threshold(p).
+LACUNA_HOST_DEVICE inline bool is_dropped(RowKey key, std::uint32_t column_word, std::uint32_t below) {
+  return key.a * column_word + key.b < below;
 }
 
-/// p < 1 in steps of 2^-16, in a word's upper half.
+/// p < 1 in steps of 2^-32.
 LACUNA_HOST_DEVICE inline std::uint32_t dropout_threshold(double p) {
-  const auto steps = static_cast<std::uint32_t>(p * 65536.0 + 0.5);
-  return (steps < 65535 ? steps : 65535) << 16;
+  const double steps = p * 4294967296.0 + 0.5;
+  return steps < 4294967295.0 ? static_cast<std::uint32_t>(steps) : 4294967295u;
 }
 
 #undef LACUNA_HOST_DEVICE

@@ -12,8 +12,8 @@ void pattern_dropout(CpuStream, const Csr<const T>& x, T* y, double p, std::uint
     const std::int64_t r = i % x.rows, at = i / x.rows * x.values_stride;
     const RowKey key = dropout_row_key(seed, sequence, first_matrix + i / x.rows, x.rows, r);
     for (std::int64_t e = x.row_offsets[r]; e < x.row_offsets[r + 1]; ++e) {
-      const std::uint32_t word = dropout_word(key, static_cast<std::uint32_t>(x.col_indices[e]));
-      const bool dropped = is_dropped(word, static_cast<std::uint32_t>(r), threshold);
+      const std::uint32_t column = static_cast<std::uint32_t>(x.col_indices[e]);
+      const bool dropped = is_dropped(key, dropout_column_word(column), threshold);
       y[at + e] = dropped ? T(0) : x.values[at + e] * keep_scale;
     }
   }

@@ -83,9 +83,10 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     barrier_init_fence();
   }
   __syncthreads();
+  if (args.adds && windows.next(windows.begin) >= windows.end) return;
   if (warp >= num_panels) {
     give_registers<num_panels>();
-    produce<T, shape, L, TileOf, num_panels, by_column>(args, work, windows, stages, full, empty);
+    produce<T, shape, L, TileOf, num_panels, by_column, drops>(args, work, windows, stages, full, empty);
   } else {
     take_registers<num_panels>();
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
@@ -113,6 +114,9 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
             unpack(reinterpret_cast<const uint4*>(args.stats)[static_cast<std::int64_t>(work.matrix) * args.t + row]);
       }
     }
+    [[maybe_unused]] std::uint32_t own_word[2] = {};  // the dropout words of rows that are the pattern's columns
+    if constexpr (drops && by_column)
+      own_word[0] = dropout_column_word(first_row + g), own_word[1] = dropout_column_word(first_row + g + 8);
     typename TileOf::Output out0 = {}, out1 = {};
     int stage = 0;
     std::uint32_t parity = 0;
@@ -150,20 +154,16 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
           for (int i = 0; i < 2; ++i) {
             Statistics of_column;
             if constexpr (by_column) of_column = unpack(load_shared16(base + 2 * L::kRows + from[n][i] * 16));
-            [[maybe_unused]] std::uint32_t word = 0;  // of rows g and g + 8, which begin 16 of them
-            if constexpr (drops && !by_column) word = dropout_word(of_row[0].row_key, tiles.column0 + from[n][i]);
+            [[maybe_unused]] std::uint32_t word = 0;
+            if constexpr (drops && !by_column) word = load_shared4(base + L::kWordsAt + from[n][i] * 4);
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
               const int e = 2 * h + i;
               const Statistics& of = by_column ? of_column : of_row[h];
               const float x = exp2_fast(fmaf(p[n][e], args.scale, -of.lse));
               float kept = 1;
-              if constexpr (drops) {
-                // A window begins at a multiple of 16 too: its rows count as the matrix's.
-                if constexpr (by_column) word = dropout_word(of.row_key, first_row + g + 8 * h);
-                const std::uint32_t row = by_column ? from[n][i] : 8 * h;
-                kept = is_dropped(word, row, args.drop_below) ? 0.0f : args.keep_scale;
-              }
+              if constexpr (drops)
+                kept = is_dropped(of.row_key, by_column ? own_word[h] : word, args.drop_below) ? 0.0f : args.keep_scale;
               p[n][e] = x * kept;
               if constexpr (main) dp[n][e] = x * fmaf(dp[n][e], kept, -of.d);
             }
@@ -192,10 +192,10 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};
     if constexpr (main)
       store_rows<T, TileOf>(out0, scale, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
-                            args.aligned);
+                            args.aligned, args.adds);
     if constexpr (side)
       store_rows<T, TileOf>(out1, one, static_cast<T*>(args.out[1]) + matrix_at, args.t, args.d, first_row,
-                            args.aligned);
+                            args.aligned, args.adds);
   }
 }
 

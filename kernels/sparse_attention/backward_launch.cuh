@@ -1,6 +1,8 @@
 #pragma once
 
 #include "kernels/sparse_attention/backward.cuh"
+#include "kernels/sparse_attention/cells_backward.cuh"
+#include "kernels/sparse_attention/cells_launch.cuh"
 #include "kernels/sparse_attention/launch.cuh"
 
 namespace lacuna::kernels {
@@ -22,8 +24,34 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         out, dout, lse, rows, static_cast<int>(problem.t), static_cast<int>(problem.d), aligned, problem.seed,
         problem.sequence, stats);
     LACUNA_CUDA_LAUNCHED("attention statistics");
+    const bool row_cells = dq && takes_cells<T>(problem, plans);
+    const bool column_cells = (dk || dv) && takes_cells<T>(problem, transposed);
+    if constexpr (sizeof(T) == 2) {
+      CellArgs args = cell_args(problem, aligned);
+      args.scale = static_cast<float>(problem.scale * kLog2E);
+      args.stats = stats;
+      with_bool(problem.causal, [&](auto causal) {
+        if (row_cells) {
+          CellArgs of = args;
+          of.resident[0] = q, of.resident[1] = dout, of.staged[0] = k, of.staged[1] = v, of.out[0] = dq;
+          constexpr Shape shape = causal ? Shape::lower : Shape::plan;
+          launch_cells(stream, cell_gradient_kernel<shape, drops, false>, CellGradientLayout::kBytes, problem, plans,
+                       of);
+        }
+        if (column_cells) {
+          CellArgs of = args;
+          of.resident[0] = k, of.resident[1] = v, of.staged[0] = q, of.staged[1] = dout, of.out[0] = dk, of.out[1] = dv;
+          constexpr Shape shape = causal ? Shape::upper : Shape::plan;
+          launch_cells(stream, cell_gradient_kernel<shape, drops, true>, CellGradientLayout::kBytes, problem,
+                       transposed, of);
+        }
+      });
+      if (problem.causal && problem.d == kCell) return;
+    }
     with_tile<T>(stream, problem.d, [&](auto tile) {
       using TileOf = decltype(tile);
+      constexpr bool cells_take_causal =
+          sizeof(T) == 2 && TileOf::kRowBytes == 2 * kCell;  // no such kernels are needed
       constexpr int steps = kGradientSteps<TileOf>;
       constexpr int threads = (kNarrowPanels + kProducers) * 32;
       Args args = common_args(problem, TileOf::kWindow, kNarrowPanels);
@@ -32,14 +60,16 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
       with_bool(problem.causal, [&](auto causal) {
         if (dq) {
           Args of = args;
+          of.adds = row_cells;
           of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
-          constexpr Shape row_shape = causal ? Shape::lower : Shape::plan;
+          constexpr Shape row_shape = causal && !cells_take_causal ? Shape::lower : Shape::plan;
           launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false, steps>, threads,
                     kGradientBytes<TileOf, false, true, false>, problem, plans, of, TileOf::kWindow);
         }
         if (!dk && !dv) return;
-        constexpr Shape shape = causal ? Shape::upper : Shape::plan;
+        constexpr Shape shape = causal && !cells_take_causal ? Shape::upper : Shape::plan;
         Args of = args;
+        of.adds = column_cells;
         of.a[0] = k, of.a[1] = v, of.b[0] = q, of.b[1] = dout, of.out[0] = dk, of.out[1] = dv;
         // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
         if constexpr (TileOf::kRowBytes <= 256) {

@@ -46,7 +46,7 @@ struct RunningSoftmax {
 template <Shape shape, class TileOf, class L, bool drops, int num>
 __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<TileOf>& state,
                                              const typename TileOf::Rows& q, const PanelTiles<shape, L>& tiles,
-                                             int tile, std::uint32_t stage, int first_row, RowKey row_key) {
+                                             int tile, std::uint32_t stage, int first_row, const RowKey (&row_key)[2]) {
   const std::uint32_t g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
   const Slots<shape, num> slots(tiles, tile);
   float p[num][4] = {};
@@ -71,13 +71,13 @@ __device__ __forceinline__ void forward_step(const Args& args, RunningSoftmax<Ti
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       [[maybe_unused]] std::uint32_t word = 0;
-      if constexpr (drops) word = dropout_word(row_key, tiles.column0 + from[n][i]);
+      if constexpr (drops) word = load_shared4(stage + L::kWordsAt + from[n][i] * 4);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         float& x = p[n][2 * h + i];
         x = exp2_fast(fmaf(x, args.scale, -state.shift[h]));
         state.sum[h] += x;
-        if constexpr (drops) x = is_dropped(word, 8 * h, args.drop_below) ? 0.0f : x * args.keep_scale;
+        if constexpr (drops) x = is_dropped(row_key[h], word, args.drop_below) ? 0.0f : x;
       }
     }
   }
@@ -105,9 +105,10 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     barrier_init_fence();
   }
   __syncthreads();
+  if (args.adds && windows.next(windows.begin) >= windows.end) return;
   if (warp >= num_panels) {
     give_registers<num_panels>();
-    produce<T, shape, L, TileOf, num_panels, false, diag>(args, work, windows, stages, full, empty);
+    produce<T, shape, L, TileOf, num_panels, false, drops, diag>(args, work, windows, stages, full, empty);
   } else {
     take_registers<num_panels>();
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
@@ -115,10 +116,14 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     typename TileOf::Rows q;
     load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
                          args.negate);
-    RowKey row_key;  // of rows g and g + 8: a panel begins at a multiple of 16
+    RowKey row_key[2];
     const int g = threadIdx.x % 32 / 4;
-    if constexpr (drops)
-      row_key = dropout_row_key(args.seed, args.sequence, args.first_matrix + work.matrix, args.t, first_row + g);
+    if constexpr (drops) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        row_key[h] =
+            dropout_row_key(args.seed, args.sequence, args.first_matrix + work.matrix, args.t, first_row + g + 8 * h);
+    }
     RunningSoftmax<TileOf> state;
     int stage = 0;
     std::uint32_t parity = 0;
@@ -137,21 +142,33 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;
     }
-    float factor[2];
+    float factor[2], weight[2] = {1, 1};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       float sum = state.sum[h];
       sum += __shfl_xor_sync(kFullWarp, sum, 1);
       sum += __shfl_xor_sync(kFullWarp, sum, 2);
-      factor[h] = sum > 0 || sum != sum ? 1.0f / sum : 0.0f;
+      factor[h] = sum > 0 || sum != sum ? (drops ? args.keep_scale : 1.0f) / sum : 0.0f;
       const int row = first_row + g + 8 * h;
-      if (args.lse && threadIdx.x % 4 == 0 && row < args.t) {
-        const float log_sum = (state.shift[h] + log2f(sum)) * 0.6931471805599453f;
-        args.lse[static_cast<std::int64_t>(work.matrix) * args.t + row] = sum == 0 ? INFINITY : log_sum;
+      const bool keeps = args.lse && row < args.t;
+      float* to = keeps ? args.lse + static_cast<std::int64_t>(work.matrix) * args.t + row : nullptr;
+      const float other = keeps && args.adds ? *to : INFINITY;  // of the cells' part; infinite: it is empty
+      __syncwarp();                                             // four lanes read what one of them writes
+      float log_sum = sum == 0 ? INFINITY : (state.shift[h] + log2f(sum)) * 0.6931471805599453f;
+      if (log_sum == INFINITY) {
+        log_sum = other;
+      } else if (other == INFINITY) {
+        weight[h] = 0;
+      } else {
+        const float both = fmaxf(log_sum, other) + log1pf(expf(-fabsf(log_sum - other)));
+        factor[h] *= expf(log_sum - both);
+        weight[h] = expf(other - both);
+        log_sum = both;
       }
+      if (keeps && threadIdx.x % 4 == 0) *to = log_sum;
     }
     store_rows<T, TileOf>(state.out, factor, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
-                          args.aligned);
+                          args.aligned, args.adds, weight);
   }
 }
 

@@ -40,6 +40,9 @@ __device__ inline std::uint32_t load_shared4(std::uint32_t address) {
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address));
   return v;
 }
+__device__ inline void store_shared4(std::uint32_t address, std::uint32_t v) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
+}
 __device__ inline void store_shared16(std::uint32_t address, uint4 v) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                : "memory");
@@ -225,10 +228,10 @@ __device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int 
   }
 }
 
-/// Stores factor[half] * out to 16 rows of a [t, d] matrix.
+/// Stores factor[half] * out to 16 rows of a [t, d] matrix; adds (bf16): beside weight[half] times what is there.
 template <class T, class TileOf>
 __device__ void store_rows(const typename TileOf::Output& out, const float (&factor)[2], T* matrix, int t, int d,
-                           int first_row, bool aligned) {
+                           int first_row, bool aligned, bool adds = false, const float (&weight)[2] = {1, 1}) {
   constexpr int kElements = 16 / sizeof(T);
   const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
@@ -244,6 +247,17 @@ __device__ void store_rows(const typename TileOf::Output& out, const float (&fac
         for (int j = 0; j < kElements; ++j) x[j] = out[line][j][e + 2 * half] * factor[half];
         T* to = matrix + static_cast<std::int64_t>(row) * d + column;
         uint4 v;
+        if constexpr (sizeof(T) == 2) {
+          if (adds) {
+            v = load_global16(static_cast<const T*>(to), aligned);
+            const std::uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+            for (int j = 0; j < kElements; ++j) {
+              const std::uint32_t bits = j % 2 ? words[j / 2] & 0xffff0000u : words[j / 2] << 16;
+              x[j] = fmaf(__uint_as_float(bits), weight[half], x[j]);
+            }
+          }
+        }
         if constexpr (sizeof(T) == 2) {
           v = {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7])};
         } else {

@@ -4,6 +4,7 @@
 #include <cub/device/device_scan.cuh>
 
 #include "kernels/runtime/cuda_check.h"
+#include "kernels/sparse_attention/cells_plan.h"
 #include "kernels/sparse_attention/sparse_attention.h"
 #include "kernels/sparse_attention/tiling.h"
 
@@ -210,28 +211,46 @@ std::int64_t attention_block_order_size(std::int64_t t) {
   return attention::blocks_of(t, kWidePanels) + attention::blocks_of(t, kNarrowPanels);
 }
 
+template <class T>
+int attention_cell_tiles(std::int64_t d, bool by_column) {
+  if (sizeof(T) != 2 || d != 128) return 0;
+  return by_column ? 26 : 24;
+}
+template int attention_cell_tiles<Bf16>(std::int64_t, bool);
+template int attention_cell_tiles<float>(std::int64_t, bool);
+
+std::int64_t attention_cell_offsets_size(std::int64_t t) { return cell_blocks(t) + 1; }
+
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window) {
   const std::int64_t n = attention_plan_offsets_size(t, window);
-  return padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) * sizeof(std::int32_t)) +
+  const std::size_t cells = window == kCellRows ? cells_scratch_bytes(cell_blocks(t), cell_blocks(t)) : 0;
+  return padded(cells) +
+         padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) * sizeof(std::int32_t)) +
          padded(scan_bytes(n));
 }
 
-std::int64_t panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
-                                const std::int32_t* col_indices, std::int32_t* tile_offsets, std::int32_t* block_order,
-                                void* scratch) {
+PanelPlanSizes panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_t window,
+                                  const std::int32_t* row_offsets, const std::int32_t* col_indices,
+                                  std::int32_t* tile_offsets, std::int32_t* block_order, std::int32_t* cell_offsets,
+                                  int min_cell_tiles, void* scratch) {
   const auto cuda = static_cast<cudaStream_t>(stream.handle);
   const std::int64_t n = attention_plan_offsets_size(t, window);
   if (t == 0) {
     LACUNA_CUDA_CHECK(cudaMemsetAsync(tile_offsets, 0, sizeof(std::int32_t), cuda));
-    return 0;
+    if (cell_offsets) LACUNA_CUDA_CHECK(cudaMemsetAsync(cell_offsets, 0, sizeof(std::int32_t), cuda));
+    return {};
   }
   const PatternArgs a = pattern_args(t, window, row_offsets, col_indices);
+  void* const of_cells = scratch;
+  if (window == kCellRows)
+    scratch = static_cast<char*>(scratch) + padded(cells_scratch_bytes(cell_blocks(t), cell_blocks(t)));
   auto* counts = static_cast<std::int32_t*>(scratch);
   void* temporary = static_cast<char*>(scratch) +
                     padded(static_cast<std::size_t>(std::max(n, blocks_of(t, kNarrowPanels))) * sizeof(std::int32_t));
   LACUNA_CUDA_CHECK(cudaMemsetAsync(counts + n - 1, 0, sizeof(std::int32_t), cuda));
   count_tiles<<<a.panels, kThreads, 0, cuda>>>(a, counts);
   LACUNA_CUDA_LAUNCHED("count_tiles");
+  if (cell_offsets) take_cells(cuda, t, a.windows, min_cell_tiles, counts, cell_offsets, of_cells);
   std::size_t bytes = scan_bytes(n);
   LACUNA_CUDA_CHECK(cub::DeviceScan::ExclusiveSum(temporary, bytes, counts, tile_offsets, n, cuda));
   std::int32_t* order = block_order;
@@ -243,10 +262,13 @@ std::int64_t panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_t 
     LACUNA_CUDA_LAUNCHED("rank_blocks");
     order += blocks;
   }
-  std::int32_t tiles = 0;
+  std::int32_t tiles = 0, cells = 0;
   LACUNA_CUDA_CHECK(cudaMemcpyAsync(&tiles, tile_offsets + n - 1, sizeof(tiles), cudaMemcpyDeviceToHost, cuda));
+  if (cell_offsets)
+    LACUNA_CUDA_CHECK(
+        cudaMemcpyAsync(&cells, cell_offsets + cell_blocks(t), sizeof(cells), cudaMemcpyDeviceToHost, cuda));
   LACUNA_CUDA_CHECK(cudaStreamSynchronize(cuda));
-  return tiles;
+  return {tiles, cells};
 }
 
 void panel_plan_slots(CudaStream stream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
@@ -255,6 +277,15 @@ void panel_plan_slots(CudaStream stream, std::int64_t t, std::int64_t window, co
   const PatternArgs a = pattern_args(t, window, row_offsets, col_indices);
   fill_slots<<<a.panels, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(a, tile_offsets, slots);
   LACUNA_CUDA_LAUNCHED("fill_slots");
+}
+
+void panel_plan_cells(CudaStream stream, std::int64_t t, const std::int32_t* row_offsets,
+                      const std::int32_t* col_indices, const std::int32_t* cell_offsets, std::int64_t cells,
+                      std::int32_t* cell_windows, std::uint32_t* cell_bits, std::int32_t* cell_order,
+                      const void* scratch) {
+  if (t == 0) return;
+  fill_cells(static_cast<cudaStream_t>(stream.handle), t, cell_blocks(t), row_offsets, col_indices, cell_offsets, cells,
+             cell_windows, cell_order, cell_bits, scratch);
 }
 
 }  // namespace lacuna::kernels

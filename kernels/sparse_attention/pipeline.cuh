@@ -33,6 +33,7 @@ struct Args {
   float out_scale;           // of the gradients
   bool negate;               // scale < 0: operand A is negated instead
   bool aligned;              // every pointer is a multiple of 16 bytes
+  bool adds;                 // out (and lse) hold the part of the cells
   std::uint32_t drop_below;  // an entry is dropped where its hash is below
   float keep_scale;
   std::uint64_t seed;
@@ -103,7 +104,9 @@ struct Layout {
   static constexpr int kStats = with_stats ? kWindow * 16 : 0;
   static constexpr int kSlots = num_panels * kWindow * 4;
   static constexpr int kOffsets = 64;
-  static constexpr int kStageBytes = (2 * kRows + kStats + kSlots + kOffsets + 1023) / 1024 * 1024;
+  static constexpr int kWords = with_stats ? 0 : kWindow * 4;  // the columns' dropout words
+  static constexpr int kWordsAt = 2 * kRows + kStats + kSlots + kOffsets;
+  static constexpr int kStageBytes = (kWordsAt + kWords + 1023) / 1024 * 1024;
   static constexpr int kHeader = 3072;  // barriers, windows in use; stages must be multiples of 1024 for the swizzle
   static_assert(128 + kMaxWindowWords * 4 <= kHeader && private_bytes % 1024 == 0);
   static constexpr int kPrivate = num_panels * private_bytes;
@@ -191,7 +194,7 @@ __device__ inline void give_registers() {
 }
 
 /// The producing warps' loop.
-template <class T, Shape shape, class L, class TileOf, int num_panels, bool with_stats, int diag = 0>
+template <class T, Shape shape, class L, class TileOf, int num_panels, bool with_stats, bool drops, int diag = 0>
 __device__ void produce(const Args& args, const Work& work, const Windows<shape, num_panels, L::kWindow>& windows,
                         std::uint32_t stages, std::uint32_t full, std::uint32_t empty) {
   constexpr int kChunks = TileOf::kRowBytes / 16, kElements = 16 / sizeof(T);
@@ -224,6 +227,10 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
         const int row = w * L::kWindow + r;
         copy16(base + 2 * L::kRows + r * 16, stats + min(row, args.t - 1), row < args.t);
       }
+    } else if constexpr (drops) {
+      for (int r = producer * 32 + lane; r < L::kWindow; r += 32 * kProducers)
+        store_shared4(base + L::kWordsAt + r * 4, dropout_column_word(w * L::kWindow + r));
+      __threadfence_block();
     }
     if (args.aligned) {
       if (producer == 0 && lane == 0 && diag != 1) {

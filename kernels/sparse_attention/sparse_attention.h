@@ -26,6 +26,11 @@ struct PanelPlan {
   const std::uint32_t* slots = nullptr;        ///< [tiles * 16]: column within its window | rows << 16
   const std::int32_t* block_order =
       nullptr;  ///< two orders of blocks, most tiles first; for the two sizes of block in tiling.h
+  // The part computed whole (bf16, d = 128 alone; null: none): cells of 128 rows and 128 columns, whose entries are in no tile.
+  const std::int32_t* cell_offsets = nullptr;  ///< [ceil(t / 128) + 1]: first cell of 128 rows
+  const std::int32_t* cell_windows = nullptr;  ///< [cells]: 128 columns each
+  const std::uint32_t* cell_bits = nullptr;    ///< [cells * 512]: entries, in the order of the kernels' registers
+  const std::int32_t* cell_order = nullptr;    ///< 128 rows each, most cells first
 };
 
 /// Whether the fused kernels take heads of d features.
@@ -39,15 +44,34 @@ std::int64_t attention_window(std::int64_t d);
 std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window);
 std::int64_t attention_block_order_size(std::int64_t t);
 
-/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets and
-/// block_order, and returns the number of tiles (waits for the device). Deterministic.
+/// Tiles of a cell (64 at most) from which on the kernels compute it whole; 0: never, for this element type and d.
+/// by_column: for the plans of transposed patterns.
+template <class T>
+int attention_cell_tiles(std::int64_t d, bool by_column);
+/// Entries of PanelPlan::cell_offsets for t rows, and of cell_bits for each cell.
+std::int64_t attention_cell_offsets_size(std::int64_t t);
+inline constexpr std::int64_t kCellWords = 512;
+
+struct PanelPlanSizes {
+  std::int64_t tiles = 0;
+  std::int64_t cells = 0;
+};
+
+/// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets, block_order and,
+/// if cell_offsets is given (window 128; then min_cell_tiles is not 0), that too; waits for the device. Deterministic.
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window);
-std::int64_t panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
-                                const std::int32_t* col_indices, std::int32_t* tile_offsets, std::int32_t* block_order,
-                                void* scratch);
+PanelPlanSizes panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
+                                  const std::int32_t* col_indices, std::int32_t* tile_offsets,
+                                  std::int32_t* block_order, std::int32_t* cell_offsets, int min_cell_tiles,
+                                  void* scratch);
 /// Step 2: slots [16 * tiles].
 void panel_plan_slots(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
                       const std::int32_t* col_indices, const std::int32_t* tile_offsets, std::uint32_t* slots);
+/// Step 3, for plans with cells: cell_windows [cells], cell_bits [cells * 512], cell_order [as many as blocks of 128 rows].
+/// scratch: as step 1 left it.
+void panel_plan_cells(CudaStream, std::int64_t t, const std::int32_t* row_offsets, const std::int32_t* col_indices,
+                      const std::int32_t* cell_offsets, std::int64_t cells, std::int32_t* cell_windows,
+                      std::uint32_t* cell_bits, std::int32_t* cell_order, const void* scratch);
 
 /// What forward and backward share. Matrices are [matrices, t, d], contiguous, d in {32, 64, 128}.
 struct AttentionProblem {
@@ -65,7 +89,7 @@ struct AttentionProblem {
 /// out = softmax(scale * q k^T on the pattern) v, dropout applied to the probabilities; a row without entries gives
 /// zeros. lse [matrices, t] f32: log of the sum of exponentials by row, +inf for an empty row; may be null.
 /// T is Bf16 or float. float runs on tensor cores: TF32 where the stream allows it, else three TF32 products (f32
-/// accurate).
+/// accurate). lse must be given where the plans have cells.
 template <class T>
 void sparse_attention_forward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans, const T* q,
                               const T* k, const T* v, T* out, float* lse);

@@ -1,0 +1,29 @@
+// The part of a plan that is cells; panel_plan.cu calls it.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/sparse_attention/sparse_attention.h"
+
+namespace lacuna::kernels::attention {
+
+constexpr int kCellRows = 128;  // and columns: a window of the panels' plan
+
+constexpr std::int64_t cell_blocks(std::int64_t t) { return (t + kCellRows - 1) / kCellRows; }
+
+std::size_t cells_scratch_bytes(std::int64_t blocks, std::int64_t windows);
+
+/// Of tiles [windows * panels], counts before they are summed up: sets those of a cell to 0 where there are min_tiles or
+/// more in its 8 panels, and fills cell_offsets [blocks + 1].
+void take_cells(cudaStream_t, std::int64_t t, std::int64_t windows, int min_tiles, std::int32_t* tiles,
+                std::int32_t* cell_offsets, void* scratch);
+
+/// The rest of the cells' plan; scratch as take_cells left it.
+void fill_cells(cudaStream_t, std::int64_t t, std::int64_t windows, const std::int32_t* row_offsets,
+                const std::int32_t* col_indices, const std::int32_t* cell_offsets, std::int64_t cells,
+                std::int32_t* cell_windows, std::int32_t* cell_order, std::uint32_t* cell_bits, const void* scratch);
+
+}  // namespace lacuna::kernels::attention
