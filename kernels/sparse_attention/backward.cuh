@@ -83,7 +83,11 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     barrier_init_fence();
   }
   __syncthreads();
-  if (args.adds && windows.next(windows.begin) >= windows.end) return;
+  let_next_kernel_start();
+  if (args.adds && windows.next(windows.begin) >= windows.end) {
+    wait_for_last_kernel();
+    return;
+  }
   if (warp >= num_panels) {
     give_registers<num_panels>();
     produce<T, shape, L, TileOf, num_panels, by_column, drops>(args, work, windows, stages, full, empty);
@@ -189,6 +193,7 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;
     }
+    if (args.adds) wait_for_last_kernel();
     const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};
     if constexpr (main)
       store_rows<T, TileOf>(out0, scale, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,

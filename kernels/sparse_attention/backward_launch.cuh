@@ -36,14 +36,14 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
           of.resident[0] = q, of.resident[1] = dout, of.staged[0] = k, of.staged[1] = v, of.out[0] = dq;
           constexpr Shape shape = causal ? Shape::lower : Shape::plan;
           launch_cells(stream, cell_gradient_kernel<shape, drops, false>, CellGradientLayout::kBytes, problem, plans,
-                       of);
+                       of, false);
         }
         if (column_cells) {
           CellArgs of = args;
           of.resident[0] = k, of.resident[1] = v, of.staged[0] = q, of.staged[1] = dout, of.out[0] = dk, of.out[1] = dv;
           constexpr Shape shape = causal ? Shape::upper : Shape::plan;
           launch_cells(stream, cell_gradient_kernel<shape, drops, true>, CellGradientLayout::kBytes, problem,
-                       transposed, of);
+                       transposed, of, row_cells);
         }
       });
       if (problem.causal && problem.d == kCell) return;

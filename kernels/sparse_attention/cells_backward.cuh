@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     barrier_init_fence();
   }
   __syncthreads();
+  let_next_kernel_start();
   if (warp >= 8) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     const int thread = threadIdx.x - 256;
@@ -175,6 +176,7 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     wgmma::pin(out0);
     if constexpr (side) wgmma::pin(out1);
     if (kTurns && group == 0) pair_wait(1);  // the other's last signal
+    wait_for_last_kernel();                  // nothing of it is read, but who waits for this one counts on both
     group_barrier(3 + group);                // all four warps have read their rows
     const std::uint32_t scratch = resident + warp * 4096;
     const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};

@@ -82,6 +82,7 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_forward_kernel(const __g
     barrier_init_fence();
   }
   __syncthreads();
+  let_next_kernel_start();
   if (warp >= 8) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
     const int thread = threadIdx.x - 256;

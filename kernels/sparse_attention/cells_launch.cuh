@@ -27,10 +27,10 @@ inline CellArgs cell_args(const AttentionProblem& problem, bool aligned) {
   return args;
 }
 
-/// Launches over all matrices, as many patterns at a time as the arguments hold.
+/// follows: launch_grid. Launches over all matrices, as many patterns at a time as the arguments hold.
 template <class Kernel>
 void launch_cells(CudaStream stream, Kernel kernel, int shared_bytes, const AttentionProblem& problem,
-                  std::span<const PanelPlan> plans, const CellArgs& args) {
+                  std::span<const PanelPlan> plans, const CellArgs& args, bool follows) {
   LACUNA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
   const std::int64_t per_launch =
       problem.causal ? problem.matrices : std::min(problem.matrices, kMaxPlans * problem.matrices_per_pattern);
@@ -54,8 +54,8 @@ void launch_cells(CudaStream stream, Kernel kernel, int shared_bytes, const Atte
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
     for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
       part.plans[i] = plans[first + i];
-    kernel<<<dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), kCellThreads, shared_bytes,
-             cuda(stream)>>>(part);
+    launch_grid(stream, kernel, dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), kCellThreads,
+                shared_bytes, part, follows);
     LACUNA_CUDA_LAUNCHED("sparse_attention cells");
   }
 }

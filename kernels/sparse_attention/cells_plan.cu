@@ -12,17 +12,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPanelsPerCell = kCellRows / kPanelRows;
 
-__device__ int lower_bound(const std::int32_t* columns, int begin, int end, int value) {
-  while (begin < end) {
-    const int middle = begin + (end - begin) / 2;
-    if (columns[middle] < value)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
 /// A warp per 128 rows: takes the tiles of cells that have `min_tiles` or more away, and counts these cells.
 __global__ void __launch_bounds__(32)
     choose_cells(std::int32_t* __restrict__ tiles, int panels, int windows, int min_tiles,

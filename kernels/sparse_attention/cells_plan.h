@@ -14,6 +14,18 @@ constexpr int kCellRows = 128;  // and columns: a window of the panels' plan
 
 constexpr std::int64_t cell_blocks(std::int64_t t) { return (t + kCellRows - 1) / kCellRows; }
 
+/// The first of columns[begin, end), ascending, that is not below value; `end` if none.
+__device__ inline int lower_bound(const std::int32_t* columns, int begin, int end, int value) {
+  while (begin < end) {
+    const int middle = begin + (end - begin) / 2;
+    if (columns[middle] < value)
+      begin = middle + 1;
+    else
+      end = middle;
+  }
+  return begin;
+}
+
 std::size_t cells_scratch_bytes(std::int64_t blocks, std::int64_t windows);
 
 /// Of tiles [windows * panels], counts before they are summed up: sets those of a cell to 0 where there are min_tiles or

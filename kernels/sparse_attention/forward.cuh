@@ -105,7 +105,11 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
     barrier_init_fence();
   }
   __syncthreads();
-  if (args.adds && windows.next(windows.begin) >= windows.end) return;
+  let_next_kernel_start();
+  if (args.adds && windows.next(windows.begin) >= windows.end) {
+    wait_for_last_kernel();
+    return;
+  }
   if (warp >= num_panels) {
     give_registers<num_panels>();
     produce<T, shape, L, TileOf, num_panels, false, drops, diag>(args, work, windows, stages, full, empty);
@@ -142,6 +146,7 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
       if (threadIdx.x % 32 == 0) barrier_arrive(empty + stage * 8);
       if (++stage == L::kStages) stage = 0, parity ^= 1;
     }
+    if (args.adds) wait_for_last_kernel();
     float factor[2], weight[2] = {1, 1};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {

@@ -27,7 +27,8 @@ void sparse_attention_forward(CudaStream stream, const AttentionProblem& problem
       with_bool(problem.causal, [&](auto causal) {
         with_bool(problem.dropout_p > 0, [&](auto drops) {
           constexpr Shape shape = causal ? Shape::lower : Shape::plan;
-          launch_cells(stream, cell_forward_kernel<shape, drops>, CellForwardLayout::kBytes, problem, plans, args);
+          launch_cells(stream, cell_forward_kernel<shape, drops>, CellForwardLayout::kBytes, problem, plans, args,
+                       false);
         });
       });
       if (problem.causal) return;

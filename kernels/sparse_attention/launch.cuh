@@ -71,6 +71,26 @@ CUtensorMap tensor_map(const void* data, std::int64_t matrices, std::int64_t t, 
   return map;
 }
 
+/// follows: the kernel may start in the shadow of the last one on the stream, for whose end it waits itself. Not under
+/// capture, where that has not been tried.
+template <class Kernel, class A>
+void launch_grid(CudaStream stream, Kernel kernel, dim3 grid, int threads, int shared_bytes, const A& args,
+                 bool follows) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  if (follows) LACUNA_CUDA_CHECK(cudaStreamIsCapturing(cuda(stream), &capture));
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
+  config.stream = cuda(stream);
+  config.attrs = &attribute;
+  config.numAttrs = follows && capture == cudaStreamCaptureStatusNone ? 1 : 0;
+  LACUNA_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, args));
+}
+
 /// Launches over all matrices, as many patterns at a time as the arguments hold.
 template <class T, class Kernel>
 void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, const AttentionProblem& problem,
@@ -96,8 +116,8 @@ void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, con
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
     for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
       part.plans[i] = plans[first + i];
-    kernel<<<dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), threads, shared_bytes,
-             cuda(stream)>>>(part);
+    launch_grid(stream, kernel, dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), threads,
+                shared_bytes, part, args.adds);
     LACUNA_CUDA_LAUNCHED("sparse_attention");
   }
 }

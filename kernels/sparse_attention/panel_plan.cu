@@ -26,17 +26,6 @@ struct PatternArgs {
   int panels;
 };
 
-__device__ int lower_bound(const std::int32_t* columns, int begin, int end, int value) {
-  while (begin < end) {
-    const int middle = begin + (end - begin) / 2;
-    if (columns[middle] < value)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return begin;
-}
-
 /// rows_of[c - chunk]: bit r is set where row r of the panel has column c.
 __device__ void scatter_rows(const PatternArgs& a, int panel, int chunk, std::uint32_t* pairs) {
   for (int i = threadIdx.x; i < kChunk / 2; i += kThreads) pairs[i] = 0;

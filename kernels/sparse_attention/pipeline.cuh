@@ -94,6 +94,11 @@ __device__ inline void copy4(std::uint32_t to, const void* from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(from) : "memory");
 }
 
+// Kernels of one pass follow one another without a gap (programmatic dependent launch): the next one's blocks start once all
+// of this one's have, as there is room, and wait for its results, or for its end, where they need them.
+__device__ inline void let_next_kernel_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ inline void wait_for_last_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 // ---- a block's share
 // -------------------------------------------------------------------------------------------------
 

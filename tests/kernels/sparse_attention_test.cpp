@@ -474,7 +474,9 @@ TEST(PanelPlanOnCuda, HoldsEachEntryInACellOrATile) {
       for (std::size_t b = 0; b + 1 < cells.size(); ++b) {
         for (auto at = static_cast<std::size_t>(cells[b]); at < static_cast<std::size_t>(cells[b + 1]); ++at) {
           const std::int64_t w = windows[at];
-          if (at > static_cast<std::size_t>(cells[b])) ASSERT_GT(w, windows[at - 1]);
+          if (at > static_cast<std::size_t>(cells[b])) {
+            ASSERT_GT(w, windows[at - 1]);
+          }
           for (std::int64_t panel = static_cast<std::int64_t>(b) * 8;
                panel < std::min<std::int64_t>(panels, static_cast<std::int64_t>(b) * 8 + 8); ++panel)
             ASSERT_EQ(first[static_cast<std::size_t>(w * panels + panel)],
@@ -492,7 +494,9 @@ TEST(PanelPlanOnCuda, HoldsEachEntryInACellOrATile) {
         }
       }
       EXPECT_EQ(in_tiles + in_cells, p.columns.size());
-      if (min_tiles == 1) EXPECT_EQ(in_tiles, 0U);
+      if (min_tiles == 1) {
+        EXPECT_EQ(in_tiles, 0U);
+      }
       for (std::size_t b = 0; b + 1 < order.size(); ++b) {
         const auto size = [&](std::size_t at) {
           return cells[static_cast<std::size_t>(order[at]) + 1] - cells[static_cast<std::size_t>(order[at])];
