@@ -56,8 +56,7 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const Tensor& col_indices() const { return col_indices_; }  ///< i32 [nnz]
   const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
   const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
-  const Tensor& row_shares()
-      const;  ///< i32 [rows, 9], where a row's entries cross into each eighth of the columns; cached
+  const Tensor& row_shares() const;  ///< i32 [rows, 9], where a row crosses into each eighth of the columns; cached
   /// Whether row_order(), and row_shares() if it was built, have been waited for: nothing still writes them, the offsets
   /// or the columns.
   bool settled() const;

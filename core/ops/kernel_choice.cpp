@@ -29,8 +29,8 @@ struct CpuModel {
   std::int64_t chunk = 64;
 };
 
-/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time SDDMM, which this project's follows; within
-/// about 25 % of the 16 problems measured, 0.5 to 0.98. SpMM on CUDA cores: kernels/spmm/spmm_plan.h.
+/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time SDDMM, which this project's follows;
+/// within about 25 % of the 16 problems measured, 0.5 to 0.98. SpMM on CUDA cores: kernels/spmm/spmm_plan.h.
 struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel

@@ -2,17 +2,17 @@
 //
 // A block keeps a panel of B, its share of K by kTile columns, in shared memory for its whole life. A warp makes its
 // columns of one row after another: it stages the row's entries, 64 at a time, in one of two buffers, and while it
-// multiplies those the next ones are on their way. kLanes lanes read a row of B, 16 bytes a lane at a time: no bank conflict
-// is possible whatever the columns. The warp's groups of kLanes take four entries in turn and add up by shuffles. A stage is
-// filled up to a multiple of 32 with entries of value 0 that point at a row of zeros behind the panel: no lane needs a
-// predicate, and B's NaN stays where it is.
+// multiplies those the next ones are on their way. kLanes lanes read a row of B, 16 bytes a lane at a time: no bank
+// conflict is possible whatever the columns. The warp's groups of kLanes take four entries in turn and add up by
+// shuffles. A stage is filled up to a multiple of 32 with entries of value 0 that point at a row of zeros behind the
+// panel: no lane needs a predicate, and B's NaN stays where it is.
 //
 // What comes from the pattern alone, the order of rows, their offsets and the first columns, is read before the wait for
-// the previous kernel (dependent_launch.cuh) where the pattern is known to be settled; B and the values are only asked into
-// L2 by then, where an earlier kernel's write still reaches them.
+// the previous kernel (dependent_launch.cuh) where the pattern is known to be settled; B and the values are only asked
+// into L2 by then, where an earlier kernel's write still reaches them.
 //
-// Split along K: the blocks of a cluster keep the shares of one panel; their sums meet through distributed shared memory and
-// are added in the order of the ranks. So the order of every sum is fixed by the plan: the bits are the same on every run.
+// Split along K: the blocks of a cluster keep the shares of one panel; their sums meet through distributed shared memory
+// and are added in the order of the ranks. So the plan fixes the order of every sum: equal bits on every run.
 //
 // docs/kernels/spmm.md: what it reaches, what binds, what lost against it.
 #pragma once

@@ -26,7 +26,7 @@ std::int64_t resident(const SpmmPlan& p, const SpmmShape& s) {
 }
 
 /// A sum of terms fitted to 1,100 measurements on one H100, 76 products times up to 30 tilings, within 9 % (root mean
-/// square) for the better tilings; what it picks takes 1.5 % more than the fastest tiling of each product.
+/// square) for the better tilings; what it picks takes 1 % more than the fastest tiling of each product.
 double panel_microseconds(const SpmmPlan& p, const SpmmShape& s) {
   const std::int64_t blocks = column_tiles(p, s) * p.row_blocks * p.split, at_once = resident(p, s);
   const auto each = static_cast<double>(ceil_div(blocks, usable(p, s)));  // blocks of a multiprocessor
@@ -43,12 +43,12 @@ double panel_microseconds(const SpmmPlan& p, const SpmmShape& s) {
   const double warps = std::min(each, static_cast<double>(at_once)) * p.warps;
   const double moved =
       4e-6 * (static_cast<double>(s.k + s.m) * static_cast<double>(s.n * s.batch) + 2 * static_cast<double>(s.nnz));
-  double us = 1.21 + 3.89 * panel + (3.14 + 4.18 / warps) * multiply + 0.163 * moved + 4.25 * (waves - 1);
-  us += 1.3e-3 * rows + 0.491 * rounds + 0.524 * std::ceil(entries / kPanelStage);
-  if (p.warps == 32) us += 0.562;
-  if (s.n % 32 != 0) us += 4.38 * panel;  // a tile's row of B lies across one line more
-  if (s.n % 4 != 0) us += 0.282e-3 * each * share;
-  if (p.split > 1) us += 2.03 * waves + 9.32e-3 * rows;
+  double us = 1.21 + 3.73 * panel + (3.14 + 3.25 / warps) * multiply + 0.163 * moved + 4.17 * (waves - 1);
+  us += 1.14e-3 * rows + 0.43 * rounds + 0.524 * std::ceil(entries / kPanelStage);
+  if (p.warps == 32) us += 0.577;
+  if (s.n % 32 != 0) us += 6.04 * panel;  // a tile's row of B lies across one line more
+  if (s.n % 4 != 0) us += 0.241e-3 * each * share;
+  if (p.split > 1) us += 2.48 * waves + 9.32e-3 * rows;
   return us;
 }
 
@@ -103,6 +103,7 @@ SpmmPlan plan_spmm(const SpmmShape& shape) {
         const std::int64_t fewest = ceil_div(shape.m, std::int64_t{warps} * kPanelRounds);
         const std::int64_t most = ceil_div(shape.m, warps);
         std::int64_t last = 0;
+        bool runs = false;
         for (int wanted = 1; wanted <= 4; ++wanted) {  // blocks a multiprocessor
           const std::int64_t one_wave = usable(plan, shape) * wanted / (column_tiles(plan, shape) * split);
           const std::int64_t row_blocks = std::max(fewest, std::min(one_wave, most));
@@ -110,8 +111,14 @@ SpmmPlan plan_spmm(const SpmmShape& shape) {
           last = row_blocks;
           plan.row_blocks = static_cast<int>(row_blocks);
           if (!can_run(plan, shape)) continue;
-          // A second wave would load its panels while nothing multiplies.
-          if (row_blocks > fewest && wanted > resident(plan, shape)) continue;
+          // A second wave would load its panels while nothing multiplies; one block where two fit, with several rows a
+          // warp, leaves too little at work.
+          const std::int64_t at_once = resident(plan, shape);
+          if (runs && wanted > at_once) continue;
+          runs = true;
+          if (at_once >= 2 && panel_rounds(plan, shape) >= 3 &&
+              column_tiles(plan, shape) * row_blocks * split <= usable(plan, shape))
+            continue;
           plan.seconds = 1e-6 * panel_microseconds(plan, shape);
           if (plan.seconds < best.seconds) best = plan;
         }

@@ -31,8 +31,8 @@ constexpr int kPanelStage = 64;   // entries that a warp of the panel kernel sta
 constexpr int kPanelRounds = 32;  // most rows that a warp of the panel kernel takes
 constexpr std::int64_t kMaxSharedBytes = 232448;  // that one block can have: 227 KB, compute capability 9.0
 
-/// The tiling that a model of the panel kernel's time, fitted to one H100 (docs/kernels/spmm.md), finds fastest, or the row
-/// kernel. For compute capability 9.0. can_run holds for what it returns.
+/// The tiling that a model of the panel kernel's time, fitted to one H100 (docs/kernels/spmm.md), finds fastest, or the
+/// row kernel. For compute capability 9.0. can_run holds for what it returns.
 SpmmPlan plan_spmm(const SpmmShape& shape);
 
 /// Predicted for the row kernel on an H100, within 30 % or so.
