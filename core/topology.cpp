@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "core/visit.h"
+#include "kernels/runtime/runtime.h"
 #include "kernels/sddmm/sddmm_tiles.h"
 #include "kernels/sparse_attention/sparse_attention.h"
+#include "kernels/spmm/spmm_plan.h"
 #include "kernels/topology/topology.h"
 
 namespace lacuna {
@@ -53,10 +55,40 @@ const Tensor& Topology::row_order() const {
     visit_device("row_order", device(), [&](auto stream) {
       Tensor scratch = scratch_of(kernels::row_order_scratch_bytes(stream, rows_), device());
       kernels::row_order(stream, rows_, row_offsets_.data<std::int32_t>(), order.data<std::int32_t>(), scratch.raw());
+      settle(stream);
     });
     row_order_ = std::move(order);
   }
   return row_order_;
+}
+
+const Tensor& Topology::row_shares() const {
+  std::lock_guard lock(mutex_);
+  if (!row_shares_.defined()) {
+    OpScope scope("row_shares");
+    Tensor bounds = Tensor::empty({rows_, kernels::kRowShares + 1}, DType::i32, device());
+    visit_device("row_shares", device(), [&](auto stream) {
+      kernels::row_shares(stream, rows_, cols_, kernels::kRowShares, row_offsets_.data<std::int32_t>(),
+                          col_indices_.data<std::int32_t>(), bounds.data<std::int32_t>());
+      settle(stream);
+    });
+    row_shares_ = std::move(bounds);
+  }
+  return row_shares_;
+}
+
+/// Waits, once for each pattern, so that kernels may read what was built before they wait for the kernel before them.
+template <class Stream>
+void Topology::settle([[maybe_unused]] Stream stream) const {
+#if LACUNA_HAS_CUDA
+  if constexpr (std::is_same_v<Stream, CudaStream>)
+    settled_ = runtime::synchronize_unless_captured(stream, device().index);
+#endif
+}
+
+bool Topology::settled() const {
+  std::lock_guard lock(mutex_);
+  return settled_ || device().is_cpu();
 }
 
 const TransposedTopology& Topology::transposed() const {
@@ -185,6 +217,7 @@ std::size_t Topology::bytes() const {
   std::size_t total = row_offsets_.nbytes() + col_indices_.nbytes();
   if (row_indices_.defined()) total += row_indices_.nbytes();
   if (row_order_.defined()) total += row_order_.nbytes();
+  if (row_shares_.defined()) total += row_shares_.nbytes();
   if (spmm_tensor_memory_.defined()) total += spmm_tensor_memory_.nbytes();
   if (sddmm_plan_.defined()) total += sddmm_plan_.nbytes();
   if (transposed_) total += transposed_->permutation.nbytes() + transposed_->topology->bytes();

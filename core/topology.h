@@ -59,6 +59,10 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const Tensor& col_indices() const { return col_indices_; }  ///< i32 [nnz]
   const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
   const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
+  const Tensor& row_shares() const;  ///< i32 [rows, 9], where a row crosses into each eighth of the columns; cached
+  /// Whether row_order(), and row_shares() if it was built, have been waited for: nothing still writes them, the offsets
+  /// or the columns.
+  bool settled() const;
   const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
   std::int64_t max_row_length() const;           ///< cached
   const kernels::SpmmTensorPlan& spmm_tensor_plan() const;  ///< of kernels/spmm_tensor; cached; CUDA only
@@ -73,6 +77,9 @@ class Topology : public std::enable_shared_from_this<Topology> {
   Topology(std::int64_t rows, std::int64_t cols, Tensor row_offsets, Tensor col_indices);  // unchecked; use from_csr
 
  private:
+  template <class Stream>
+  void settle(Stream stream) const;
+
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
   std::int64_t nnz_ = 0;
@@ -81,6 +88,8 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable std::mutex mutex_;
   mutable Tensor row_indices_;
   mutable Tensor row_order_;
+  mutable Tensor row_shares_;
+  mutable bool settled_ = false;
   mutable std::unique_ptr<TransposedTopology> transposed_;
   mutable Tensor spmm_tensor_memory_;
   mutable kernels::SpmmTensorPlan spmm_tensor_plan_;

@@ -149,10 +149,10 @@ def main():
     def panels(times):
         return times["route_sparse"] < 0.97 * times.get("lacuna", 0)
 
-    model("SpMM, row kernel", ("spmm", "f32", "row"), samples("lacuna", ("spmm",), "f32"), sparse_terms,
+    model("SpMM, row kernel (spmm_row_seconds of kernels/spmm/spmm_plan.cpp)", ("spmm", "f32", "row"), samples("lacuna", ("spmm",), "f32"), sparse_terms,
           lambda w: (f"double start = {w[0]:.3g};", f"double spmm_rate = {rate(w[1])};",
                      f"double spmm_bandwidth = {rate(w[2])};"))
-    model("SpMM, panels where they won", ("spmm", "f32", "route_sparse"),
+    model("SpMM, panels where they won (a line, for comparison: spmm_plan.cpp has a model by tilings)", ("spmm", "f32", "route_sparse"),
           samples("route_sparse", ("spmm",), "f32", panels), sparse_terms,
           lambda w: (f"double panel_start = {w[0]:.3g};", f"double panel_rate = {rate(w[1])};",
                      f"double panel_bandwidth = {rate(w[2])};"))

@@ -29,9 +29,8 @@ struct CpuModel {
   std::int64_t chunk = 64;
 };
 
-/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time kernels, which this project's follow;
-/// within about 15 % (spmm) and 25 % (sddmm) of the 16 problems measured, 0.5 to 0.98. The panel kernel on one H200:
-/// within 20 % of 9 of the 10 problems looked at (docs/kernels/spmm.md).
+/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time SDDMM, which this project's follows;
+/// within about 25 % of the 16 problems measured, 0.5 to 0.98. SpMM on CUDA cores: kernels/spmm/spmm_plan.h.
 struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel
@@ -40,12 +39,6 @@ struct CudaModel {
   double tf32_rate = 430e12;       // cuBLAS TF32
   double half_rate = 730e12;       // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
   double copy_start = 3e-6;        // of a kernel that makes f16 copies. Predicted
-  double spmm_rate = 10.3e12;      // bound by L1 (4 bytes of B per multiply-add), not by arithmetic
-  double spmm_bandwidth = 0.8e12;  // of B and C, re-reads of B included
-  double panel_start = 4.5e-6;
-  double panel_rate = 11.3e12;     // bound by shared memory
-  double panel_split_rate = 6e12;  // where blocks of a cluster share k
-  double panel_bandwidth = 2.3e12;
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
   double sddmm_l2 = 6.7e12;  // a row of B for each entry, where B does not stay in L1: 4096^3 at 0.5 to 0.98
@@ -106,19 +99,10 @@ double sddmm_groups_seconds(const Work& w) {
   return model.groups_start + 4 * (w.nnz * w.other * w.batch) * (1 + 1.0 / 8) / model.groups_bandwidth;
 }
 
-/// Of the row kernel, or of the panel kernel where the ops take that.
-double cuda_core_spmm_seconds(const ProductShape& p, const Work& w) {
-  constexpr CudaModel model;
-  const double bytes = 4 * (w.rows + w.cols) * w.other * w.batch;
-  if (p.kernels.spmm_panel) {
-    const kernels::SpmmPlan plan =
-        kernels::plan_spmm({p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, p.other % 4 == 0});
-    if (plan.kernel == kernels::SpmmKernel::panel) {
-      return model.panel_start + w.flops_sparse / (plan.split > 1 ? model.panel_split_rate : model.panel_rate) +
-             bytes / model.panel_bandwidth;
-    }
-  }
-  return model.start + w.flops_sparse / model.spmm_rate + bytes / model.spmm_bandwidth;
+/// Of the panel kernel, or of the row kernel where the ops take that.
+double cuda_core_spmm_seconds(const ProductShape& p) {
+  const kernels::SpmmShape shape{p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors};
+  return p.kernels.spmm_panel ? kernels::plan_spmm(shape).seconds : kernels::spmm_row_seconds(shape);
 }
 
 /// The faster prediction, unless a rule leaves no choice.
@@ -207,7 +191,7 @@ Choice choose_spmm(const ProductShape& p) {
   // Rows of fewer than eight entries: its error would be more than twice a plain f32 kernel's.
   const bool tensor =
       p.kernels.spmm_tensor && p.batch == 1 && p.other % 4 == 0 && p.nnz > 0 && w.other > 0 && w.nnz >= 8 * w.rows;
-  return decide(p, w, cuda_core_spmm_seconds(p, w), dense,
+  return decide(p, w, cuda_core_spmm_seconds(p), dense,
                 tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever,
                 takes_half(p, w) ? spmm_half_seconds(w) : kNever);
 }

@@ -13,13 +13,16 @@ namespace lacuna {
 template <class T>
 Csr<T> csr_view(const Tensor& values, const Topology& topology, bool with_order = false) {
   const bool batched = values.rank() == 2;
+  const std::int32_t* order =
+      with_order && topology.device().is_cuda() ? topology.row_order().data<std::int32_t>() : nullptr;
   return {.rows = topology.rows(),
           .cols = topology.cols(),
           .nnz = topology.nnz(),
           .row_offsets = topology.row_offsets().data<std::int32_t>(),
           .col_indices = topology.col_indices().data<std::int32_t>(),
           .values = values.data<std::remove_const_t<T>>(),
-          .row_order = with_order && topology.device().is_cuda() ? topology.row_order().data<std::int32_t>() : nullptr,
+          .row_order = order,
+          .settled = order != nullptr && topology.settled(),
           .batch = batched ? values.dim(0) : 1,
           .values_stride = batched ? topology.nnz() : 0};
 }

@@ -53,7 +53,7 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
   });
   visit_float("spmm", b, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    const Csr<const T> a_view = csr_view<const T>(a.values, *a.topology, true);
+    Csr<const T> a_view = csr_view<const T>(a.values, *a.topology, true);
     const Dense<const T> b_view = dense_view<const T>(b);
     const Epilogue<const T> epilogue{bias.defined() ? bias.data<T>() : nullptr, activation};
 #if LACUNA_HAS_CUDA
@@ -61,6 +61,10 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
       const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
       const bool panels = allowed_kernels(b.device()).spmm_panel && kernels::spmm_panel_supports(stream);
       const kernels::SpmmPlan plan = panels ? kernels::plan_spmm(shape) : kernels::SpmmPlan{};
+      if (plan.split > 1) {
+        a_view.row_shares = a.topology->row_shares().template data<std::int32_t>();
+        a_view.settled = a.topology->settled();
+      }
       return kernels::spmm_with(plan, stream, a_view, b_view, dense_view<T>(out), epilogue);
     }
 #endif

@@ -38,6 +38,8 @@ void copy(CudaStream, int device, void* to, const void* from,
           std::size_t bytes);  ///< any direction, asynchronous for pinned memory
 void clear(CudaStream, int device, void* to, std::size_t bytes);
 void synchronize(CudaStream, int device);
+/// The same, but false at once while the stream is being captured: nothing may wait then.
+bool synchronize_unless_captured(CudaStream, int device);
 void* allocate_pinned(std::size_t bytes);
 void release_pinned(void* pointer) noexcept;
 void* create_event();  ///< no timing; marks a point on a stream

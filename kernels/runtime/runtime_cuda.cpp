@@ -100,6 +100,14 @@ void synchronize(CudaStream stream, int device) {
   LACUNA_CUDA_CHECK(cudaStreamSynchronize(native(stream)));
 }
 
+bool synchronize_unless_captured(CudaStream stream, int device) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  LACUNA_CUDA_CHECK(cudaStreamIsCapturing(native(stream), &status));
+  if (status != cudaStreamCaptureStatusNone) return false;
+  synchronize(stream, device);
+  return true;
+}
+
 void* allocate_pinned(std::size_t bytes) {
   void* pointer = nullptr;
   LACUNA_CUDA_CHECK(cudaMallocHost(&pointer, bytes));

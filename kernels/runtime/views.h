@@ -43,6 +43,9 @@ struct Csr {
   const std::int32_t* col_indices = nullptr;  ///< [nnz]
   T* values = nullptr;                        ///< [batch, nnz]
   const std::int32_t* row_order = nullptr;  ///< [rows] longest row first, or null; balances load, never changes results
+  const std::int32_t* row_shares =
+      nullptr;           ///< bounds of eighths of the columns (topology.h), or null; some plans need it
+  bool settled = false;  ///< all of the above but values was complete before this call: a kernel may read it early
   std::int64_t batch = 1;
   std::int64_t values_stride = 0;
 };

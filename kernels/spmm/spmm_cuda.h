@@ -13,8 +13,9 @@ bool spmm_panel_supports(CudaStream stream);
 /// What plan_spmm and can_run ask of a product C = A B.
 SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<const float>& b, const Dense<float>& c);
 
-/// C = epilogue(A B) as `plan` says; C [m, n] is overwritten, no scratch. split and parts set the order of a sum: plans
-/// that agree in these agree bit for bit, and with split = parts = 1 also with the row kernel. Throws runtime::Failure where can_run(plan, ...) is false.
+/// C = epilogue(A B) as `plan` says; C [m, n] is overwritten, no scratch. tile and split set the order of a sum: plans
+/// that agree in these agree bit for bit. Throws runtime::Failure where can_run(plan, ...) is false, or split is above 1
+/// and a.row_shares null.
 void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& a, const Dense<const float>& b,
                const Dense<float>& c, const Epilogue<const float>& epilogue);
 

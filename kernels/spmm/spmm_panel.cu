@@ -31,9 +31,6 @@ template <class S>
 void launch_shape(const Panel& x) {
   const std::int64_t column_tiles = (x.problem.n + S::kTile - 1) / S::kTile;
   const std::int64_t blocks = column_tiles * x.launch.row_blocks * x.launch.split;
-  if (blocks > 0x7fffffff)
-    throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "spmm: more than 2^31 - 1 tiles of C",
-                           false};
   LACUNA_CUDA_CHECK(cudaFuncSetAttribute(spmm_panel_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          static_cast<int>(kMaxSharedBytes)));
   const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(x.problem.batch));
@@ -42,14 +39,27 @@ void launch_shape(const Panel& x) {
                x.problem, x.launch);
 }
 
-template <int kTile, int kWarps>
+template <int kTile, int kWarps, bool kSplit>
 void launch_tile(const Panel& x, bool vector) {
-  const bool split = x.launch.split > 1;
-  if (vector && split) return launch_shape<PanelShape<kTile, kWarps, true, true>>(x);
-  if (vector) return launch_shape<PanelShape<kTile, kWarps, true, false>>(x);
-  // Without vectors a block of 32 warps never won: can_run refuses it.
-  if (split) return launch_shape<PanelShape<kTile, 16, false, true>>(x);
-  launch_shape<PanelShape<kTile, 16, false, false>>(x);
+  if (vector) return launch_shape<PanelShape<kTile, kWarps, true, kSplit>>(x);
+  launch_shape<PanelShape<kTile, kWarps, false, kSplit>>(x);
+}
+
+/// The tilings that can_run knows.
+void launch_plan(const SpmmPlan& plan, const Panel& x, bool vector) {
+  if (plan.tile == 128) {
+    if (plan.warps == 8) return launch_tile<128, 8, false>(x, vector);
+    return launch_tile<128, 16, false>(x, vector);
+  }
+  if (plan.tile == 64) {
+    if (plan.split > 1) return launch_tile<64, 16, true>(x, vector);
+    if (plan.warps == 8) return launch_tile<64, 8, false>(x, vector);
+    if (plan.warps == 16) return launch_tile<64, 16, false>(x, vector);
+    return launch_tile<64, 32, false>(x, vector);
+  }
+  if (plan.warps == 16)
+    return plan.split > 1 ? launch_tile<32, 16, true>(x, vector) : launch_tile<32, 16, false>(x, vector);
+  return plan.split > 1 ? launch_tile<32, 32, true>(x, vector) : launch_tile<32, 32, false>(x, vector);
 }
 
 }  // namespace
@@ -71,8 +81,7 @@ SpmmShape spmm_shape(CudaStream stream, const Csr<const float>& a, const Dense<c
           .n = c.cols,
           .nnz = a.nnz,
           .batch = c.batch,
-          .multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132,
-          .vector = allows_vectors(b, c.batch) && allows_vectors(c, c.batch)};
+          .multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132};
 }
 
 void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& a, const Dense<const float>& b,
@@ -80,11 +89,12 @@ void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& 
   if (plan.kernel == SpmmKernel::row) return spmm<float>(stream, a, b, c, epilogue, nullptr);
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const SpmmShape shape = spmm_shape(stream, a, b, c);
-  if (!can_run(plan, shape))
+  if (!can_run(plan, shape) || (plan.split > 1 && a.row_shares == nullptr))
     throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue), "spmm: no kernel for this plan", false};
   Panel x = {};
   x.stream = stream;
   x.problem = {.row_offsets = a.row_offsets,
+               .row_shares = a.row_shares,
                .col_indices = a.col_indices,
                .values = a.values,
                .row_order = a.row_order,
@@ -99,22 +109,17 @@ void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& 
                .m = a.rows,
                .k = static_cast<int>(a.cols),
                .n = static_cast<int>(c.cols),
+               .settled = a.settled,
                .activation = epilogue.activation};
   x.launch = {.split = plan.split,
               .share = static_cast<int>(panel_share(plan, shape)),
               .row_blocks = plan.row_blocks,
-              .parts = plan.parts,
               .rounds = static_cast<int>(panel_rounds(plan, shape))};
   x.shared_bytes = panel_shared_bytes(plan, shape);
+  const bool vector = allows_vectors(b, c.batch) && allows_vectors(c, c.batch);
   for (std::int64_t first = 0; first < c.batch; first += kMaxBatchBlocks) {
     x.problem.batch = std::min(c.batch - first, kMaxBatchBlocks);
-    if (plan.tile == 32) {
-      launch_tile<32, 16>(x, shape.vector);
-    } else if (plan.warps == 16) {
-      launch_tile<64, 16>(x, shape.vector);
-    } else {
-      launch_tile<64, 32>(x, shape.vector);
-    }
+    launch_plan(plan, x, vector);
     x.problem.values += x.problem.batch * x.problem.values_stride;
     x.problem.b += x.problem.batch * x.problem.b_stride;
     x.problem.c += x.problem.batch * x.problem.c_stride;

@@ -1,12 +1,18 @@
-// SpMM on CUDA, the panel kernel: B read from shared memory, for products of one wave of work or a few.
+// SpMM on CUDA, the panel kernel: B and the entries read from shared memory, for products of one wave of work or a few.
 //
-// A block keeps a panel of B, its share of K by kTile columns, in shared memory for its whole life and takes rows of A
-// one after another: one barrier in all, a row's entries in one run. Eight lanes make one row: a quarter of a warp
-// reads 128 contiguous bytes a time, so no bank conflict is possible whatever the columns, and a quarter that has no
-// entry left reads nothing. Where rows are few, `parts` = 2 or 4 of a warp's four subwarps share a row, chunk by chunk, and
-// add up by shuffles. Split along K: the blocks of a cluster keep the shares of one panel; their sums meet through
-// distributed shared memory and are added in the order of the ranks. Either way the order of every sum is fixed by the
-// plan: the bits are the same on every run.
+// A block keeps a panel of B, its share of K by kTile columns, in shared memory for its whole life. A warp makes its
+// columns of one row after another: it stages the row's entries, 64 at a time, in one of two buffers, and while it
+// multiplies those the next ones are on their way. kLanes lanes read a row of B, 16 bytes a lane at a time: no bank
+// conflict is possible whatever the columns. The warp's groups of kLanes take four entries in turn and add up by
+// shuffles. A stage is filled up to a multiple of 32 with entries of value 0 that point at a row of zeros behind the
+// panel: no lane needs a predicate, and B's NaN stays where it is.
+//
+// What comes from the pattern alone, the order of rows, their offsets and the first columns, is read before the wait for
+// the previous kernel (dependent_launch.cuh) where the pattern is known to be settled; B and the values are only asked
+// into L2 by then, where an earlier kernel's write still reaches them.
+//
+// Split along K: the blocks of a cluster keep the shares of one panel; their sums meet through distributed shared memory
+// and are added in the order of the ranks. So the plan fixes the order of every sum: equal bits on every run.
 //
 // docs/kernels/spmm.md: what it reaches, what binds, what lost against it.
 #pragma once
@@ -17,12 +23,15 @@
 
 #include "kernels/common/dependent_launch.cuh"
 #include "kernels/pointwise/activation.h"
-#include "kernels/spmm/spmm_walk.cuh"
+#include "kernels/runtime/views.h"
+#include "kernels/spmm/spmm_panel_parts.cuh"
+#include "kernels/spmm/spmm_plan.h"
 
 namespace lacuna::kernels {
 
 struct PanelProblem {
   const std::int32_t* row_offsets;
+  const std::int32_t* row_shares;  // where K is split
   const std::int32_t* col_indices;
   const float* values;
   const std::int32_t* row_order;
@@ -32,9 +41,8 @@ struct PanelProblem {
   std::int64_t values_stride, b_stride, c_stride;  // elements between matrices of the batch
   std::int64_t b_ld, c_ld;
   std::int64_t m, batch;
-  std::int64_t unused;  // like the next one, for the layout: without it ptxas 13.0 spills 28 bytes a thread, not 4
   int k, n;
-  bool unused_too;
+  bool settled;  // Csr::settled
   Activation activation;
 };
 
@@ -43,168 +51,215 @@ struct PanelLaunch {
   int split;       // blocks of a cluster, each with its share of K
   int share;       // rows of B in a block's panel
   int row_blocks;  // blocks (or clusters) that share the rows of A
-  int parts;       // subwarps that share a row: 1, 2 or 4
-  int rounds;      // rows that each subwarp (or `parts` of them) takes, one after another
+  int rounds;      // rows that each warp takes, one after another; at most 32
 };
 
 template <int kTile_, int kWarps_, bool kVector_, bool kSplit_>
 struct PanelShape {
-  static constexpr int kTile = kTile_;       // columns of C a block makes
-  static constexpr int kWarps = kWarps_;     // 16: two blocks of half the shared memory a multiprocessor; 32: one
+  static constexpr int kTile = kTile_;       // columns of C a block makes: 32, 64 or 128
+  static constexpr int kWarps = kWarps_;     // of a block: 8, 16 or 32
   static constexpr bool kVector = kVector_;  // B and C can be read and written 16 bytes at a time
   static constexpr bool kSplit = kSplit_;    // the block is one of a cluster that shares the tile's K
-  static constexpr int kBlocks = 32 / kWarps;
-  static constexpr int kTogether = 4;  // entries whose reads of B are in flight: 64 registers a thread allow no more
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kVectors = kTile / 32;  // 16-byte reads of B a lane makes per entry
+  static constexpr int kVectors = kTile == 32 ? 1 : 2;   // 16-byte reads of B a lane makes per entry
+  static constexpr int kLanes = kTile / (4 * kVectors);  // that read an entry's row of B
+  static constexpr int kGroups = 32 / kLanes;            // that take entries in turn
+  static constexpr int kColumns = kTile / 32;            // columns of C a lane stores
+  static constexpr std::uint32_t kRowBytes = kTile * 4;
 };
 
-/// What is stored for a sum. Without a bias nothing is added: -0 stays -0.
-__device__ __forceinline__ float panel_finish(const PanelProblem& p, float bias, float sum) {
-  return activate(p.activation, p.bias ? sum + bias : sum);
-}
-
-/// Finishes and stores four neighbouring sums of a row, those whose column is below n. kVector: n and the row's address
-/// allow 16 bytes at a time.
-template <bool kVector>
-__device__ __forceinline__ void panel_store(const PanelProblem& p, float* row_of_c, int column, float bias,
-                                            float4 sum) {
-  const float out[4] = {panel_finish(p, bias, sum.x), panel_finish(p, bias, sum.y), panel_finish(p, bias, sum.z),
-                        panel_finish(p, bias, sum.w)};
-  if constexpr (kVector) {
-    if (column < p.n) *reinterpret_cast<float4*>(row_of_c + column) = make_float4(out[0], out[1], out[2], out[3]);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (column + i < p.n) row_of_c[column + i] = out[i];
-    }
-  }
-}
-
 template <class S>
-__global__ void __launch_bounds__(S::kThreads, S::kBlocks)
+__global__ void __launch_bounds__(S::kThreads, 1024 / S::kThreads)
     spmm_panel_kernel(const PanelProblem p, const PanelLaunch l) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   namespace cg = cooperative_groups;
-  constexpr std::uint32_t kRowBytes = S::kTile * 4;
-  extern __shared__ __align__(16) float panel[];
-  wait_for_previous();
+  constexpr int kStage = kPanelStage;                // entries
+  constexpr std::uint32_t kStageBytes = 8 * kStage;  // columns, then values
+  extern __shared__ __align__(128) float panel[];
+  cudaTriggerProgrammaticLaunchCompletion();
+  if (!p.settled) cudaGridDependencySynchronize();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int sub = lane % 8, part = lane / 8 % l.parts, row_of_warp = lane / 8 / l.parts;
-  const int rows_a_warp = 4 / l.parts;
   const int rank = S::kSplit ? static_cast<int>(cg::this_cluster().block_rank()) : 0;
-  const int tile = static_cast<int>(blockIdx.x) / l.split;
-  const int row_block = tile % l.row_blocks;
+  const int place = static_cast<int>(blockIdx.x) / l.split;
+  const int row_block = place % l.row_blocks;
   // The last tile is moved left to end at the last column; what it shares with its neighbour both make, bit for bit.
-  const int tile_column = min(tile / l.row_blocks * S::kTile, max(p.n - S::kTile, 0));
+  const int tile_column = min(place / l.row_blocks * S::kTile, max(p.n - S::kTile, 0));
   const int k_begin = min(rank * l.share, p.k), k_end = min(k_begin + l.share, p.k);
+  const std::uint32_t zero_row = k_begin + l.share;
   const std::uint32_t shared_base = static_cast<std::uint32_t>(__cvta_generic_to_shared(panel));
+  const std::uint32_t stages = shared_base + (l.share + 1) * S::kRowBytes + warp * 2 * kStageBytes;  // this warp's
+  float* partial =
+      panel + (l.share + 1) * S::kTile + S::kWarps * 4 * kStage;  // [rounds, kWarps, kTile], where K is split
 
+  const auto* columns = reinterpret_cast<const std::uint32_t*>(p.col_indices);
+  const float* values = p.values + blockIdx.z * p.values_stride;
+  const float* b = p.b + blockIdx.z * p.b_stride + tile_column;
+
+  // Lane i knows the row of round i: rows are dealt out in the order of their lengths over the warps of all blocks.
+  int my_row = -1;
+  std::uint32_t my_begin = 0, my_end = 0;
+  const std::int64_t position = (std::int64_t{lane} * S::kWarps + warp) * l.row_blocks + row_block;
+  if (lane < l.rounds && position < p.m) {
+    my_row = p.row_order ? p.row_order[position] : static_cast<int>(position);
+    const std::int32_t* range = p.row_offsets + my_row;
+    int next = 1;
+    if constexpr (S::kSplit) {
+      next = kRowShares / l.split;
+      range = p.row_shares + std::int64_t{my_row} * (kRowShares + 1) + rank * next;
+    }
+    my_begin = static_cast<std::uint32_t>(range[0]);
+    my_end = static_cast<std::uint32_t>(range[next]);
+  }
+
+  struct Run {  // entries [at, end) are left of the row of turn `turn`
+    int turn;
+    std::uint32_t at, end;
+  };
+  const auto enter = [&](Run& x) {
+    x.at = __shfl_sync(kAllLanes, my_begin, x.turn % 32);
+    x.end = __shfl_sync(kAllLanes, my_end, x.turn % 32);
+    if (x.turn >= l.rounds) x.end = x.at;
+  };
+  const auto advance = [&](Run& x) {
+    x.at += kStage;
+    if (x.at < x.end) return;
+    ++x.turn;
+    enter(x);
+  };
+  const auto fetch = [&](const Run& x, std::uint32_t to, const void* array, std::uint32_t filler) {
+#pragma unroll
+    for (int g = 0; g < kStage; g += 32) {
+      if (x.at + g >= x.end) break;
+      const std::uint32_t i = x.at + g + lane;
+      if (i < x.end) {
+        copy_async<4>(to + (g + lane) * 4, static_cast<const std::uint32_t*>(array) + i);
+      } else {
+        store_shared(to + (g + lane) * 4, filler);
+      }
+    }
+  };
+  const auto fetch_columns = [&](const Run& x, int slot) { fetch(x, stages + slot * kStageBytes, columns, zero_row); };
+  const auto fetch_values = [&](const Run& x, int slot) {
+    fetch(x, stages + slot * kStageBytes + 4 * kStage, values, 0);
+  };
+
+  Run here = {};
+  enter(here);
+  Run ahead = here;
+#pragma unroll
+  for (int slot = 0; slot < 2; ++slot) {
+    fetch_columns(ahead, slot);
+    if (lane * 32 < kStage && ahead.at + lane * 32 < ahead.end) prefetch_l2(values + ahead.at + lane * 32);
+    advance(ahead);
+  }
+  for (int row = k_begin + row_block + static_cast<int>(threadIdx.x) * l.row_blocks; row < k_end;
+       row += S::kThreads * l.row_blocks) {
+#pragma unroll
+    for (int j = 0; j < S::kTile; j += 32)
+      if (tile_column + j < p.n) prefetch_l2(b + row * p.b_ld + j);
+  }
+  if (threadIdx.x < S::kTile) panel[l.share * S::kTile + threadIdx.x] = 0.0f;
+  cudaGridDependencySynchronize();
+
+  ahead = here;
+#pragma unroll
+  for (int slot = 0; slot < 2; ++slot) {
+    fetch_values(ahead, slot);
+    advance(ahead);
+  }
   {  // the panel
     constexpr int kWidth = S::kVector ? 4 : 1;
     constexpr int kPerRow = S::kTile / kWidth;
     constexpr int kRowsAtOnce = S::kThreads / kPerRow;
     const int column = static_cast<int>(threadIdx.x % kPerRow) * kWidth;
     const int row = static_cast<int>(threadIdx.x / kPerRow);
-    const float* from = p.b + blockIdx.z * p.b_stride + (k_begin + row) * p.b_ld + tile_column + column;
+    const float* from = b + (k_begin + row) * p.b_ld + column;
     std::uint32_t to = shared_base + (row * S::kTile + column) * 4;
     if (tile_column + column < p.n) {  // only where n < kTile: other columns hold garbage, which no store reaches
-#pragma unroll 4
+#pragma unroll 8
       for (int k = k_begin + row; k < k_end; k += kRowsAtOnce) {
         copy_async<4 * kWidth>(to, from);
         from += kRowsAtOnce * p.b_ld;
-        to += kRowsAtOnce * kRowBytes;
+        to += kRowsAtOnce * S::kRowBytes;
       }
     }
     asm volatile("cp.async.commit_group;");
   }
+  const float my_bias = p.bias && my_row >= 0 ? p.bias[my_row] : 0.0f;
 
-  // Rows are dealt out in the order of their lengths, over warps of all blocks: neighbours share a warp, and every
-  // warp gets long ones and short ones.
-  const auto position_of = [&](int round) {
-    return ((std::int64_t{round} * S::kWarps + warp) * l.row_blocks + row_block) * rows_a_warp + row_of_warp;
-  };
-  const auto* columns = reinterpret_cast<const std::uint32_t*>(p.col_indices);
-  const float* values = p.values + blockIdx.z * p.values_stride;
-  const std::uint32_t base = shared_base + sub * 16 - static_cast<std::uint32_t>(k_begin) * kRowBytes;
-  const std::uint32_t chunk_offset = 8 * part, stride = 8 * l.parts;
-  float* partial = panel + l.share * S::kTile;  // [rounds * kWarps * rows_a_warp, kTile], only where K is split
-
-  const auto range_of = [&](int round, std::uint32_t& begin, std::uint32_t& end) {
-    const std::int64_t position = position_of(round);
-    begin = end = 0;
-    if (round < l.rounds && position < p.m) {
-      const std::int64_t row = p.row_order ? p.row_order[position] : position;
-      begin = static_cast<std::uint32_t>(p.row_offsets[row]);
-      end = static_cast<std::uint32_t>(p.row_offsets[row + 1]);
-    }
-  };
-  std::uint32_t begin, end;
-  range_of(0, begin, end);
-  for (int round = 0; round < l.rounds; ++round) {
-    if (S::kSplit && rank > 0) begin = search_columns(columns, begin, end, k_begin, lane);
-    const std::uint32_t at = begin + chunk_offset;
-    const Chunk chunk = fetch_chunk(columns, values, at + sub, end, true);
-    std::uint32_t next_begin, next_end;
-    range_of(round + 1, next_begin, next_end);  // on its way while this row is multiplied
-    float sums[S::kVectors][4] = {};
-    if (round == 0) {
-      asm volatile("cp.async.wait_group 0;" ::: "memory");
-      __syncthreads();
-    }
-    walk<S::kVectors, S::kTogether, kRowBytes>(sums, columns, values, chunk, at, end, stride, k_end, base, lane);
+  const int in_tile = first_column<S>(lane);
+  const auto finish = [&](int turn, float(&out)[S::kColumns]) {  // the whole warp calls
+    const int row = __shfl_sync(kAllLanes, my_row, turn);
+    const float bias = __shfl_sync(kAllLanes, my_bias, turn);
+    if (row < 0) return;
+      // Without a bias nothing is added: -0 stays -0.
 #pragma unroll
-    for (int v = 0; v < S::kVectors; ++v) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (l.parts >= 2) sums[v][i] += __shfl_xor_sync(kAllLanes, sums[v][i], 8);
-        if (l.parts == 4) sums[v][i] += __shfl_xor_sync(kAllLanes, sums[v][i], 16);
-      }
-    }
-    begin = next_begin;
-    end = next_end;
-    if (part != 0) continue;
-    if constexpr (S::kSplit) {
-      const int r = (round * S::kWarps + warp) * rows_a_warp + row_of_warp;
-#pragma unroll
-      for (int v = 0; v < S::kVectors; ++v) {
-        *reinterpret_cast<float4*>(partial + r * S::kTile + v * 32 + sub * 4) =
-            make_float4(sums[v][0], sums[v][1], sums[v][2], sums[v][3]);
-      }
+    for (int j = 0; j < S::kColumns; ++j) out[j] = activate(p.activation, p.bias ? out[j] + bias : out[j]);
+    float* c = p.c + blockIdx.z * p.c_stride + row * p.c_ld + tile_column + in_tile;
+    if constexpr (S::kVector && S::kColumns > 1) {
+      if (tile_column + in_tile >= p.n) return;
+      if constexpr (S::kColumns == 4) *reinterpret_cast<float4*>(c) = make_float4(out[0], out[1], out[2], out[3]);
+      if constexpr (S::kColumns == 2) *reinterpret_cast<float2*>(c) = make_float2(out[0], out[1]);
     } else {
-      const std::int64_t position = position_of(round);
-      if (position >= p.m) continue;
-      const std::int64_t row = p.row_order ? p.row_order[position] : position;
-      const float bias = p.bias ? p.bias[row] : 0.0f;
-      float* c = p.c + blockIdx.z * p.c_stride + row * p.c_ld;
 #pragma unroll
-      for (int v = 0; v < S::kVectors; ++v) {
-        const int at_column = tile_column + v * 32 + sub * 4;
-        panel_store<S::kVector>(p, c, at_column, bias, make_float4(sums[v][0], sums[v][1], sums[v][2], sums[v][3]));
-      }
+      for (int j = 0; j < S::kColumns; ++j)
+        if (tile_column + in_tile + j < p.n) c[j] = out[j];
     }
+  };
+
+  const std::uint32_t entries = stages + lane / S::kLanes * 16;  // this lane's first four columns
+  const std::uint32_t base = shared_base + lane % S::kLanes * 16 - k_begin * S::kRowBytes;
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
+  float sums[S::kVectors][4] = {};
+  for (int slot = 0; here.turn < l.rounds; slot ^= 1) {
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    __syncwarp();
+    const int count = static_cast<int>(min(here.end - here.at, std::uint32_t{kStage}));
+    const std::uint32_t from = entries + slot * kStageBytes;
+#pragma unroll(S::kVectors == 1 ? 2 : 1)
+    for (int i = 0; i < count; i += 4 * S::kGroups) {
+      std::uint32_t column[4];
+      float value[4];
+      load_shared(column, from + i * 4);
+      load_shared(value, from + (kStage + i) * 4);
+      add_four<S>(sums, column, value, base);
+    }
+    __syncwarp();  // all have read the stage
+    fetch_columns(ahead, slot);
+    fetch_values(ahead, slot);
+    asm volatile("cp.async.commit_group;");
+    advance(ahead);
+    const int turn = here.turn;
+    advance(here);
+    if (here.turn == turn) continue;  // the row goes on
+    float out[S::kColumns];
+    sum_groups<S>(out, sums, lane);
+    if constexpr (S::kSplit) {
+      float* to = partial + (turn * S::kWarps + warp) * S::kTile + in_tile;
+#pragma unroll
+      for (int j = 0; j < S::kColumns; ++j) to[j] = out[j];
+    } else {
+      finish(turn, out);
+    }
+#pragma unroll
+    for (int v = 0; v < S::kVectors; ++v) sums[v][0] = sums[v][1] = sums[v][2] = sums[v][3] = 0.0f;
   }
 
   if constexpr (S::kSplit) {
     auto cluster = cg::this_cluster();
     cluster.sync();
-    constexpr int kPerRow = S::kTile / 4;
-    const int count = l.rounds * S::kWarps * rows_a_warp * kPerRow;
-    for (int i = rank * S::kThreads + static_cast<int>(threadIdx.x); i < count; i += l.split * S::kThreads) {
-      const int r = i / kPerRow;  // row r of this block is row `within` of warp `of_warps`
-      const int within = r % rows_a_warp, of_warps = r / rows_a_warp;
-      const std::int64_t position = (std::int64_t{of_warps} * l.row_blocks + row_block) * rows_a_warp + within;
-      const int at_column = tile_column + i % kPerRow * 4;
-      if (position >= p.m || at_column >= p.n) continue;
-      const std::int64_t row = p.row_order ? p.row_order[position] : position;
-      float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int turn = 0; turn < l.rounds; ++turn) {
+      if ((turn + warp) % l.split != rank) continue;  // another block of the cluster finishes this row
+      float* from = partial + (turn * S::kWarps + warp) * S::kTile + in_tile;
+      float out[S::kColumns] = {};
 #pragma unroll 4
-      for (int from = 0; from < l.split; ++from) {
-        const float4 x = reinterpret_cast<const float4*>(cluster.map_shared_rank(partial, from))[i];
-        sum.x += x.x, sum.y += x.y, sum.z += x.z, sum.w += x.w;
+      for (int r = 0; r < l.split; ++r) {
+        const float* there = cluster.map_shared_rank(from, r);
+#pragma unroll
+        for (int j = 0; j < S::kColumns; ++j) out[j] += there[j];
       }
-      panel_store<S::kVector>(p, p.c + blockIdx.z * p.c_stride + row * p.c_ld, at_column, p.bias ? p.bias[row] : 0.0f,
-                              sum);
+      finish(turn, out);
     }
     cluster.sync();  // nobody leaves while its sums are read
   }

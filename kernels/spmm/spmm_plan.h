@@ -13,31 +13,35 @@ enum class SpmmKernel : std::uint8_t {
 
 struct SpmmPlan {
   SpmmKernel kernel = SpmmKernel::row;
-  // The panel kernel's tiling.
-  int tile = 32;       ///< columns of C a block makes: 32 or 64
-  int warps = 16;      ///< of a block: 16, or 32 with a tile of 64
-  int split = 1;       ///< blocks of a cluster that share K: 1, 2, 4 or 8
-  int parts = 1;       ///< subwarps that share a row: 1, 2 or 4
+  // The panel kernel's tiling; can_run names the combinations there are.
+  int tile = 32;       ///< columns of C a block makes: 32, 64 or 128
+  int warps = 16;      ///< of a block: 8, 16 or 32
+  int split = 1;       ///< blocks of a cluster that share K: 1, 2, 4 or 8. Above 1 it needs Csr::row_shares
   int row_blocks = 1;  ///< blocks (or clusters) that share the rows
+  double seconds = 0;  ///< predicted for an H100, by plan_spmm
 };
 
 struct SpmmShape {
   std::int64_t m = 0, k = 0, n = 0, nnz = 0, batch = 1;
   int multiprocessors = 132;
-  bool vector = true;  ///< B and C allow 16-byte reads and writes
 };
 
+constexpr int kRowShares = 8;     // equal shares of K that Csr::row_shares bounds
+constexpr int kPanelStage = 64;   // entries that a warp of the panel kernel stages at a time; it has two stages
+constexpr int kPanelRounds = 32;  // most rows that a warp of the panel kernel takes
 constexpr std::int64_t kMaxSharedBytes = 232448;  // that one block can have: 227 KB, compute capability 9.0
 
-/// The fastest of the kernels on the shapes of docs/kernels/spmm.md, within 3 % in the geometric mean. For compute
-/// capability 9.0. can_run holds for what it returns.
+/// The tiling that a model of the panel kernel's time, fitted to one H100 (docs/kernels/spmm.md), finds fastest, or the
+/// row kernel. For compute capability 9.0. can_run holds for what it returns.
 SpmmPlan plan_spmm(const SpmmShape& shape);
+
+/// Predicted for the row kernel on an H100, within 30 % or so.
+double spmm_row_seconds(const SpmmShape& shape);
 
 /// Whether the kernels can carry out this plan: a tiling that exists, shared memory that suffices.
 bool can_run(const SpmmPlan& plan, const SpmmShape& shape);
 
-/// Of a panel plan: rows of B in a block's panel; rows of A that a subwarp takes in turn; bytes of a block's shared
-/// memory.
+/// Of a panel plan: rows of B in a block's panel; rows of A that a warp takes in turn; bytes of a block's shared memory.
 std::int64_t panel_share(const SpmmPlan& plan, const SpmmShape& shape);
 std::int64_t panel_rounds(const SpmmPlan& plan, const SpmmShape& shape);
 std::int64_t panel_shared_bytes(const SpmmPlan& plan, const SpmmShape& shape);

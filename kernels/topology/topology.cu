@@ -218,6 +218,25 @@ int bits_for(std::int64_t count) {
                   static_cast<int>(std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 1) - 1))));
 }
 
+/// One bound a thread.
+__global__ void row_shares_kernel(std::int64_t rows, std::int64_t share, int shares, const std::int32_t* row_offsets,
+                                  const std::int32_t* col_indices, std::int32_t* bounds) {
+  const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * (shares + 1); i += step) {
+    const std::int64_t row = i / (shares + 1), first = i % (shares + 1) * share;
+    std::int32_t low = row_offsets[row], high = row_offsets[row + 1];
+    while (low < high) {  // entries before `low` are below `first`, those from `high` on are not
+      const std::int32_t middle = low + (high - low) / 2;
+      if (col_indices[middle] < first) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    bounds[i] = low;
+  }
+}
+
 }  // namespace
 
 std::size_t mask_offsets_scratch_bytes(CudaStream, std::int64_t rows, std::int64_t) {
@@ -284,6 +303,14 @@ void row_order(CudaStream stream, std::int64_t rows, const std::int32_t* row_off
   LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairsDescending(nullptr, temporary, keys, sorted, items, order, rows));
   LACUNA_CUDA_CHECK(cub::DeviceRadixSort::SortPairsDescending(parts.rest(), temporary, keys, sorted, items, order, rows,
                                                               0, 32, cuda(stream)));
+}
+
+void row_shares(CudaStream stream, std::int64_t rows, std::int64_t cols, int shares, const std::int32_t* row_offsets,
+                const std::int32_t* col_indices, std::int32_t* bounds) {
+  if (rows == 0) return;
+  row_shares_kernel<<<blocks_for(rows * (shares + 1), kThreads), kThreads, 0, cuda(stream)>>>(
+      rows, (cols + shares - 1) / shares, shares, row_offsets, col_indices, bounds);
+  LACUNA_CUDA_LAUNCHED("row_shares");
 }
 
 std::size_t transpose_scratch_bytes(CudaStream, std::int64_t, std::int64_t cols, std::int64_t nnz) {

@@ -48,6 +48,13 @@ std::size_t row_order_scratch_bytes(CudaStream, std::int64_t rows);
 void row_order(CpuStream, std::int64_t rows, const std::int32_t* row_offsets, std::int32_t* order, void* scratch);
 void row_order(CudaStream, std::int64_t rows, const std::int32_t* row_offsets, std::int32_t* order, void* scratch);
 
+/// bounds [rows, shares + 1]: entries [bounds[r][s], bounds[r][s + 1]) of row r are those in the s-th of `shares` equal
+/// pieces of the columns, ceil(cols / shares) each.
+void row_shares(CpuStream, std::int64_t rows, std::int64_t cols, int shares, const std::int32_t* row_offsets,
+                const std::int32_t* col_indices, std::int32_t* bounds);
+void row_shares(CudaStream, std::int64_t rows, std::int64_t cols, int shares, const std::int32_t* row_offsets,
+                const std::int32_t* col_indices, std::int32_t* bounds);
+
 /// Pattern of the transpose and the permutation of values: t.values[i] = values[permutation[i]]. Rows of the transpose
 /// keep the original's row order, so columns ascend.
 std::size_t transpose_scratch_bytes(CpuStream, std::int64_t rows, std::int64_t cols, std::int64_t nnz);

@@ -90,6 +90,16 @@ void row_order(CpuStream, std::int64_t rows, const std::int32_t* row_offsets, st
   });
 }
 
+void row_shares(CpuStream, std::int64_t rows, std::int64_t cols, int shares, const std::int32_t* row_offsets,
+                const std::int32_t* col_indices, std::int32_t* bounds) {
+  const std::int64_t share = (cols + shares - 1) / shares;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int32_t *begin = col_indices + row_offsets[r], *end = col_indices + row_offsets[r + 1];
+    for (int s = 0; s <= shares; ++s)
+      bounds[r * (shares + 1) + s] = static_cast<std::int32_t>(std::lower_bound(begin, end, s * share) - col_indices);
+  }
+}
+
 std::size_t transpose_scratch_bytes(CpuStream, std::int64_t, std::int64_t cols, std::int64_t) {
   return static_cast<std::size_t>(cols) * sizeof(std::int32_t);
 }

@@ -110,10 +110,27 @@ TEST(Topology, EveryDeviceBuildsWhatTheCpuBuilds) {
       EXPECT_EQ(t->transposed().permutation.to_vector<std::int32_t>(),
                 cpu->transposed().permutation.to_vector<std::int32_t>());
       EXPECT_EQ(t->row_order().to_vector<std::int32_t>(), cpu->row_order().to_vector<std::int32_t>());
+      EXPECT_EQ(t->row_shares().to_vector<std::int32_t>(), cpu->row_shares().to_vector<std::int32_t>());
+      EXPECT_TRUE(t->settled());  // from the order on
       EXPECT_EQ(t->row_indices().to_vector<std::int32_t>(), cpu->row_indices().to_vector<std::int32_t>());
       EXPECT_TRUE(t->subset(Tensor::from(keep, {cpu->nnz()}, device))
                       ->same_pattern(*cpu->subset(Tensor::from(keep, {cpu->nnz()}))));
       EXPECT_TRUE(cpu->to(device)->same_pattern(*cpu));
+    }
+  }
+}
+
+TEST(Topology, RowSharesBoundEighthsOfTheColumns) {
+  const TopologyPtr t = awkward_topology(13, 21, 5);
+  const Ints bounds = t->row_shares().to_vector<std::int32_t>(), columns = columns_of(*t);
+  const Ints offsets = t->row_offsets().to_vector<std::int32_t>();
+  ASSERT_EQ(bounds.size(), std::size_t{13 * 9});
+  for (std::size_t r = 0; r < 13; ++r) {
+    EXPECT_EQ(bounds[r * 9], offsets[r]);
+    EXPECT_EQ(bounds[r * 9 + 8], offsets[r + 1]);
+    for (std::size_t s = 0; s < 8; ++s) {
+      for (auto i = bounds[r * 9 + s]; i < bounds[r * 9 + s + 1]; ++i)
+        EXPECT_EQ(columns[static_cast<std::size_t>(i)] / 3, static_cast<std::int32_t>(s));  // ceil(21 / 8) = 3
     }
   }
 }

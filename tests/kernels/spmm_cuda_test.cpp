@@ -24,10 +24,14 @@ TEST(SpmmPlan, PicksWhatMeasuredBest) {
     return plan_spmm({m, k, n, std::llround((1 - sparsity) * static_cast<double>(m * k))});
   };
   EXPECT_EQ(plan(2048, 512, 2048, 0.9).warps, 32);
-  EXPECT_EQ(plan(512, 512, 256, 0.9).parts, 2);
+  EXPECT_EQ(plan(2048, 512, 2048, 0.9).tile, 64);
+  EXPECT_EQ(plan(512, 512, 256, 0.9).row_blocks, 32);  // a row a warp
   EXPECT_EQ(plan(512, 2048, 256, 0.9).split, 2);
-  EXPECT_EQ(plan(512, 4608, 49, 0.9).split, 4);
-  EXPECT_EQ(plan(4096, 4096, 4096, 0.95).kernel, SpmmKernel::row);
+  EXPECT_GE(plan(512, 4608, 49, 0.9).split, 4);
+  EXPECT_EQ(plan(64, 147, 12544, 0.8).tile, 128);
+  EXPECT_EQ(plan(40000, 60000, 256, 0.99).kernel, SpmmKernel::row);
+  EXPECT_GT(plan(512, 512, 256, 0.5).seconds, plan(512, 512, 256, 0.9).seconds);
+  EXPECT_LT(plan(512, 512, 256, 0.9).seconds, spmm_row_seconds({512, 512, 256, 26214}));
 }
 
 TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
@@ -38,8 +42,7 @@ TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
           for (const std::int64_t batch : {1, 7}) {
             for (const int multiprocessors : {1, 108, 132}) {
               const std::int64_t nnz = std::llround((1 - sparsity) * static_cast<double>(m * k));
-              SpmmShape shape{m, k, n, nnz, batch, multiprocessors};
-              shape.vector = n % 4 == 0;
+              const SpmmShape shape{m, k, n, nnz, batch, multiprocessors};
               EXPECT_TRUE(can_run(plan_spmm(shape), shape)) << m << ' ' << k << ' ' << n << ' ' << sparsity;
             }
           }
@@ -51,16 +54,15 @@ TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
 
 #if LACUNA_HAS_CUDA
 
-/// Every kernel and tiling, as far as this build and GPU have them.
+/// Every kernel and tiling, as far as this build and GPU have them; can_run tells which of these are for a shape.
 std::vector<SpmmPlan> all_plans(CudaStream stream) {
   std::vector<SpmmPlan> plans{{.kernel = SpmmKernel::row}};
   if (!spmm_panel_supports(stream)) return plans;
   for (const int row_blocks : {1, 3}) {
     for (const int split : {1, 2, 4, 8}) {
-      for (const int tile : {32, 64}) {
-        for (const int parts : {1, 2, 4}) plans.push_back({SpmmKernel::panel, tile, 16, split, parts, row_blocks});
+      for (const int tile : {32, 64, 128}) {
+        for (const int warps : {8, 16, 32}) plans.push_back({SpmmKernel::panel, tile, warps, split, row_blocks});
       }
-      plans.push_back({SpmmKernel::panel, 64, 32, split, 1, row_blocks});
     }
   }
   return plans;
@@ -121,7 +123,7 @@ struct Case {
   std::int64_t m, k, n;
   double sparsity;
   std::int64_t batch = 1;
-  bool shared_values = false, shared_b = false, with_bias = false, with_order = true;
+  bool shared_values = false, shared_b = false, with_bias = false, with_order = true, settled = false;
   std::int64_t padding = 0;  // B and C have rows this much longer than n
   std::size_t skew = 0;      // floats that every view is off its alignment
   Activation activation = Activation::none;
@@ -169,11 +171,20 @@ void run_case(CudaStream stream, const Case& c) {
   }
   const std::vector<float> poison(static_cast<std::size_t>(c.m * ld * c.batch), -12345.0f);
 
+  std::vector<std::int32_t> shares;
+  for (std::int64_t r = 0; r < c.m; ++r) {
+    const auto begin = columns.begin() + offsets[static_cast<std::size_t>(r)],
+               end = columns.begin() + offsets[static_cast<std::size_t>(r) + 1];
+    for (std::int64_t s = 0; s <= kRowShares; ++s) {
+      const auto first = static_cast<std::int32_t>((c.k + kRowShares - 1) / kRowShares * s);
+      shares.push_back(static_cast<std::int32_t>(std::lower_bound(begin, end, first) - columns.begin()));
+    }
+  }
   const std::size_t skew = c.skew * sizeof(float);
   const Buffer offsets_there(stream, bytes_of(offsets), 0), columns_there(stream, bytes_of(columns), skew),
-      order_there(stream, bytes_of(order), 0), values_there(stream, bytes_of(values), skew),
-      b_there(stream, bytes_of(b), skew), bias_there(stream, bytes_of(bias), 0),
-      c_there(stream, bytes_of(poison), skew);
+      order_there(stream, bytes_of(order), 0), shares_there(stream, bytes_of(shares), 0),
+      values_there(stream, bytes_of(values), skew), b_there(stream, bytes_of(b), skew),
+      bias_there(stream, bytes_of(bias), 0), c_there(stream, bytes_of(poison), skew);
   const Csr<const float> a_view{.rows = c.m,
                                 .cols = c.k,
                                 .nnz = nnz,
@@ -181,6 +192,8 @@ void run_case(CudaStream stream, const Case& c) {
                                 .col_indices = columns_there.as<const std::int32_t>(),
                                 .values = values_there.as<const float>(),
                                 .row_order = c.with_order ? order_there.as<const std::int32_t>() : nullptr,
+                                .row_shares = shares_there.as<const std::int32_t>(),
+                                .settled = c.settled,
                                 .batch = c.batch,
                                 .values_stride = values_stride};
   const Dense<const float> b_view{b_there.as<const float>(), c.k, c.n, ld, c.batch, b_stride};
@@ -211,8 +224,8 @@ void run_case(CudaStream stream, const Case& c) {
     if (!can_run(plan, shape)) continue;
     SCOPED_TRACE(testing::Message() << "m " << c.m << " k " << c.k << " n " << c.n << " batch " << c.batch << " skew "
                                     << c.skew << "; kernel " << static_cast<int>(plan.kernel) << " tile " << plan.tile
-                                    << " warps " << plan.warps << " split " << plan.split << " parts " << plan.parts
-                                    << " row blocks " << plan.row_blocks);
+                                    << " warps " << plan.warps << " split " << plan.split << " row blocks "
+                                    << plan.row_blocks);
     c_there.write(poison);
     spmm_with(plan, stream, a_view, b_view, c_view, epilogue);
     const std::vector<float> got = c_there.read();
@@ -264,6 +277,13 @@ TEST_F(SpmmCuda, EveryKernelTakesHardShapes) {
   run_case(stream_, {40, 2100, 196, 0.95});
   run_case(stream_, {70, 300, 49, 0.6});
   run_case(stream_, {6, 40000, 36, 0.999});
+  run_case(stream_, {1100, 40, 36, 0.8});  // more rows than a block's warps take
+}
+
+TEST_F(SpmmCuda, EveryKernelTakesASettledPattern) {
+  run_case(stream_, {.m = 130, .k = 300, .n = 100, .sparsity = 0.9, .settled = true});
+  run_case(stream_, {.m = 40, .k = 1100, .n = 196, .sparsity = 0.9, .with_order = false, .settled = true});
+  run_case(stream_, {.m = 37, .k = 75, .n = 33, .sparsity = 0.7, .batch = 2, .with_bias = true, .settled = true});
 }
 
 TEST_F(SpmmCuda, EveryKernelTakesMisalignedViews) {
