@@ -63,7 +63,7 @@ double spmm_tensor_seconds(double m, double k, double n, double nnz) {
 
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
 constexpr double kMaxScratchBytes = 256.0 * 1024 * 1024;
-/// Nor is a plan of the SDDMM tiles, twelve bytes for each row and 64 columns.
+/// Nor is a plan of the SDDMM tiles, four bytes for each row and 256 columns.
 constexpr double kMaxPlanBytes = 256.0 * 1024 * 1024;
 
 struct Work {
@@ -206,7 +206,7 @@ Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
   const auto tensor_seconds = [&](kernels::SddmmMath math, std::int64_t k_unit) {
     double seconds = kNever;
-    const double plan_bytes = std::ceil(w.cols / 64) * w.rows * 12;
+    const double plan_bytes = std::ceil(w.cols / 256) * w.rows * 4;
     if (p.kernels.sddmm_tensor && p.other % k_unit == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes)
       kernels::choose_sddmm_tiling(p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, math, &seconds);
     return seconds;

@@ -28,6 +28,21 @@ Shape result_shape(const ProductShape& p, const Tensor& b) {
   return b.rank() == 3 ? Shape{p.batch, p.rows, p.other} : Shape{p.rows, p.other};
 }
 
+/// Of A B, or of A^T B.
+ProductShape product_shape(const SparseTensor& a, const Tensor& b, bool transposed) {
+  const Topology& topology = *a.topology;
+  return {.device = b.device(),
+          .dtype = b.dtype(),
+          .precision = matmul_precision(b.device()),
+          .rows = transposed ? topology.cols() : topology.rows(),
+          .cols = transposed ? topology.rows() : topology.cols(),
+          .nnz = topology.nnz(),
+          .other = b.dim(-1),
+          .batch = b.rank() == 3 ? b.dim(0) : 1,
+          .shared_values = a.values.rank() == 1,
+          .kernels = allowed_kernels(b.device())};
+}
+
 /// Sum over the first axis: [batch, ...] -> [...].
 Tensor sum_batch(const Tensor& x) {
   Shape rest;
@@ -103,16 +118,7 @@ ProductShape spmm_problem(const SparseTensor& a, const Tensor& b) {
   if (a.values.rank() == 2 && (b.rank() != 3 || b.dim(0) != a.values.dim(0))) {
     throw ShapeError("spmm", fmt::format("a is {}, b is {}; a's batch must be b's", describe(a), describe(b)));
   }
-  return {.device = b.device(),
-          .dtype = b.dtype(),
-          .precision = matmul_precision(b.device()),
-          .rows = topology.rows(),
-          .cols = topology.cols(),
-          .nnz = topology.nnz(),
-          .other = b.dim(-1),
-          .batch = b.rank() == 3 ? b.dim(0) : 1,
-          .shared_values = a.values.rank() == 1,
-          .kernels = allowed_kernels(b.device())};
+  return product_shape(a, b, false);
 }
 
 void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route route, const Tensor& bias,
@@ -151,18 +157,8 @@ Tensor spmm_transposed(const SparseTensor& a, const Tensor& b) {
   const OpScope scope("spmm_transposed");
   require_sparse("spmm_transposed", "a", a);
   require_same_device_and_dtype("spmm_transposed", "a", a.values, "b", b);
-  if (b.rank() == 2 && a.values.rank() == 1) {
-    const Topology& topology = *a.topology;
-    const ProductShape problem{.device = b.device(),
-                               .dtype = b.dtype(),
-                               .precision = matmul_precision(b.device()),
-                               .rows = topology.cols(),
-                               .cols = topology.rows(),
-                               .nnz = topology.nnz(),
-                               .other = b.dim(1),
-                               .kernels = allowed_kernels(b.device())};
-    if (choose_spmm(problem).route == Route::dense) return matmul(densify(a), b, /*transpose_a=*/true);
-  }
+  if (b.rank() == 2 && a.values.rank() == 1 && choose_spmm(product_shape(a, b, true)).route == Route::dense)
+    return matmul(densify(a), b, /*transpose_a=*/true);
   return spmm(transpose(a), b);
 }
 

@@ -1,5 +1,5 @@
-// The plan of a pattern. Columns ascend within a row, so a row's entries in 64 columns are one run of CSR: a mask and
-// the run's first entry say where each goes, and the tiles read no column index at all.
+// The plan of a pattern. Columns ascend within a row, so a row's entries in 256 columns are one run of CSR: where it
+// begins is all that a tile needs to read the run's columns.
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
@@ -12,12 +12,12 @@ constexpr int kCellsPerBlock = 4;  // beside one another; a row of a cell a thre
 
 __global__ void __launch_bounds__(kCellsPerBlock* kCell)
     sddmm_plan_kernel(const Pattern pattern, const SddmmPlan plan) {
-  __shared__ unsigned occupied[kCellsPerBlock * 2];  // by warp: half a cell
+  __shared__ bool occupied[kCellsPerBlock * 2];  // by warp: half a cell
   const int thread_row = threadIdx.x % kCell;
   const std::int64_t row = std::int64_t{blockIdx.x} * kCell + thread_row;
   const std::int64_t cell_col = std::int64_t{blockIdx.y} * kCellsPerBlock + threadIdx.x / kCell;
   const std::int64_t first_column = cell_col * kCell;
-  std::uint64_t mask = 0;
+  bool any = false;
   if (row < pattern.rows && cell_col < plan.cell_cols) {
     int low = pattern.row_offsets[row];
     const int end = pattern.row_offsets[row + 1];
@@ -28,20 +28,15 @@ __global__ void __launch_bounds__(kCellsPerBlock* kCell)
       else
         high = middle;
     }
-    for (int i = low; i < end; ++i) {
-      const std::int64_t column = pattern.col_indices[i] - first_column;
-      if (column >= kCell) break;
-      mask |= std::uint64_t{1} << column;
-    }
-    plan.masks[cell_col * pattern.rows + row] = mask;
-    plan.starts[cell_col * pattern.rows + row] = low;
+    any = low < end && pattern.col_indices[low] < first_column + kCell;
+    if (first_column % kGroup == 0) plan.starts[first_column / kGroup * pattern.rows + row] = low;
   }
-  const unsigned any = __ballot_sync(0xffffffffu, mask != 0);
-  if (threadIdx.x % 32 == 0) occupied[threadIdx.x / 32] = any;
+  const bool some = __any_sync(0xffffffffu, any);
+  if (threadIdx.x % 32 == 0) occupied[threadIdx.x / 32] = some;
   __syncthreads();
   if (thread_row == 0 && cell_col < plan.cell_cols) {
     const int warp = threadIdx.x / 32;
-    plan.cells[blockIdx.x * plan.cell_cols + cell_col] = (occupied[warp] | occupied[warp + 1]) != 0;
+    plan.cells[blockIdx.x * plan.cell_cols + cell_col] = occupied[warp] || occupied[warp + 1];
   }
 }
 
@@ -49,7 +44,7 @@ __global__ void __launch_bounds__(kCellsPerBlock* kCell)
 
 std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols) {
   const std::int64_t cell_rows = (rows + kCell - 1) / kCell, cell_cols = (cols + kCell - 1) / kCell;
-  return static_cast<std::size_t>(cell_cols * rows * 12 + cell_rows * cell_cols);
+  return static_cast<std::size_t>((cols + kGroup - 1) / kGroup * rows * 4 + cell_rows * cell_cols);
 }
 
 void sddmm_plan(CudaStream stream, const Pattern& pattern, void* plan) {

@@ -152,6 +152,8 @@ void sddmm_tiles(CudaStream stream, const Dense<const In>& a, const Dense<const 
   const int multiprocessors = stream.multiprocessors > 0 ? stream.multiprocessors : 132;
   TileProblem p = {};
   p.plan = sddmm_plan_view(plan, c.rows, c.cols);
+  p.row_offsets = c.row_offsets;
+  p.col_indices = c.col_indices;
   p.factors = factors;
   p.m = static_cast<int>(c.rows);
   p.n = static_cast<int>(c.cols);

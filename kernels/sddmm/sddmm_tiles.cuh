@@ -1,18 +1,18 @@
 // The tile kernel of SDDMM (Hopper: copy engine, mbarriers, wgmma). A persistent block takes work items (a tile of 128 rows
 // by kCols columns, a part of k, a matrix of the batch) one after another. Warpgroup 0 brings pieces of 128 bytes along k of
-// both operands into a ring of stages; warpgroups 1 and 2 each multiply 64 rows by all columns, then sample: each warp
-// puts 16 x 64 sums at a time into its own shared memory and picks out the entries that the plan's bit masks name.
+// both operands into a ring of stages; warpgroups 1 and 2 each multiply 64 rows by all columns, then store what the pattern
+// has of their sums.
 //
 // split_tf32: an f32 is hi + lo, each tf32; lo*hi + hi*lo + hi*hi misses lo*lo, 2^-24 of the product. Warpgroup 0 splits B
 // in shared memory (hi in place, lo beside it); the others split A on its way into registers, where wgmma takes it from.
 // The tensor core cuts off its sums, so a long chain drifts towards zero: each piece of 32 along k starts from zero, the
 // small products first, and is added to the total by an ordinary f32 add.
 //
-// half: each row of A and of B was multiplied by a power of two, and its factor undoes that: A's as the sums go to shared
-// memory, B's as they are sampled.
+// half: each row of A and of B was multiplied by a power of two, and its factor undoes that as the sums are sampled, A's
+// first.
 #pragma once
 
-#include "kernels/sddmm/sddmm_tile_parts.cuh"
+#include "kernels/sddmm/sddmm_tile_sample.cuh"
 
 namespace lacuna::kernels {
 
@@ -27,6 +27,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   using Place = RingPlace<L::kStages>;
   extern __shared__ std::byte raw_shared[];
   __shared__ Barriers barriers;
+  __shared__ Note notes[L::kStages];
   std::byte* ring = raw_shared + (1024 - shared_address(raw_shared) % 1024) % 1024;
   float* samples = reinterpret_cast<float*>(ring + L::kStages * L::kStageBytes);
   const int warpgroup = threadIdx.x / 128;
@@ -44,7 +45,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (warpgroup == 0) {
     fewer_registers<56>();
-    // Loads run `ahead` pieces in front of the splitting, over the ends of items: both walk the same list.
+    // Loads run `ahead` pieces in front of the splitting, over the ends of items.
     std::int64_t load_index = blockIdx.x;
     WorkItem load = {};
     int load_piece = 0;
@@ -56,11 +57,15 @@ __global__ void __launch_bounds__(kThreads, 1)
         if (load_index < p.items) load = work_item<kCols>(p, load_index);
       }
     };
+    bool ended = false;
     const auto load_next = [&] {  // one thread
-      if (load_index >= p.items) return;
+      if (ended) return;
+      ended = load_index >= p.items;
       barrier_wait(&barriers.empty[load_place.stage], load_place.parity ^ 1);
       std::byte* stage = ring + load_place.stage * L::kStageBytes;
       std::uint64_t* full = &barriers.full[load_place.stage];
+      notes[load_place.stage] = {load.row, load.col, load.split, load.matrix, load_piece + 1 == load.num_pieces, ended};
+      if (ended) return barrier_arrive(full);
       barrier_expect(full, L::kABytes + L::kBBytes);
       const int k = (load.first_piece + load_piece) * L::kElements;
       tma_load(stage, &a_map, full, k, load.row, p.a_batched ? load.matrix : 0);
@@ -75,25 +80,20 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     if constexpr (!L::kSplit) {
       if (threadIdx.x == 0) {
-        while (load_index < p.items) load_next();
+        while (!ended) load_next();
       }
     } else {
       if (threadIdx.x == 0) {
         for (int i = 0; i < kLoadAhead; ++i) load_next();
       }
-      Place place;
-      for (std::int64_t index = blockIdx.x; index < p.items; index += gridDim.x) {
-        const WorkItem item = work_item<kCols>(p, index);
-        if (item.empty) continue;
-        for (int piece = 0; piece < item.num_pieces; ++piece) {
-          if (threadIdx.x == 0) load_next();
-          __syncwarp();
-          barrier_wait(&barriers.full[place.stage], place.parity);
-          split_b<L::kBBytes>(ring + place.stage * L::kStageBytes + L::kABytes);
-          asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-          barrier_arrive(&barriers.split[place.stage]);
-          place.next();
-        }
+      for (Place place;; place.next()) {
+        if (threadIdx.x == 0) load_next();
+        __syncwarp();
+        barrier_wait(&barriers.full[place.stage], place.parity);
+        if (notes[place.stage].end) break;
+        split_b<L::kBBytes>(ring + place.stage * L::kStageBytes + L::kABytes);
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        barrier_arrive(&barriers.split[place.stage]);
       }
     }
   } else {
@@ -103,24 +103,21 @@ __global__ void __launch_bounds__(kThreads, 1)
     float* sums = samples + (threadIdx.x / 32 - 4) * (kSampleBytes / 4);
     const std::uint32_t ring_address = shared_address(ring);
     Place place;
-    for (std::int64_t index = blockIdx.x; index < p.items; index += gridDim.x) {
-      const WorkItem item = work_item<kCols>(p, index);
-      if (item.empty) continue;
+    const auto release = [&](int stage) {
+      if (lane == 0) barrier_arrive(&barriers.empty[stage]);
+    };
+    while (true) {
+      barrier_wait(&barriers.full[place.stage], place.parity);
+      const Note item = notes[place.stage];
+      if (item.end) break;
+      const Run run = load_run(p, item.row + warp_row + lane, item.col / kGroup, lane < kSampleRows);
 
-      // The runs of entries, read ahead of their use: lane r has row r's.
-      Run runs[kCols / kCell];
-#pragma unroll
-      for (int j = 0; j < kCols / kCell; ++j)
-        runs[j] = load_run(p, item.row + warp_row + lane, item.col / kCell + j, lane < kSampleRows);
-
-      float row_factors[2] = {1.0f, 1.0f};  // of the two rows whose sums this lane has
+      float row_factor = 1.0f;  // of row r in lane r
       if constexpr (kMath == SddmmMath::half) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int own = item.row + warp_row + lane / 4 + 8 * i;
-          if (own < p.m) row_factors[i] = __ldg(p.factors.a + own);
-        }
+        const int own = item.row + warp_row + lane;
+        if (lane < kSampleRows && own < p.m) row_factor = __ldg(p.factors.a + own);
       }
+      int columns[kSampleRows];
       float total[kCols / 2];
       if constexpr (L::kSplit) {
         // ldmatrix: lanes 0-15 name the 16 rows' first 16 bytes of a step, lanes 16-31 the second.
@@ -129,9 +126,11 @@ __global__ void __launch_bounds__(kThreads, 1)
         float part[kCols / 2];
 #pragma unroll
         for (int i = 0; i < kCols / 2; ++i) total[i] = 0.0f;
-        for (int piece = 0; piece < item.num_pieces; ++piece) {
+        bool last = false;
+        for (int piece = 0; !last; ++piece) {
           barrier_wait(&barriers.full[place.stage], place.parity);  // A is TMA's, B is the splitter's
           barrier_wait(&barriers.split[place.stage], place.parity);
+          last = notes[place.stage].last;
           const std::uint32_t stage = ring_address + place.stage * L::kStageBytes;
           std::uint32_t hi[4][4], lo[4][4];
 #pragma unroll
@@ -163,18 +162,22 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll
           for (int step = 0; step < 4; ++step) wgmma::tf32(part, hi[step], b_hi + 2 * step, 1);
           wgmma::commit();
+          if (piece == 1) prefetch_columns(p, run);
+          if (last) load_columns(p, item.col, run, 0, 0, columns);
           wgmma::wait<0>();
           wgmma::pin(part);
           __syncwarp();
-          if (lane == 0) barrier_arrive(&barriers.empty[place.stage]);
+          release(place.stage);
           place.next();
 #pragma unroll
           for (int i = 0; i < kCols / 2; ++i) total[i] += part[i];
         }
       } else {
         int before = -1;  // the stage that the last group of products still reads
-        for (int piece = 0; piece < item.num_pieces; ++piece) {
+        bool last = false;
+        for (int piece = 0; !last; ++piece) {
           barrier_wait(&barriers.full[place.stage], place.parity);
+          last = notes[place.stage].last;
           const std::uint32_t stage = ring_address + place.stage * L::kStageBytes;
           const std::uint64_t a = wgmma::descriptor(stage + (warpgroup - 1) * 64 * kPieceBytes);
           const std::uint64_t b = wgmma::descriptor(stage + L::kABytes);
@@ -191,38 +194,20 @@ __global__ void __launch_bounds__(kThreads, 1)
           }
           wgmma::commit();
           wgmma::pin(total);
+          if (piece == 1) prefetch_columns(p, run);
+          if (last) load_columns(p, item.col, run, 0, 0, columns);
           wgmma::wait<1>();
-          if (before >= 0 && lane == 0) barrier_arrive(&barriers.empty[before]);
+          if (before >= 0) release(before);
           before = place.stage;
           place.next();
         }
         wgmma::wait<0>();
         wgmma::pin(total);
-        if (before >= 0 && lane == 0) barrier_arrive(&barriers.empty[before]);
-        if (item.num_pieces == 0) {
-#pragma unroll
-          for (int i = 0; i < kCols / 2; ++i) total[i] = 0.0f;
-        }
+        if (before >= 0) release(before);
       }
 
-      Out* to = out + item.matrix * p.c_stride + item.split * p.split_stride;
-      const int g = lane / 4, t = lane % 4;
-#pragma unroll
-      for (int cell = 0; cell < kCols / kCell; ++cell) {
-        if (!__any_sync(0xffffffffu, (runs[cell].low | runs[cell].high) != 0)) continue;
-#pragma unroll
-        for (int j = 0; j < kCell / 8; ++j) {
-          const float* d = total + (cell * (kCell / 8) + j) * 4;
-          const int column = j * 8 + t * 2;
-          *reinterpret_cast<float2*>(sums + sum_place(g, column)) = {d[0] * row_factors[0], d[1] * row_factors[0]};
-          *reinterpret_cast<float2*>(sums + sum_place(g + 8, column)) = {d[2] * row_factors[1], d[3] * row_factors[1]};
-        }
-        __syncwarp();
-        const int first_column = item.col + cell * kCell;
-        const float* factors = kMath == SddmmMath::half ? p.factors.b + first_column : nullptr;
-        sample<kMath == SddmmMath::half>(sums, runs[cell], to, p.scale, factors, p.n - first_column);
-        __syncwarp();
-      }
+      sample<kMath == SddmmMath::half, kCols>(total, sums, p, item.col, run, row_factor, columns,
+                                              out + item.matrix * p.c_stride + item.split * p.split_stride);
     }
   }
 #else

@@ -21,8 +21,8 @@ enum class SddmmMath : std::uint8_t {
   half,        ///< f16 copies of f32 inputs, each row with a factor (kernels/half_product): TF32's accuracy
 };
 
-/// A pattern's plan, made once per pattern on the device, twelve bytes a row and 64 columns: which of these columns the row
-/// has, where in CSR they begin, and which 64 x 64 cells hold entries. Nothing is written when the pattern has no rows or
+/// A pattern's plan, made once per pattern on the device, four bytes a row and 256 columns: where in CSR these columns
+/// begin, and which 64 x 64 cells hold entries. Nothing is written when the pattern has no rows or
 /// columns.
 std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols);
 void sddmm_plan(CudaStream stream, const Pattern& pattern, void* plan);

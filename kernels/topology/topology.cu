@@ -1,5 +1,5 @@
 // Patterns on CUDA: counting, compaction and the derived patterns. Integers only, and every order is fixed.
-// Values over patterns (gather, densify, sample) are in topology_values.cu.
+// Values over patterns (gather, sample) are in topology_values.cu, densify in densify.cu.
 #include <algorithm>
 #include <bit>
 

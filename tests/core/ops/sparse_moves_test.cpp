@@ -33,6 +33,26 @@ TEST(Densify, AgreesWithItsDefinition) {
   }
 }
 
+/// Rows in segments, rows together, rows longer than what a block reads ahead; batches whose values lie anywhere.
+TEST(Densify, TakesLongAndManyRows) {
+  for (const std::int64_t batch : {0, 2}) {
+    for (const TopologyPtr& topology :
+         {random_topology(3, 9000, 0.3, 1), random_topology(2, 4096, 0.05, 2), random_topology(133, 97, 0.5, 3),
+          random_topology(70, 1, 0.5, 4), random_topology(5, 2504, 0.9, 5), awkward_topology(40, 4100, 6),
+          awkward_topology(30, 1024, 7), random_topology(4, 512, 0.5, 8)}) {
+      OpCase c;
+      c.name = "densify [" + std::to_string(topology->rows()) + ", " + std::to_string(topology->cols()) + "]";
+      c.inputs = {random_input(values_shape(topology, batch), 1)};
+      c.run = [=](const std::vector<Var>& v) { return densify(SparseVar{v[0], beside(topology, v[0])}); };
+      c.reference = [=](const std::vector<Tensor>& t) { return naive_dense(t[0], *topology); };
+      c.f32_tolerance = 1e-12;  // a copy
+      c.check_gradient = false;
+      c.bf16_roundings = 1;
+      check(c);
+    }
+  }
+}
+
 TEST(Sample, IsTheInverseOfDensify) {
   for (const std::int64_t batch : {0, 3}) {
     const TopologyPtr topology = awkward_topology(9, 14, 2);
