@@ -64,7 +64,7 @@ class SpmmTensorConsumer {
         bar_sync(4 + group_, 128);  // the last tile's factors have been read
       else
         bar_sync(3, 256);  // both groups are done with the stages
-      if (row < S::kRows) put_factor(row, factor, bias);
+      if (row < S::kRows && (alone || group_ == 0)) put_factor(row, factor, bias);
       if (alone) {
         bar_sync(4 + group_, 128);
         store(sums, tile);
