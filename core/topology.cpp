@@ -110,28 +110,6 @@ const TransposedTopology& Topology::transposed() const {
   return *transposed_;
 }
 
-const kernels::SpmmTensorPlan& Topology::spmm_tensor_plan() const {
-  std::lock_guard lock(mutex_);
-  if (!spmm_tensor_memory_.defined()) {
-    OpScope scope("spmm_tensor_plan");
-    visit_device("spmm_tensor_plan", device(), [&](auto stream) {
-      if constexpr (std::is_same_v<decltype(stream), CudaStream>) {
-        const kernels::SpmmTensorPlan sizes = kernels::spmm_tensor_plan_sizes(rows_, cols_, nnz_);
-        const Tensor memory = scratch_of(kernels::spmm_tensor_plan_bytes(sizes), device());
-        spmm_tensor_plan_ = kernels::spmm_tensor_place(sizes, memory.raw());
-        const Tensor scratch =
-            scratch_of(kernels::spmm_tensor_build_scratch_bytes(stream, spmm_tensor_plan_), device());
-        kernels::spmm_tensor_build(stream, spmm_tensor_plan_, row_offsets_.data<std::int32_t>(),
-                                   col_indices_.data<std::int32_t>(), scratch.raw());
-        spmm_tensor_memory_ = memory;
-      } else {
-        throw BackendError("spmm_tensor_plan", "a pattern on the CPU; tensor-core plans are CUDA's");
-      }
-    });
-  }
-  return spmm_tensor_plan_;
-}
-
 const Tensor& Topology::sddmm_plan() const {
   std::lock_guard lock(mutex_);
   if (!sddmm_plan_.defined()) {
@@ -218,7 +196,6 @@ std::size_t Topology::bytes() const {
   if (row_indices_.defined()) total += row_indices_.nbytes();
   if (row_order_.defined()) total += row_order_.nbytes();
   if (row_shares_.defined()) total += row_shares_.nbytes();
-  if (spmm_tensor_memory_.defined()) total += spmm_tensor_memory_.nbytes();
   if (sddmm_plan_.defined()) total += sddmm_plan_.nbytes();
   if (transposed_) total += transposed_->permutation.nbytes() + transposed_->topology->bytes();
   for (const auto& plan : attention_plans_) {

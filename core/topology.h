@@ -8,7 +8,6 @@
 
 #include "core/tensor.h"
 #include "core/var.h"
-#include "kernels/spmm_tensor/spmm_tensor.h"
 
 namespace lacuna {
 
@@ -65,8 +64,7 @@ class Topology : public std::enable_shared_from_this<Topology> {
   bool settled() const;
   const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
   std::int64_t max_row_length() const;           ///< cached
-  const kernels::SpmmTensorPlan& spmm_tensor_plan() const;  ///< of kernels/spmm_tensor; cached; CUDA only
-  const Tensor& sddmm_plan() const;                         ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
+  const Tensor& sddmm_plan() const;              ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
   const AttentionPlan& attention_plan(std::int64_t window,
                                       int min_cell_tiles) const;  ///< cached for each pair; CUDA only
   bool same_pattern(const Topology& other) const;                 ///< compares on the host
@@ -91,8 +89,6 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable Tensor row_shares_;
   mutable bool settled_ = false;
   mutable std::unique_ptr<TransposedTopology> transposed_;
-  mutable Tensor spmm_tensor_memory_;
-  mutable kernels::SpmmTensorPlan spmm_tensor_plan_;
   mutable Tensor sddmm_plan_;
   mutable std::vector<std::unique_ptr<AttentionPlan>> attention_plans_;
   mutable std::int64_t max_row_length_ = -1;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fits the constants of core/ops/kernel_choice.cpp and kernels/sddmm/sddmm_tiling.cpp to measurements.
+"""Fits the constants of core/ops/kernel_choice.cpp, kernels/spmm_tensor/tiling.cpp and kernels/sddmm/sddmm_tiling.cpp to
+measurements.
 
     lacuna bench kernels --suite dlmc --op spmm,sddmm --dtype f32,tf32 --contenders lacuna,route_,cublaslt --out A
     lacuna bench kernels --suite square --contenders lacuna,route_,cublaslt --out B
@@ -76,14 +77,25 @@ def sparse_terms(m, k, nnz, n):
     return 1.0, 2.0 * nnz * n, 4.0 * (m + k) * n
 
 
-def spmm_tensor_parts(m, k, nnz, n):
-    rounds = math.ceil(math.ceil(m / 128) * math.ceil(n / 128) / MULTIPROCESSORS)
-    return rounds, math.ceil(k / 64), nnz / (m * k) * 128 * 64
+CLUSTERS = (132, 66, 39, 30, 22, 17, 15, 15)  # of 1 to 8 blocks that run at once
+SPMM_TILES = ((128, 128, 4.62, 0.924), (128, 64, 4.62, 0.563), (64, 64, 3.42, 0.357))  # rows, cols, us a tile, us a slab
 
 
 def spmm_tensor_terms(m, k, nnz, n):
-    rounds, slabs, entries = spmm_tensor_parts(m, k, nnz, n)
-    return 1.0, 1.0 * nnz, 1.0 * rounds, 1.0 * rounds * slabs, 1.0 * rounds * slabs * entries
+    """Of the tiling that the present constants choose: start, elements and entries made dense, tiles and slabs of each
+    shape, cluster, bytes that tiles read, B copied."""
+    slabs, best = math.ceil(k / 64), None
+    for shape, (rows, cols, tile, slab) in enumerate(SPMM_TILES):
+        tiles = math.ceil(m / rows) * math.ceil(n / cols)
+        read = 256.0 * tiles * slabs * (rows + cols)
+        for splits in range(1, min(8, slabs) + 1):
+            rounds, each = math.ceil(tiles / CLUSTERS[splits - 1]), math.ceil(slabs / splits)
+            time = rounds * (tile + each * slab) + (1.85 if splits > 1 else 0) + read / 39e6
+            if best is None or time < best[0]:
+                best = time, shape, rounds, rounds * each, splits > 1, read
+    shapes = [0.0] * 6
+    shapes[best[1]], shapes[3 + best[1]] = 1.0 * best[2], 1.0 * best[3]
+    return 1.0, 1.0 * m * k, 1.0 * nnz, *shapes, float(best[4]), best[5], float(n % 4 > 0)
 
 
 def dense_terms(m, k, nnz, n):
@@ -157,9 +169,11 @@ def main():
           lambda w: (f"double panel_start = {w[0]:.3g};", f"double panel_rate = {rate(w[1])};",
                      f"double panel_bandwidth = {rate(w[2])};"))
     enough = [(p, t) for p, t in samples("route_tensor", ("spmm",), "f32") if p[2] >= 8 * p[0]]
-    model("SpMM, tensor cores (by B's products)", ("spmm", "f32", "route_tensor"), enough, spmm_tensor_terms,
-          lambda w: (f"slab = {w[3]:.4g} + {w[4]:.4g} * entries",
-                     f"return {w[0]:.3g} + {w[1]:.3g} * nnz + rounds * ({w[2]:.3g} + slabs * slab);"))
+    model("SpMM, tensor cores", ("spmm", "f32", "route_tensor"), enough, spmm_tensor_terms,
+          lambda w: ("kTiles[] = {" + ", ".join(f"{{{r}, {c}, {w[3 + i]:.3g}, {w[6 + i]:.3g}}}"
+                                                 for i, (r, c, *_) in enumerate(SPMM_TILES)) + "};",
+                     f"kStart = {w[0]:.3g}; kElement = {w[1]:.3g}; kEntry = {w[2]:.3g}; kCluster = {w[9]:.3g};",
+                     f"kReadRate = {rate(w[10])}; kCopiedB = {w[11]:.3g};"))
     for dtype, name in (("f32", "dense_rate"), ("tf32", "tf32_rate")):
         contender = next((c for times in problems.values() for c in times if c.startswith("cublaslt")), "cublaslt")
         model(f"cuBLASLt {dtype}", ("spmm", dtype, contender), samples(contender, ("spmm",), dtype), dense_terms,

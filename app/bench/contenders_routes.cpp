@@ -18,7 +18,7 @@ bool on_cuda(const Problem& p, Op op) {
 
 bool is_route_of(const Problem& p, Route route, bool sddmm) {
   if (route == Route::half) return p.precision == Precision::tf32;
-  if (route == Route::tensor) return p.n % 4 == 0 && (sddmm || p.precision == Precision::f32);
+  if (route == Route::tensor) return sddmm ? p.n % 4 == 0 : p.precision == Precision::f32;
   return true;
 }
 

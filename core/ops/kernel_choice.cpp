@@ -11,6 +11,7 @@
 #include "kernels/sddmm/sddmm_tiles.h"
 #include "kernels/spmm/spmm_cpu_plan.h"
 #include "kernels/spmm/spmm_plan.h"
+#include "kernels/spmm_tensor/tiling.h"
 
 namespace lacuna {
 
@@ -35,10 +36,10 @@ struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel
   double second_start = 4e-6;
-  double dense_rate = 52.5e12;     // cuBLAS f32
-  double tf32_rate = 430e12;       // cuBLAS TF32
-  double half_rate = 730e12;       // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
-  double copy_start = 3e-6;        // of a kernel that makes f16 copies. Predicted
+  double dense_rate = 52.5e12;  // cuBLAS f32
+  double tf32_rate = 430e12;    // cuBLAS TF32
+  double half_rate = 730e12;    // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
+  double copy_start = 3e-6;     // of a kernel that makes f16 copies. Predicted
   double sddmm_rate = 8.2e12;
   double sddmm_bandwidth = 0.25e12;
   double sddmm_l2 = 6.7e12;  // a row of B for each entry, where B does not stay in L1: 4096^3 at 0.5 to 0.98
@@ -50,16 +51,6 @@ struct CudaModel {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr int kMultiprocessors = 132;
-
-/// kernels/spmm_tensor on one H200 (132 multiprocessors), packing included: the ten shapes of
-/// docs/kernels/spmm_tensor.md at sparsities from 0.5 to 0.95 within 4 %. A block of 128 x 128 walks k in slabs of 64;
-/// a slab takes its products' time, or its entries' when they are many.
-double spmm_tensor_seconds(double m, double k, double n, double nnz) {
-  const double tiles = std::ceil(m / 128) * std::ceil(n / 128), slabs = std::ceil(k / 64);
-  const double entries = nnz / (m * k) * 128 * 64;
-  const double slab = std::max(1.187e-6 + 0.334e-9 * entries, 1.012e-9 * entries);
-  return 7e-6 + 6.8e-12 * nnz + std::ceil(tiles / kMultiprocessors) * (9.5e-6 + slabs * slab);
-}
 
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
 constexpr double kMaxScratchBytes = 256.0 * 1024 * 1024;
@@ -89,8 +80,8 @@ double sddmm_rows_seconds(const Work& w) {
   constexpr CudaModel model;
   // The rates are of subwarps of eight lanes; a warp a row, from 128 on, took 25 to 40 % less.
   const double share = w.other >= 128 ? 0.7 : 1;
-  const double lanes = share * (w.flops_sparse / model.sddmm_rate +
-                                4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth);
+  const double lanes =
+      share * (w.flops_sparse / model.sddmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth);
   return model.start + std::max(lanes, 4 * w.nnz * w.other * w.batch / model.sddmm_l2);
 }
 
@@ -189,10 +180,10 @@ Choice choose_spmm(const ProductShape& p) {
   const double dense =
       model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
   // Rows of fewer than eight entries: its error would be more than twice a plain f32 kernel's.
-  const bool tensor =
-      p.kernels.spmm_tensor && p.batch == 1 && p.other % 4 == 0 && p.nnz > 0 && w.other > 0 && w.nnz >= 8 * w.rows;
-  return decide(p, w, cuda_core_spmm_seconds(p), dense,
-                tensor ? spmm_tensor_seconds(w.rows, w.cols, w.other, w.nnz) : kNever,
+  const bool tensor = p.kernels.spmm_tensor && p.batch == 1 && p.nnz > 0 && p.other > 0 && w.nnz >= 8 * w.rows;
+  double tensor_seconds = kNever;
+  if (tensor) kernels::choose_spmm_tensor_tiling(p.rows, p.cols, p.other, p.nnz, kMultiprocessors, &tensor_seconds);
+  return decide(p, w, cuda_core_spmm_seconds(p), dense, tensor_seconds,
                 takes_half(p, w) ? spmm_half_seconds(w) : kNever);
 }
 

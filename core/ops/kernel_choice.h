@@ -15,9 +15,9 @@ namespace lacuna {
 
 enum class Route : std::uint8_t {
   sparse,  ///< the sparse kernel
-  tensor,  ///< tensor cores on the nonzeros alone (core/ops/tensor_core.h); where they refuse, the sparse kernel
+  tensor,  ///< tensor cores, f32-accurate (sddmm also TF32; core/ops/tensor_core.h); where they refuse, the sparse kernel
   half,    ///< TF32 by way of scaled f16 copies (core/ops/half_product.h); where these refuse, the dense route
-  dense,   ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
+  dense,  ///< spmm: densify, dense product.  sddmm: dense product, sample.  The scratch dies with the call.
 };
 
 /// An SpMM or SDDMM with a sparse [rows, cols] operand (or result) of nnz entries and a dense inner or outer extent.

@@ -38,20 +38,18 @@ bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor
   bool done = false;
   translate_failures("spmm", [&] {
     const CudaStream stream = cuda_stream(b.device());
-    const Topology& pattern = *a.topology;
+    const Csr<const float> a_view = csr_view<const float>(a.values, *a.topology);
     const Dense<const float> b_view = dense_view<const float>(b);
     const Dense<float> out_view = dense_view<float>(out);
-    // Before a plan is made for nothing, or one that would not fit its 32-bit offsets.
-    const auto sizes = kernels::spmm_tensor_plan_sizes(pattern.rows(), pattern.cols(), pattern.nnz());
-    if (!kernels::spmm_tensor_supports(stream, sizes, b_view, out_view)) return;
-    const kernels::SpmmTensorPlan& plan = pattern.spmm_tensor_plan();
-    const Tensor packed = Tensor::scratch(kernels::spmm_tensor_packed_bytes(plan), b.device());
+    if (!kernels::spmm_tensor_supports(stream, a_view, b_view, out_view)) return;
     done = true;
+    if (out_view.rows == 0 || out_view.cols == 0) return;
+    const kernels::SpmmTensorTiling tiling = kernels::choose_spmm_tensor_tiling(
+        a_view.rows, a_view.cols, b_view.cols, a_view.nnz, stream.multiprocessors > 0 ? stream.multiprocessors : 132);
+    const Tensor scratch = Tensor::scratch(kernels::spmm_tensor_scratch_bytes(a_view, b_view), b.device());
     if (DryRun::active()) return;
-    kernels::spmm_tensor_pack(stream, plan, pattern.row_offsets().data<std::int32_t>(), a.values.data<float>(),
-                              packed.raw());
-    kernels::spmm_tensor(stream, plan, packed.raw(), b_view, out_view,
-                         {bias.defined() ? bias.data<float>() : nullptr, activation});
+    kernels::spmm_tensor(stream, a_view, b_view, out_view, {bias.defined() ? bias.data<float>() : nullptr, activation},
+                         tiling, scratch.raw());
   });
   return done;
 }

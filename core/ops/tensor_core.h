@@ -7,9 +7,9 @@
 namespace lacuna {
 
 /// out [m, n] = activation(A B + bias) on tensor cores (kernels/spmm_tensor), f32-accurate. False, with nothing done,
-/// where the kernel cannot take these operands: not f32 on CUDA, not compute capability 9.0, B's rows off 16 bytes, a
-/// batch of several. Overwrites out, which must not overlap b. The error is relative to the largest of A's row and of
-/// B's column, so numbers 2^17 times smaller than those lose bits.
+/// where the kernel cannot take these operands: not f32 on CUDA, not compute capability 9.0, a batch of several.
+/// Overwrites out, which must not overlap b. The error is relative to the largest of A's row and of B's column, so
+/// numbers 2^17 times smaller than those lose bits.
 bool spmm_on_tensor_cores(const Tensor& out, const SparseTensor& a, const Tensor& b, const Tensor& bias,
                           Activation activation);
 

@@ -1,5 +1,4 @@
 """The fit finds the constants that made-up times were made with, and says when it has too little to go by."""
-import math
 import pathlib
 import re
 import subprocess
@@ -18,9 +17,7 @@ def times(op, dtype, m, k, nnz, n):
         yield "route_sparse", min(row, 4e-6 + flops / 12e12 + moved / 2e12)
         yield "cublaslt", 5e-6 + dense / 50e12
         yield "lacuna_auto", row
-        rounds, slabs = math.ceil(math.ceil(m / 128) * math.ceil(n / 128) / 132), math.ceil(k / 64)
-        slab = 1.2e-6 + 0.3e-9 * nnz / (m * k) * 128 * 64
-        yield "route_tensor", 8e-6 + 7e-12 * nnz + rounds * (10e-6 + slabs * slab)
+        yield "route_tensor", 18e-6 + 40e-12 * m * k + 70e-12 * nnz
     if op == "spmm" and dtype == "tf32":
         yield "route_half", 21e-6 + (6.0 * k * n + 12.0 * nnz + 2.0 * m * k) / 2.25e12 + dense / 650e12
     if op == "sddmm" and dtype == "f32":

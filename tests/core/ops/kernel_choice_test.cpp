@@ -26,7 +26,15 @@ TEST(KernelChoice, DenseBelowSomeSparsityAndSparseAbove) {
       EXPECT_EQ(choose(square(kCpu, size, 0.9)).route, Route::sparse);
     }
   }
-  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.0)).route, Route::dense);
+  EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.0)).route, Route::tensor);  // three products in f16 beat one in f32
+  ProductShape no_tensor = square(kCuda, 4096, 0.0);
+  no_tensor.kernels.spmm_tensor = false;
+  EXPECT_EQ(choose_spmm(no_tensor).route, Route::dense);
+  ProductShape few_tiles = square(kCuda, 512, 0.7);
+  few_tiles.cols = 2048, few_tiles.nnz *= 4, few_tiles.other = 256;
+  EXPECT_EQ(choose_spmm(few_tiles).route, Route::tensor);
+  few_tiles.other = 255;
+  EXPECT_EQ(choose_spmm(few_tiles).route, Route::tensor);
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.8)).route, Route::tensor);
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.99)).route, Route::sparse);
   EXPECT_EQ(choose_spmm(square(kCuda, 4096, 0.9, MatmulPrecision::tf32)).route, Route::half);
