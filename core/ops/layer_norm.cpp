@@ -45,13 +45,16 @@ Tensor gradient_x(const Tensor& x, const Tensor& dy, const Tensor& gain, const T
   return dx;
 }
 
-struct ParameterGradients {
+struct Gradients {
+  Tensor x;  // undefined where it is not wanted
   Tensor gain;
   Tensor bias;
 };
 
-ParameterGradients gradient_parameters(const Tensor& x, const Tensor& dy, const Tensor& mean, const Tensor& rstd) {
+Gradients gradients_with_parameters(const Tensor& x, const Tensor& dy, const Tensor& gain, const Tensor& mean,
+                                    const Tensor& rstd, bool wants_x) {
   const OpScope scope("layer_norm gradient");
+  const Tensor dx = wants_x ? Tensor::empty_like(x) : Tensor();
   const Tensor dgain = Tensor::empty({x.dim(0)}, accumulator_of(x.dtype()), x.device());
   const Tensor dbias = Tensor::empty_like(dgain);
   const Tensor scratch = activation_scratch_for("layer_norm", x, [&](auto stream, auto zero) {
@@ -60,11 +63,17 @@ ParameterGradients gradient_parameters(const Tensor& x, const Tensor& dy, const 
   });
   visit_activation("layer_norm", x, [&](auto stream, auto zero) {
     using T = decltype(zero);
-    kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy),
-                                   {mean.data<acc_t<T>>(), rstd.data<acc_t<T>>()}, dgain.data<acc_t<T>>(),
-                                   dbias.data<acc_t<T>>(), scratch.raw());
+    using A = acc_t<T>;
+    const kernels::ColumnStatistics<const A> statistics{mean.data<A>(), rstd.data<A>()};
+    if (wants_x) {
+      kernels::layer_norm_gradient<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), gain.data<A>(),
+                                      statistics, dense_view<T>(dx), dgain.data<A>(), dbias.data<A>(), scratch.raw());
+    } else {
+      kernels::layer_norm_dparams<T>(stream, dense_view<const T>(x), dense_view<const T>(dy), statistics,
+                                     dgain.data<A>(), dbias.data<A>(), scratch.raw());
+    }
   });
-  return {dgain, dbias};
+  return {dx, dgain, dbias};
 }
 
 }  // namespace
@@ -75,15 +84,19 @@ Tensor layer_norm(const Tensor& x, const Tensor& gain, const Tensor& bias, doubl
 
 Var layer_norm(const Var& x, const Var& gain, const Var& bias, double eps) {
   Normalised result = forward(x.data(), gain.data(), bias.data(), eps);
-  return record("layer_norm", result.y, {x, gain, bias},
-                [x = x.data(), gain = gain.data(), mean = result.mean, rstd = result.rstd](const Tensor& dy,
-                                                                                           Grads& grads) {
-    grads.add(0, [&] { return gradient_x(x, dy, gain, mean, rstd); });
-    if (!grads.wants(1) && !grads.wants(2)) return;
-    const ParameterGradients gradients = gradient_parameters(x, dy, mean, rstd);  // one pass for both
-    grads.add(1, gradients.gain);
-    grads.add(2, gradients.bias);
-  });
+  return record(
+      "layer_norm", result.y, {x, gain, bias},
+      [x = x.data(), gain = gain.data(), mean = result.mean, rstd = result.rstd](const Tensor& dy, Grads& grads) {
+        if (!grads.wants(1) && !grads.wants(2)) {
+          grads.add(0, [&] { return gradient_x(x, dy, gain, mean, rstd); });
+          return;
+        }
+        const Gradients gradients =
+            gradients_with_parameters(x, dy, gain, mean, rstd, grads.wants(0));  // one pass for all
+        if (grads.wants(0)) grads.add(0, gradients.x);
+        grads.add(1, gradients.gain);
+        grads.add(2, gradients.bias);
+      });
 }
 
 }  // namespace lacuna

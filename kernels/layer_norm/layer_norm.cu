@@ -1,17 +1,20 @@
 // Layer norm on CUDA. A block takes 32 adjacent columns (one 128-byte line per row) and kFeatureThreads rows at a time;
-// up to kMaxHeld rows per thread stay in registers, so x is read once. More features than that are read again.
+// up to kMaxHeld rows per thread stay in registers, so x is read once. More features than that are read again. bf16 goes
+// through the clusters of residual_norm where they take it.
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/common/chunks.h"
 #include "kernels/common/reduce.cuh"
 #include "kernels/layer_norm/layer_norm.h"
+#include "kernels/residual_norm/residual_norm_cluster.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
 namespace {
 
 constexpr int kFeatureThreads = 16;
-constexpr int kRowsPerBlock = 8;    // of the parameter gradients: shares the statistics' loads
+constexpr int kRowsPerBlock = 8;  // of the parameter gradients: shares the statistics' loads
 constexpr int kParamThreads = 256;
 
 // Sum over the block's feature threads for each of its 32 columns, in a fixed order; every thread gets its column's.
@@ -88,7 +91,9 @@ __global__ void __launch_bounds__(kWarp* kFeatureThreads)
   const float rstd = statistics.rstd[source];
   float held_xhat[kHeld > 0 ? kHeld : 1] = {};
   float held_g[kHeld > 0 ? kHeld : 1] = {};
-  const auto xhat = [&](std::int64_t row, int slot) { return kHeld > 0 ? held_xhat[slot] : (in[row * x.ld] - mean) * rstd; };
+  const auto xhat = [&](std::int64_t row, int slot) {
+    return kHeld > 0 ? held_xhat[slot] : (in[row * x.ld] - mean) * rstd;
+  };
   const auto g = [&](std::int64_t row, int slot) { return kHeld > 0 ? held_g[slot] : gain[row] * din[row * dy.ld]; };
 
   if constexpr (kHeld > 0) {
@@ -161,12 +166,30 @@ void with_held_rows(std::int64_t rows, int most, F&& launch) {
   return launch(std::integral_constant<int, 64>{});
 }
 
+template <class T>
+bool contiguous(const Dense<T>& x) {
+  return x.ld == x.cols && x.batch == 1;
+}
+
 }  // namespace
 
 template <class T>
 void layer_norm(CudaStream stream, const Dense<const T>& x, const acc_t<T>* gain, const acc_t<T>* bias, double eps,
                 const Dense<T>& y, ColumnStatistics<acc_t<T>> statistics) {
   if (x.rows == 0 || x.cols == 0) return;
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (contiguous(x) && contiguous(y) &&
+        residual_norm_by_clusters(stream, {.f = x.rows,
+                                           .n = x.cols,
+                                           .x = x.data,
+                                           .gain = gain,
+                                           .bias = bias,
+                                           .eps = eps,
+                                           .y = y.data,
+                                           .mean = statistics.mean,
+                                           .rstd = statistics.rstd}))
+      return;
+  }
   const auto blocks = static_cast<unsigned>((x.cols + kWarp - 1) / kWarp);
   with_held_rows(x.rows, 64, [&](auto held) {
     layer_norm_kernel<decltype(held)::value><<<blocks, dim3(kWarp, kFeatureThreads), 0, (cudaStream_t)stream.handle>>>(
@@ -182,15 +205,17 @@ void layer_norm_dx(CudaStream stream, const Dense<const T>& x, const Dense<const
   const auto blocks = static_cast<unsigned>((x.cols + kWarp - 1) / kWarp);
   with_held_rows(x.rows, 32, [&](auto held) {  // two values per row are held: half as many rows fit
     constexpr int kHeld = decltype(held)::value > 32 ? 32 : decltype(held)::value;
-    layer_norm_dx_kernel<kHeld><<<blocks, dim3(kWarp, kFeatureThreads), 0, (cudaStream_t)stream.handle>>>(
-        x, dy, gain, statistics, dx);
+    layer_norm_dx_kernel<kHeld>
+        <<<blocks, dim3(kWarp, kFeatureThreads), 0, (cudaStream_t)stream.handle>>>(x, dy, gain, statistics, dx);
   });
   LACUNA_CUDA_LAUNCHED("layer_norm_dx");
 }
 
 template <class T>
 std::size_t layer_norm_dparams_scratch_bytes(CudaStream stream, const Dense<const T>& x) {
-  return static_cast<std::size_t>(2 * x.rows * param_chunks(stream, x.rows, x.cols).count) * sizeof(float);
+  const auto bytes = static_cast<std::size_t>(2 * x.rows * param_chunks(stream, x.rows, x.cols).count) * sizeof(float);
+  if (!std::is_same_v<T, Bf16>) return bytes;
+  return std::max(bytes, residual_norm_cluster_scratch_bytes(stream, x.rows, x.cols));
 }
 
 template <class T>
@@ -209,6 +234,30 @@ void layer_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<
   LACUNA_CUDA_LAUNCHED("sum_partials");
 }
 
+template <class T>
+void layer_norm_gradient(CudaStream stream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                         ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx, acc_t<T>* dgain,
+                         acc_t<T>* dbias, void* scratch) {
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (contiguous(x) && contiguous(dy) && contiguous(dx) &&
+        residual_norm_gradient_by_clusters(stream,
+                                           {.f = x.rows,
+                                            .n = x.cols,
+                                            .r = x.data,
+                                            .dy = dy.data,
+                                            .gain = gain,
+                                            .mean = statistics.mean,
+                                            .rstd = statistics.rstd,
+                                            .dx = dx.data,
+                                            .dgain = dgain,
+                                            .dbias = dbias},
+                                           scratch))
+      return;
+  }
+  layer_norm_dx<T>(stream, x, dy, gain, statistics, dx);
+  layer_norm_dparams<T>(stream, x, dy, statistics, dgain, dbias, scratch);
+}
+
 #define LACUNA_INSTANTIATE(T)                                                                                         \
   template void layer_norm<T>(CudaStream, const Dense<const T>&, const float*, const float*, double, const Dense<T>&, \
                               ColumnStatistics<float>);                                                               \
@@ -216,7 +265,9 @@ void layer_norm_dparams(CudaStream stream, const Dense<const T>& x, const Dense<
                                  ColumnStatistics<const float>, const Dense<T>&);                                     \
   template std::size_t layer_norm_dparams_scratch_bytes<T>(CudaStream, const Dense<const T>&);                        \
   template void layer_norm_dparams<T>(CudaStream, const Dense<const T>&, const Dense<const T>&,                       \
-                                      ColumnStatistics<const float>, float*, float*, void*);
+                                      ColumnStatistics<const float>, float*, float*, void*);                          \
+  template void layer_norm_gradient<T>(CudaStream, const Dense<const T>&, const Dense<const T>&, const float*,        \
+                                       ColumnStatistics<const float>, const Dense<T>&, float*, float*, void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(Bf16)
 #undef LACUNA_INSTANTIATE

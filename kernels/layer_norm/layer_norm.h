@@ -45,4 +45,14 @@ template <class T>
 void layer_norm_dparams(CudaStream, const Dense<const T>& x, const Dense<const T>& dy,
                         ColumnStatistics<const acc_t<T>> statistics, acc_t<T>* dgain, acc_t<T>* dbias, void* scratch);
 
+/// Both of these, in one pass where bf16 rows allow it on CUDA. `scratch` is that of layer_norm_dparams.
+template <class T>
+void layer_norm_gradient(CpuStream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                         ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx, acc_t<T>* dgain,
+                         acc_t<T>* dbias, void* scratch);
+template <class T>
+void layer_norm_gradient(CudaStream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                         ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx, acc_t<T>* dgain,
+                         acc_t<T>* dbias, void* scratch);
+
 }  // namespace lacuna::kernels

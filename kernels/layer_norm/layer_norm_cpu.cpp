@@ -112,14 +112,25 @@ void layer_norm_dparams(CpuStream, const Dense<const T>& x, const Dense<const T>
   }
 }
 
-#define LACUNA_INSTANTIATE(T)                                                                              \
-  template void layer_norm<T>(CpuStream, const Dense<const T>&, const acc_t<T>*, const acc_t<T>*, double,  \
-                              const Dense<T>&, ColumnStatistics<acc_t<T>>);                                \
-  template void layer_norm_dx<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const acc_t<T>*, \
-                                 ColumnStatistics<const acc_t<T>>, const Dense<T>&);                       \
-  template std::size_t layer_norm_dparams_scratch_bytes<T>(CpuStream, const Dense<const T>&);              \
-  template void layer_norm_dparams<T>(CpuStream, const Dense<const T>&, const Dense<const T>&,             \
-                                      ColumnStatistics<const acc_t<T>>, acc_t<T>*, acc_t<T>*, void*);
+template <class T>
+void layer_norm_gradient(CpuStream stream, const Dense<const T>& x, const Dense<const T>& dy, const acc_t<T>* gain,
+                         ColumnStatistics<const acc_t<T>> statistics, const Dense<T>& dx, acc_t<T>* dgain,
+                         acc_t<T>* dbias, void* scratch) {
+  layer_norm_dx<T>(stream, x, dy, gain, statistics, dx);
+  layer_norm_dparams<T>(stream, x, dy, statistics, dgain, dbias, scratch);
+}
+
+#define LACUNA_INSTANTIATE(T)                                                                                    \
+  template void layer_norm<T>(CpuStream, const Dense<const T>&, const acc_t<T>*, const acc_t<T>*, double,        \
+                              const Dense<T>&, ColumnStatistics<acc_t<T>>);                                      \
+  template void layer_norm_dx<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const acc_t<T>*,       \
+                                 ColumnStatistics<const acc_t<T>>, const Dense<T>&);                             \
+  template std::size_t layer_norm_dparams_scratch_bytes<T>(CpuStream, const Dense<const T>&);                    \
+  template void layer_norm_dparams<T>(CpuStream, const Dense<const T>&, const Dense<const T>&,                   \
+                                      ColumnStatistics<const acc_t<T>>, acc_t<T>*, acc_t<T>*, void*);            \
+  template void layer_norm_gradient<T>(CpuStream, const Dense<const T>&, const Dense<const T>&, const acc_t<T>*, \
+                                       ColumnStatistics<const acc_t<T>>, const Dense<T>&, acc_t<T>*, acc_t<T>*,  \
+                                       void*);
 LACUNA_INSTANTIATE(float)
 LACUNA_INSTANTIATE(double)
 LACUNA_INSTANTIATE(Bf16)

@@ -1,6 +1,7 @@
-// Residual addition + dropout + layer norm on CUDA. A block takes kColumns adjacent columns (64 bytes of f32) of every
-// row. Up to kMostHeld rows are kept in registers as they are stored, so each operand is read once; more rows than that
-// are read again. Lanes of a warp run along the columns first: kColumns / kVector of them share a row.
+// Residual addition + dropout + layer norm on CUDA: f32, and what residual_norm_cluster.h does not take of bf16. A block
+// takes kColumns adjacent columns (64 bytes of f32) of every row. Up to kMostHeld rows are kept in registers as they are
+// stored, so each operand is read once; more rows than that are read again. Lanes of a warp run along the columns first:
+// kColumns / kVector of them share a row.
 //
 // A thread reads again only what it wrote itself (r, in the forward kernel), so no barrier guards global memory.
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "kernels/common/reduce.cuh"
 #include "kernels/dropout/dropout_rule.cuh"
 #include "kernels/residual_norm/residual_norm.h"
+#include "kernels/residual_norm/residual_norm_cluster.h"
 #include "kernels/runtime/cuda_check.h"
 
 namespace lacuna::kernels {
@@ -358,6 +360,9 @@ std::int64_t gradient_blocks(const CudaStream& stream, std::int64_t n) {
 template <class T>
 void residual_norm(CudaStream stream, const ResidualNorm<T>& c) {
   if (c.f == 0 || c.n == 0) return;
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (residual_norm_by_clusters(stream, c)) return;
+  }
   const bool packed = c.n % 4 == 0 && pack_aligned(c.x) && pack_aligned(c.h) && pack_aligned(c.r) && pack_aligned(c.y);
   with_pack(packed, [&](auto vector) {
     with_held_rows<kMostHeld>(c.f, [&](auto rows) {
@@ -371,12 +376,16 @@ void residual_norm(CudaStream stream, const ResidualNorm<T>& c) {
 
 template <class T>
 std::size_t residual_norm_scratch_bytes(CudaStream stream, std::int64_t f, std::int64_t n) {
-  return static_cast<std::size_t>(3 * f * gradient_blocks(stream, n)) * sizeof(wide_t<T>);
+  const std::size_t bytes = static_cast<std::size_t>(3 * f * gradient_blocks(stream, n)) * sizeof(wide_t<T>);
+  return std::is_same_v<T, Bf16> ? std::max(bytes, residual_norm_cluster_scratch_bytes(stream, f, n)) : bytes;
 }
 
 template <class T>
 void residual_norm_gradient(CudaStream stream, const ResidualNormGradient<T>& c, void* scratch) {
   if (c.f == 0) return;
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (residual_norm_gradient_by_clusters(stream, c, scratch)) return;
+  }
   const auto handle = static_cast<cudaStream_t>(stream.handle);
   const std::int64_t blocks = gradient_blocks(stream, c.n);
   auto* partials = static_cast<wide_t<T>*>(scratch);

@@ -48,6 +48,25 @@ TEST(LayerNorm, Shapes) {
   }
 }
 
+TEST(LayerNorm, ShapesOfClusters) {
+  // bf16 in rows of whole packs of eight: as ResidualNorm.ShapesOfClusters.
+  for (const auto& [f, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+           {7, 8}, {128, 64}, {129, 72}, {300, 24}, {512, 16}, {600, 8}, {1024, 24}, {1025, 8}}) {
+    OpCase c = make_case(f, n, -1, 2);
+    c.difference_tolerance = 1e-5;
+    check(c);
+  }
+}
+
+TEST(LayerNorm, EachGradientAlone) {
+  for (std::size_t i = 0; i < 3; ++i) {
+    OpCase c = make_case(40, 64, -1, 2);
+    c.differentiable = {i == 0, i == 1, i == 2};
+    c.difference_tolerance = 1e-5;
+    check(c);
+  }
+}
+
 TEST(LayerNorm, OneFeatureGivesTheBias) {
   OpCase c = make_case(1, 6, -1, 1);
   c.differentiable = {false, false, true};  // gradients of x and gain are exactly 0
@@ -58,7 +77,8 @@ TEST(LayerNorm, Empty) {
   OpCase c = make_case(4, 0, -1, 1);
   c.allow_zeros = true;
   check(c);
-  const Tensor none = layer_norm(Tensor::empty({0, 3}, DType::f32), Tensor::empty({0}, DType::f32), Tensor::empty({0}, DType::f32));
+  const Tensor none =
+      layer_norm(Tensor::empty({0, 3}, DType::f32), Tensor::empty({0}, DType::f32), Tensor::empty({0}, DType::f32));
   EXPECT_EQ(none.numel(), 0);
 }
 
@@ -72,11 +92,14 @@ TEST(LayerNorm, LargeMeanKeepsItsVariance) {
 
 TEST(LayerNorm, NanStaysInItsColumn) {
   for (const Device device : devices()) {
-    Tensor x = random_input({6, 3}, 1).to(DType::f32);
-    x.data<float>()[1 * 3 + 2] = std::numeric_limits<float>::quiet_NaN();
-    const Tensor gain = Tensor::full({6}, 1, DType::f32, device), bias = Tensor::zeros({6}, DType::f32, device);
-    const std::vector<float> y = layer_norm(x.to(device), gain, bias).to_vector<float>();
-    for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i % 3 == 2) << i;
+    for (const auto& [dtype, n] : {std::pair<DType, std::size_t>{DType::f32, 3}, {DType::bf16, 3}, {DType::bf16, 16}}) {
+      Tensor x = random_input({6, static_cast<std::int64_t>(n)}, 1).to(DType::f32);
+      x.data<float>()[1 * n + 2] = std::numeric_limits<float>::quiet_NaN();
+      const Tensor gain = Tensor::full({6}, 1, DType::f32, device), bias = Tensor::zeros({6}, DType::f32, device);
+      const Tensor out = layer_norm(x.to(dtype).to(device), gain, bias);
+      const std::vector<float> y = out.to(DType::f32).to_vector<float>();
+      for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i % n == 2) << n << " " << i;
+    }
   }
 }
 
@@ -85,7 +108,9 @@ TEST(LayerNorm, Errors) {
   EXPECT_THROW(layer_norm(x, Tensor::zeros({3}, DType::f32), good), ShapeError);
   EXPECT_THROW(layer_norm(x, good, Tensor::zeros({4}, DType::f64)), DtypeError);
   EXPECT_THROW(layer_norm(good, good, good), ShapeError);
-  EXPECT_THROW(layer_norm(Tensor::zeros({4, 3}, DType::i32), Tensor::zeros({4}, DType::i32), Tensor::zeros({4}, DType::i32)), DtypeError);
+  EXPECT_THROW(
+      layer_norm(Tensor::zeros({4, 3}, DType::i32), Tensor::zeros({4}, DType::i32), Tensor::zeros({4}, DType::i32)),
+      DtypeError);
 }
 
 }  // namespace

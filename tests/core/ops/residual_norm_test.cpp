@@ -90,6 +90,47 @@ TEST(ResidualNorm, Shapes) {
   }
 }
 
+TEST(ResidualNorm, ShapesOfClusters) {
+  // bf16 in rows of whole packs of eight: clusters of one block of 128 rows, of two, four and eight; the last of them
+  // full, with one row, without any. One pack, a tile of 64 columns, the pack behind it.
+  for (const auto& [f, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+           {1, 8}, {128, 64}, {129, 72}, {300, 24}, {512, 16}, {600, 8}, {1024, 24}, {1025, 8}}) {
+    for (const double p : {0.0, 0.3}) {
+      OpCase c = make_case(f, n, p, true, Seen::both);
+      c.check_gradient = f > 1;  // one row is its own mean: gradients of 0
+      check(c);
+    }
+  }
+}
+
+// More tiles than clusters: their next tile, the sums over tiles. The other backend and a second run are what is right.
+TEST(ResidualNorm, ManyTiles) {
+  const std::int64_t f = 700, n = 4200;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto run = [&](Device device) {
+      const auto leaf = [&](const Shape& shape, std::uint64_t seed) {
+        return Var(random_input(shape, seed, -1, 2).to(shape.rank() == 1 ? DType::f32 : dtype).to(device), true);
+      };
+      const Vars v = {leaf({f, n}, 1), leaf({f, n}, 2), leaf({f}, 3), leaf({f}, 4), leaf({f}, 5)};
+      const ResidualNormVars result = residual_norm(v[0], v[1], v[2], v[3], v[4], 0.3, kKey);
+      const Tensor seed = random_input({f, n}, 6).to(dtype).to(device);
+      backward(add(mul(result.normalised, result.normalised), result.residual), seed);
+      Tensors out = {result.residual.data(), result.normalised.data()};
+      for (const Var& input : v) out.push_back(input.grad());
+      return out;
+    };
+    const Tensors on_cpu = run(kCpu);
+    for (const Device device : devices()) {
+      const Tensors first = run(device), second = run(device);
+      for (std::size_t i = 0; i < first.size(); ++i) {
+        EXPECT_TRUE(equal_bits(first[i], second[i])) << to_string(dtype) << " " << i;
+        EXPECT_LE(relative_error(first[i], on_cpu[i]), dtype == DType::f32 ? 1e-4 : 1e-2)
+            << to_string(dtype) << " " << i;
+      }
+    }
+  }
+}
+
 TEST(ResidualNorm, EitherResultAlone) {
   for (const Seen seen : {Seen::residual, Seen::normalised}) {
     for (const bool h_bias : {false, true}) {
@@ -137,19 +178,22 @@ TEST(ResidualNorm, SameBitsAsTheSeparateOps) {
 
 TEST(ResidualNorm, NanStaysInItsColumnAndADroppedOneIsDropped) {
   for (const Device device : devices()) {
-    Tensor h = random_input({64, 16}, 1).to(DType::f32);
-    std::int64_t kept = -1, dropped = -1;
-    for (std::int64_t at = 0; at < 16; ++at) {  // row 0: one column of each kind
-      const bool drop = uniform_from_word(philox_word(kKey.seed, kKey.sequence, static_cast<std::uint64_t>(at))) < 0.5f;
-      (drop ? dropped : kept) = at;
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      Tensor h = random_input({64, 16}, 1).to(DType::f32);
+      std::int64_t kept = -1, dropped = -1;
+      for (std::int64_t at = 0; at < 16; ++at) {  // row 0: one column of each kind
+        const auto word = philox_word(kKey.seed, kKey.sequence, static_cast<std::uint64_t>(at));
+        (uniform_from_word(word) < 0.5f ? dropped : kept) = at;
+      }
+      ASSERT_TRUE(kept >= 0 && dropped >= 0);
+      h.data<float>()[kept] = h.data<float>()[dropped] = std::numeric_limits<float>::quiet_NaN();
+      const Tensor x = random_input({64, 16}, 2).to(dtype).to(device);
+      const Tensor gain = Tensor::full({64}, 1, DType::f32, device), bias = Tensor::zeros({64}, DType::f32, device);
+      const Tensor out = residual_norm(x, h.to(dtype).to(device), {}, gain, bias, 0.5, kKey).normalised;
+      const auto y = out.to(DType::f32).to_vector<float>();
+      for (std::size_t i = 0; i < y.size(); ++i)
+        EXPECT_EQ(std::isnan(y[i]), static_cast<std::int64_t>(i % 16) == kept) << to_string(dtype) << " " << i;
     }
-    ASSERT_TRUE(kept >= 0 && dropped >= 0);
-    h.data<float>()[kept] = h.data<float>()[dropped] = std::numeric_limits<float>::quiet_NaN();
-    const Tensor x = random_input({64, 16}, 2).to(DType::f32).to(device);
-    const Tensor gain = Tensor::full({64}, 1, DType::f32, device), bias = Tensor::zeros({64}, DType::f32, device);
-    const auto y = residual_norm(x, h.to(device), {}, gain, bias, 0.5, kKey).normalised.to_vector<float>();
-    for (std::size_t i = 0; i < y.size(); ++i)
-      EXPECT_EQ(std::isnan(y[i]), static_cast<std::int64_t>(i % 16) == kept) << i;
   }
 }
 
