@@ -132,8 +132,9 @@ class Problem {
                                     {count * static_cast<std::int64_t>(sizeof(Out))})
                            .to(device_);
     Csr<Out> c{
-        rows_.m, rows_.n, rows_.nnz(), pattern().row_offsets, pattern().col_indices, static_cast<Out*>(out.raw()),
-        nullptr, batch_,  rows_.nnz()};
+        rows_.m, rows_.n, rows_.nnz(), pattern().row_offsets, pattern().col_indices, static_cast<Out*>(out.raw())};
+    c.batch = batch_;
+    c.values_stride = rows_.nnz();
     if (run.variant == Variant::rows) {
       if constexpr (sizeof(In) == 4) sddmm<float>(stream_, left_, right_, c, scale);
     } else if (run.variant == Variant::groups) {

@@ -62,9 +62,13 @@ void check(const Case& c) {
   for (int run = 0; run < 2; ++run) {
     const Tensor p_there = Tensor::full({count}, kPoison, DType::f32).to(device);
     const Tensor ds_there = Tensor::full({count}, kPoison, DType::f32).to(device);
-    Csr<const float> pattern{
-        c.rows,  1 << 20, nnz, row_offsets.data<std::int32_t>(), nullptr, s_there.data<float>() + c.in_offset,
-        nullptr, c.batch, nnz};
+    Csr<const float> pattern{.rows = c.rows,
+                             .cols = 1 << 20,
+                             .nnz = nnz,
+                             .row_offsets = row_offsets.data<std::int32_t>(),
+                             .values = s_there.data<float>() + c.in_offset,
+                             .batch = c.batch,
+                             .values_stride = nnz};
     sparse_softmax<float>(stream, pattern, c.scale, p_there.data<float>() + c.out_offset);
     pattern.values = p_there.data<float>() + c.out_offset;
     sparse_softmax_backward<float>(stream, pattern, dp_there.data<float>() + c.in_offset, c.scale,
@@ -79,9 +83,13 @@ void check(const Case& c) {
   }
   if (c.in_offset == c.out_offset) {  // in place: the scores' array becomes the shares, dp's the gradient
     const Tensor values = Tensor::from(s, {count}).to(device), gradients = Tensor::from(dp, {count}).to(device);
-    const Csr<const float> pattern{
-        c.rows,  1 << 20, nnz, row_offsets.data<std::int32_t>(), nullptr, values.data<float>() + c.in_offset,
-        nullptr, c.batch, nnz};
+    const Csr<const float> pattern{.rows = c.rows,
+                                   .cols = 1 << 20,
+                                   .nnz = nnz,
+                                   .row_offsets = row_offsets.data<std::int32_t>(),
+                                   .values = values.data<float>() + c.in_offset,
+                                   .batch = c.batch,
+                                   .values_stride = nnz};
     sparse_softmax<float>(stream, pattern, c.scale, values.data<float>() + c.in_offset);
     sparse_softmax_backward<float>(stream, pattern, gradients.data<float>() + c.in_offset, c.scale,
                                    gradients.data<float>() + c.in_offset);
