@@ -35,81 +35,80 @@ __device__ __forceinline__ void prefetch_columns(const TileProblem& p, const Run
   __syncwarp();
 }
 
-/// Columns within the tile of the entries number `at` + lane of kCount rows from `first_row` on: less than 0, or from the
-/// tile's width on, where there are none.
-template <int kCount>
+/// Rows whose kCols sums a warp's shared memory holds at once: 4 or 8.
+template <int kCols>
+constexpr int kTurnRows = kSampleBytes / 4 / kCols;
+
+/// Columns within the tile, or less than 0 or from kCols on where there are none, of the entries number `at` + lane of the
+/// rows from `first_row` on.
+template <int kCols>
 __device__ __forceinline__ void load_columns(const TileProblem& p, int col, const Run& run, int first_row, int at,
-                                             int (&columns)[kCount]) {
+                                             int (&columns)[kTurnRows<kCols>]) {
   constexpr unsigned kAll = 0xffffffffu;
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < kTurnRows<kCols>; ++i) {
     const unsigned e = static_cast<unsigned>(__shfl_sync(kAll, run.begin, first_row + i)) + at + threadIdx.x % 32;
     columns[i] =
         e < static_cast<unsigned>(__shfl_sync(kAll, run.end, first_row + i)) ? __ldg(p.col_indices + e) - col : -1;
   }
 }
 
-/// Stores the entries of a warp's 16 x kCols sums, which go through its shared memory a few rows at a time. What it waits
-/// for is memory, with little else to do: so columns are read well before their use.
+/// Stores the entries of a warp's 16 x kCols sums, which go through its shared memory a few rows at a time.
 ///   total       the sums, in the order of kernels/common/wgmma.cuh
 ///   col         the tile's first column
 ///   run         row r's in lane r < 16
 ///   row_factor  the same, if kScaled, where p.factors.b has the columns'
-///   columns     of each row's first 32 entries
+///   columns     of the first rows' first entries
 template <bool kScaled, int kCols, class Out>
 __device__ __forceinline__ void sample(const float (&total)[kCols / 2], float* sums, const TileProblem& p, int col,
-                                       const Run& run, float row_factor, const int (&columns)[kSampleRows],
+                                       const Run& run, float row_factor, int (&columns)[kTurnRows<kCols>],
                                        Out* __restrict__ out) {
   constexpr unsigned kAll = 0xffffffffu;
-  constexpr int kTurn = kSampleBytes / 4 / kCols;  // rows whose sums fit: 4 or 8
+  constexpr int kTurn = kTurnRows<kCols>, kParts = 8 / kTurn;  // half of `total` belongs to eight rows
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   // Turned by 8 (row % 4) columns, against bank conflicts.
   const auto place = [](int row, int column) { return row * kCols + (column ^ ((row & 3) * 8)); };
-  const auto put = [&](const int* of, int first_row, int at) {
-    float x[kTurn];
 #pragma unroll
-    for (int i = 0; i < kTurn; ++i) {
-      x[i] = 0.0f;
-      const float factor = kScaled ? __shfl_sync(kAll, row_factor, first_row + i) : 1.0f;
-      if (static_cast<unsigned>(of[i]) < static_cast<unsigned>(kCols)) {
-        x[i] = p.scale * (sums[place(i, of[i])] * factor);
-        if constexpr (kScaled) x[i] *= __ldg(p.factors.b + col + of[i]);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < kTurn; ++i) {
-      const unsigned e = static_cast<unsigned>(__shfl_sync(kAll, run.begin, first_row + i)) + at + lane;
-      if (static_cast<unsigned>(of[i]) < static_cast<unsigned>(kCols)) store(out + e, x[i]);
-    }
-  };
-#pragma unroll
-  for (int first_row = 0; first_row < kSampleRows; first_row += kTurn) {
-    const int half = first_row / 8;  // of `total`: rows g and g + 8 of the warp are in each lane
-    int most = lane >= first_row && lane < first_row + kTurn ? run.end - run.begin : 0;
-    most = __reduce_max_sync(kAll, most);
-    int next[2][kTurn];
-    if (most > 32) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) load_columns(p, col, run, first_row, 32 + 32 * i, next[i]);
-    }
-    if (g / kTurn == first_row % 8 / kTurn) {
-#pragma unroll
-      for (int j = 0; j < kCols / 8; ++j) {
-        *reinterpret_cast<float2*>(sums + place(g % kTurn, j * 8 + t * 2)) = {total[j * 4 + half * 2],
-                                                                              total[j * 4 + half * 2 + 1]};
-      }
-    }
-    __syncwarp();
-    put(columns + first_row, first_row, 0);
+  for (int half = 0; half < 2; ++half) {
 #pragma unroll 1
-    for (int at = 32; at < most; at += 64) {
-      put(next[0], first_row, at);
-      put(next[1], first_row, at + 32);
-      if (at + 64 >= most) continue;
+    for (int part = 0; part < kParts; ++part) {
+      const int first_row = half * 8 + part * kTurn, next_row = first_row + kTurn;
+      if (g / kTurn == part) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) load_columns(p, col, run, first_row, at + 64 + 32 * i, next[i]);
+        for (int j = 0; j < kCols / 8; ++j) {
+          *reinterpret_cast<float2*>(sums + place(g % kTurn, j * 8 + t * 2)) = {total[j * 4 + half * 2],
+                                                                                total[j * 4 + half * 2 + 1]};
+        }
+      }
+      __syncwarp();
+      int most = lane >= first_row && lane < next_row ? run.end - run.begin : 0;
+      most = __reduce_max_sync(kAll, most);
+#pragma unroll 1
+      for (int at = 0;; at += 32) {
+        const bool more = at + 32 < most;
+        int next[kTurn];  // on their way while these are stored
+        if (more || next_row < kSampleRows)
+          load_columns<kCols>(p, col, run, more ? first_row : next_row, more ? at + 32 : 0, next);
+        float x[kTurn];
+#pragma unroll
+        for (int i = 0; i < kTurn; ++i) {
+          x[i] = 0.0f;
+          const float factor = kScaled ? __shfl_sync(kAll, row_factor, first_row + i) : 1.0f;
+          if (static_cast<unsigned>(columns[i]) < static_cast<unsigned>(kCols)) {
+            x[i] = p.scale * (sums[place(i, columns[i])] * factor);
+            if constexpr (kScaled) x[i] *= __ldg(p.factors.b + col + columns[i]);
+          }
+        }
+#pragma unroll
+        for (int i = 0; i < kTurn; ++i) {
+          const unsigned e = static_cast<unsigned>(__shfl_sync(kAll, run.begin, first_row + i)) + at + lane;
+          if (static_cast<unsigned>(columns[i]) < static_cast<unsigned>(kCols)) store(out + e, x[i]);
+          columns[i] = next[i];
+        }
+        if (!more) break;
+      }
+      __syncwarp();
     }
-    __syncwarp();
   }
 }
 

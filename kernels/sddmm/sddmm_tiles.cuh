@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         const int own = item.row + warp_row + lane;
         if (lane < kSampleRows && own < p.m) row_factor = __ldg(p.factors.a + own);
       }
-      int columns[kSampleRows];
+      int columns[kTurnRows<kCols>];
       float total[kCols / 2];
       if constexpr (L::kSplit) {
         // ldmatrix: lanes 0-15 name the 16 rows' first 16 bytes of a step, lanes 16-31 the second.
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           for (int step = 0; step < 4; ++step) wgmma::tf32(part, hi[step], b_hi + 2 * step, 1);
           wgmma::commit();
           if (piece == 1) prefetch_columns(p, run);
-          if (last) load_columns(p, item.col, run, 0, 0, columns);
+          if (last) load_columns<kCols>(p, item.col, run, 0, 0, columns);
           wgmma::wait<0>();
           wgmma::pin(part);
           __syncwarp();
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(kThreads, 1)
           wgmma::commit();
           wgmma::pin(total);
           if (piece == 1) prefetch_columns(p, run);
-          if (last) load_columns(p, item.col, run, 0, 0, columns);
+          if (last) load_columns<kCols>(p, item.col, run, 0, 0, columns);
           wgmma::wait<1>();
           if (before >= 0) release(before);
           before = place.stage;
