@@ -150,7 +150,7 @@ def attention_call(torch, route, mask, q, k, v, tokens):
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         def flash():
-            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):  # the fastest first
                 return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return flash
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
