@@ -46,11 +46,6 @@ __device__ __forceinline__ void barrier_wait(std::uint32_t barrier, std::uint32_
   }
 }
 
-/// Orders this thread's ordinary writes to shared memory before reads by the tensor cores (after a barrier).
-__device__ __forceinline__ void shared_writes_to_async() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 /// Copies the box at (column, row) of a two-dimensional tensor to shared memory; outside the tensor it fills zeros.
 __device__ __forceinline__ void copy_box(std::uint32_t to, const CUtensorMap& map, int column, int row,
                                          std::uint32_t barrier) {
@@ -59,14 +54,6 @@ __device__ __forceinline__ void copy_box(std::uint32_t to, const CUtensorMap& ma
           "r"(to),
       "l"(reinterpret_cast<std::uint64_t>(&map)), "r"(column), "r"(row), "r"(barrier)
       : "memory");
-}
-
-/// Copies `bytes` bytes, a multiple of 16, between addresses that are multiples of 16.
-__device__ __forceinline__ void copy_bytes(std::uint32_t to, const void* from, std::uint32_t bytes,
-                                           std::uint32_t barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-               "l"(from), "r"(bytes), "r"(barrier)
-               : "memory");
 }
 
 /// A barrier among `threads` threads of a block; `bar_arrive` counts without waiting.
