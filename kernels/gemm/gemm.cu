@@ -70,7 +70,8 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   };
   // C is overwritten again and again while answers are measured, so a sum cannot be.
   const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
-      libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, !options.accumulate, run);
+      libraries, handle, key, {sizeof(Out) == 2, product, first, second, result, {align_b, align_a, align_c}},
+      !options.accumulate, run);
   if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
     CudaStream exact = stream;
     exact.allow_tf32 = false;
@@ -137,8 +138,8 @@ bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const H
                           c.data, result.get(), c.data, result.get(), &algorithm, libraries.workspace,
                           libraries.workspace_bytes, handle);
   };
-  const cublasLtMatmulAlgo_t* algorithm =
-      algorithm_for(libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, true, run);
+  const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
+      libraries, handle, key, {false, product, first, second, result, {align_b, align_a, align_c}}, true, run);
   if (!algorithm) return false;
   LACUNA_LT_CHECK(run(*algorithm));
   return true;
