@@ -28,7 +28,8 @@ struct SddmmOperand {
 };
 
 /// sddmm_wide of single matrices, either of which may lie transposed: a [m, k] or [k, ...], b [n, k] or [k, ...].
-/// Transposed ones are copied; the copies die here. Throws ShapeError, DtypeError, DeviceError.
+/// On tensor cores in bf16 transposed operands are read as they lie (rows on 16 bytes: width and first multiples of 8);
+/// elsewhere from copies that die here. Same numbers either way. Throws ShapeError, DtypeError, DeviceError.
 SparseTensor sddmm_wide(const SddmmOperand& a, const SddmmOperand& b, const TopologyPtr& pattern, double scale = 1);
 
 /// sddmm by the route given, overwriting `values` [nnz] or [batch, nnz] (which may be a slice, and f32 beside bf16 a and b), by the route

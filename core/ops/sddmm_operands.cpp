@@ -4,6 +4,7 @@
 #include "core/ops/checks.h"
 #include "core/ops/sddmm.h"
 #include "core/ops/sparse_views.h"
+#include "core/ops/tensor_core.h"
 #include "core/visit.h"
 #include "kernels/permute/permute.h"
 
@@ -47,6 +48,20 @@ SparseTensor sddmm_wide(const SddmmOperand& a, const SddmmOperand& b, const Topo
   if (sum_length(b) != k) {
     throw ShapeError("sddmm", fmt::format("{}{}{}; both must have one k", describe_pair("a", a.x, "b", b.x),
                                           a.transposed ? ", a transposed" : "", b.transposed ? ", b transposed" : ""));
+  }
+  if ((a.transposed || b.transposed) && a.x.device().is_cuda() && a.x.dtype() == DType::bf16) {
+    const ProductShape problem{.device = a.x.device(),
+                               .dtype = a.x.dtype(),
+                               .precision = matmul_precision(a.x.device()),
+                               .rows = pattern->rows(),
+                               .cols = pattern->cols(),
+                               .nnz = pattern->nnz(),
+                               .other = k,
+                               .kernels = allowed_kernels(a.x.device())};
+    if (choose_sddmm(problem).route == Route::tensor) {
+      const Tensor values = Tensor::empty({pattern->nnz()}, accumulator_of(a.x.dtype()), a.x.device());
+      if (sddmm_on_tensor_cores(values, a, b, pattern, factor)) return {values, pattern};
+    }
   }
   return sddmm_wide(upright(a, pattern->rows()), upright(b, pattern->cols()), pattern, factor);
 }
