@@ -139,7 +139,7 @@ __device__ __forceinline__ void sample_by_masks(const float (&total)[kCols / 2],
       }
 #pragma unroll 1
       for (int at = 0; at < longest; at += 32) {
-        const float* from = packed + at + lane;  // past a row's end it reads what it does not store
+        const float* from = packed + min(at + lane, kPackRow - 1);  // past a row's end: not stored
         float x[8];
 #pragma unroll
         for (int i = 0; i < 8; ++i) x[i] = from[i * kPackRow];
