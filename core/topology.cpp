@@ -116,7 +116,7 @@ const Tensor& Topology::sddmm_plan() const {
     OpScope scope("sddmm_plan");
     visit_device("sddmm_plan", device(), [&](auto stream) {
       if constexpr (std::is_same_v<decltype(stream), CudaStream>) {
-        const Tensor plan = scratch_of(kernels::sddmm_plan_bytes(rows_, cols_), device());
+        const Tensor plan = scratch_of(kernels::sddmm_plan_bytes(rows_, cols_, nnz_), device());
         const kernels::Pattern pattern{rows_, cols_, nnz_, row_offsets_.data<std::int32_t>(),
                                        col_indices_.data<std::int32_t>()};
         kernels::sddmm_plan(stream, pattern, plan.raw());

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "core/errors.h"
 #include "kernels/sddmm/sddmm_cpu_plan.h"
+#include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
 #include "kernels/spmm/spmm_cpu_plan.h"
 #include "kernels/spmm/spmm_plan.h"
@@ -54,7 +54,7 @@ constexpr int kMultiprocessors = 132;
 
 /// A dense scratch larger than this is never made, whatever it would save: attention's t x t above all.
 constexpr double kMaxScratchBytes = 256.0 * 1024 * 1024;
-/// Nor is a plan of the SDDMM tiles, four bytes for each row and 256 columns.
+/// Nor is a plan of the SDDMM tiles, four bytes for each row and 256 columns and, of a dense pattern, a bit a place.
 constexpr double kMaxPlanBytes = 256.0 * 1024 * 1024;
 
 struct Work {
@@ -197,7 +197,7 @@ Choice choose_sddmm(const ProductShape& p) {
   const Work w = work_of(p);
   const auto tensor_seconds = [&](kernels::SddmmMath math, std::int64_t k_unit) {
     double seconds = kNever;
-    const double plan_bytes = std::ceil(w.cols / 256) * w.rows * 4;
+    const auto plan_bytes = static_cast<double>(kernels::sddmm_plan_view(nullptr, p.rows, p.cols, p.nnz).bytes);
     if (p.kernels.sddmm_tensor && p.other % k_unit == 0 && p.other > 0 && p.nnz > 0 && plan_bytes <= kMaxPlanBytes)
       kernels::choose_sddmm_tiling(p.rows, p.cols, p.other, p.nnz, p.batch, kMultiprocessors, math, &seconds);
     return seconds;

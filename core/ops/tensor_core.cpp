@@ -1,5 +1,6 @@
 #include "core/ops/tensor_core.h"
 
+#include "core/ops/sddmm.h"
 #include "core/ops/sparse_views.h"
 #include "core/visit.h"
 #include "kernels/sddmm/sddmm_tiles.h"
@@ -14,20 +15,31 @@ namespace {
 constexpr std::int64_t kMaxBatch = 65535;  // a grid's third extent: partial sums are added matrix by matrix
 
 template <class In, class Out>
-bool sddmm_tiled(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
-                 kernels::SddmmMath math) {
-  const CudaStream stream = cuda_stream(a.device());
-  const Dense<const In> a_view = dense_view<const In>(a), b_view = dense_view<const In>(b);
+bool sddmm_tiled(const Tensor& values, const Dense<const In>& a, const Dense<const In>& b, const TopologyPtr& pattern,
+                 double factor, kernels::SddmmMath math, const kernels::SddmmStorage& storage = {}) {
+  const CudaStream stream = cuda_stream(values.device());
   const Csr<Out> c = csr_view<Out>(values, *pattern);
-  if (!kernels::sddmm_tiles_supports(stream, a_view, b_view) || c.batch > kMaxBatch || c.nnz == 0) return false;
-  const kernels::SddmmTiling tiling = kernels::choose_sddmm_tiling(
-      c.rows, c.cols, a_view.cols, c.nnz, c.batch, stream.multiprocessors > 0 ? stream.multiprocessors : 132, math);
-  const Tensor scratch = Tensor::scratch(kernels::sddmm_tiles_scratch_bytes(c, tiling), a.device());
+  if (!kernels::sddmm_tiles_supports(stream, a, b, storage) || c.batch > kMaxBatch || c.nnz == 0) return false;
+  const kernels::SddmmTiling tiling =
+      kernels::choose_sddmm_tiling(c.rows, c.cols, storage.transpose_a ? a.rows : a.cols, c.nnz, c.batch,
+                                   stream.multiprocessors > 0 ? stream.multiprocessors : 132, math, nullptr, storage);
+  const Tensor scratch = Tensor::scratch(kernels::sddmm_tiles_scratch_bytes(c, tiling), values.device());
   const Tensor& plan = pattern->sddmm_plan();
   if (DryRun::active()) return true;
-  kernels::sddmm_tiles<In, Out>(stream, a_view, b_view, c, static_cast<float>(factor), math, tiling, plan.raw(),
-                                scratch.raw());
+  kernels::sddmm_tiles<In, Out>(stream, a, b, c, static_cast<float>(factor), math, tiling, plan.raw(), scratch.raw(),
+                                {}, storage);
   return true;
+}
+
+template <class In, class Out>
+bool sddmm_tiled(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor,
+                 kernels::SddmmMath math) {
+  return sddmm_tiled<In, Out>(values, dense_view<const In>(a), dense_view<const In>(b), pattern, factor, math);
+}
+
+Dense<const Bf16> operand_view(const SddmmOperand& o, std::int64_t rows) {
+  if (!o.transposed) return dense_view<const Bf16>(o.x);
+  return {.data = o.x.data<Bf16>() + o.first, .rows = o.x.dim(0), .cols = rows, .ld = o.x.dim(1)};
 }
 
 }  // namespace
@@ -72,12 +84,25 @@ bool sddmm_on_tensor_cores(const Tensor& values, const Tensor& a, const Tensor& 
   return done;
 }
 
+bool sddmm_on_tensor_cores(const Tensor& values, const SddmmOperand& a, const SddmmOperand& b,
+                           const TopologyPtr& pattern, double factor) {
+  bool done = false;
+  translate_failures("sddmm", [&] {
+    done = sddmm_tiled<Bf16, float>(values, operand_view(a, pattern->rows()), operand_view(b, pattern->cols()), pattern,
+                                    factor, kernels::SddmmMath::bf16, {a.transposed, b.transposed});
+  });
+  return done;
+}
+
 #else
 
 bool spmm_on_tensor_cores(const Tensor&, const SparseTensor&, const Tensor&, const Tensor&, Activation) {
   return false;
 }
 bool sddmm_on_tensor_cores(const Tensor&, const Tensor&, const Tensor&, const TopologyPtr&, double) { return false; }
+bool sddmm_on_tensor_cores(const Tensor&, const SddmmOperand&, const SddmmOperand&, const TopologyPtr&, double) {
+  return false;
+}
 
 #endif
 

@@ -31,6 +31,13 @@ __device__ __forceinline__ std::uint64_t descriptor(std::uint32_t shared_address
   return kSwizzle128 | kGroupStride | std::uint64_t{1} << 16 | (shared_address & 0x3ffffu) >> 4;
 }
 
+/// Shared-memory operand stored by k ("MN-major", 16-bit elements): blocks of 64 rows of 128 bytes, a row for each of 64
+/// k, swizzled by 128 bytes; the next 64 of the operand's rows 8192 bytes on. Add 128 to step 16 along k.
+__device__ __forceinline__ std::uint64_t turned_descriptor(std::uint32_t shared_address) {
+  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62, kGroupStride = std::uint64_t{1024 >> 4} << 32;
+  return kSwizzle128 | kGroupStride | std::uint64_t{8192 >> 4} << 16 | (shared_address & 0x3ffffu) >> 4;
+}
+
 // The lists of registers below are written out because an asm operand needs a name of its own.
 
 // ---- tf32, both operands from shared memory: a step is 8 along k
@@ -99,14 +106,15 @@ __device__ __forceinline__ void tf32(float (&d)[64], const std::uint32_t (&a)[4]
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
-// ---- bf16, both operands from shared memory: a step is 16 along k
+// ---- bf16, both operands from shared memory, K-major or (1) turned: a step is 16 along k
+template <int kTurnedA = 0, int kTurnedB = 0>
 __device__ __forceinline__ void bf16(float (&d)[64], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, "
       "%3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, "
       "%26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, "
       "%47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, "
-      "p, 1, 1, 0, 0; }"
+      "p, 1, 1, %67, %68; }"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
         "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
         "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),
@@ -115,9 +123,10 @@ __device__ __forceinline__ void bf16(float (&d)[64], std::uint64_t a, std::uint6
         "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
         "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]),
         "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a), "l"(b), "r"(accumulate));
+      : "l"(a), "l"(b), "r"(accumulate), "n"(kTurnedA), "n"(kTurnedB));
 }
 
+template <int kTurnedA = 0, int kTurnedB = 0>
 __device__ __forceinline__ void bf16(float (&d)[128], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %130, 0; wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {%0, %1, %2, "
@@ -127,7 +136,7 @@ __device__ __forceinline__ void bf16(float (&d)[128], std::uint64_t a, std::uint
       "%68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, "
       "%89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, "
       "%108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "
-      "%126, %127}, %128, %129, p, 1, 1, 0, 0; }"
+      "%126, %127}, %128, %129, p, 1, 1, %131, %132; }"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]),
         "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]),
         "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]),
@@ -144,7 +153,7 @@ __device__ __forceinline__ void bf16(float (&d)[128], std::uint64_t a, std::uint
         "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111]), "+f"(d[112]),
         "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]),
         "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-      : "l"(a), "l"(b), "r"(accumulate));
+      : "l"(a), "l"(b), "r"(accumulate), "n"(kTurnedA), "n"(kTurnedB));
 }
 
 // ---- f16, both operands from shared memory: a step is 16 along k

@@ -1,5 +1,5 @@
 // The plan of a pattern. Columns ascend within a row, so a row's entries in 256 columns are one run of CSR: where it
-// begins is all that a tile needs to read the run's columns.
+// begins is all that a tile needs to read the run's columns. Dense patterns have masks besides (sddmm_tile_masks.cuh).
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/sddmm/sddmm_plan.h"
 #include "kernels/sddmm/sddmm_tiles.h"
@@ -29,6 +29,17 @@ __global__ void __launch_bounds__(kCellsPerBlock* kCell)
         high = middle;
     }
     any = low < end && pattern.col_indices[low] < first_column + kCell;
+    if (plan.masks != nullptr) {
+      std::uint32_t bits[2] = {0, 0};
+      for (int i = low; i < end && pattern.col_indices[i] < first_column + kCell; ++i) {
+        const auto c = static_cast<unsigned>(pattern.col_indices[i] - first_column);
+        bits[c / 32] |= 1u << (c % 32);
+      }
+      const std::int64_t block = row / kMaskRows * plan.groups * (kGroup / kMaskCols) + first_column / kMaskCols;
+      std::uint32_t* words = plan.masks + (block * kMaskRows + row % kMaskRows) * 4 + first_column % kMaskCols / 32;
+      words[0] = bits[0];
+      words[1] = bits[1];
+    }
     if (first_column % kGroup == 0) plan.starts[first_column / kGroup * pattern.rows + row] = low;
   }
   const bool some = __any_sync(0xffffffffu, any);
@@ -42,14 +53,15 @@ __global__ void __launch_bounds__(kCellsPerBlock* kCell)
 
 }  // namespace
 
-std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols) {
-  const std::int64_t cell_rows = (rows + kCell - 1) / kCell, cell_cols = (cols + kCell - 1) / kCell;
-  return static_cast<std::size_t>((cols + kGroup - 1) / kGroup * rows * 4 + cell_rows * cell_cols);
+std::size_t sddmm_plan_bytes(std::int64_t rows, std::int64_t cols, std::int64_t nnz) {
+  return sddmm_plan_view(nullptr, rows, cols, nnz).bytes;
 }
 
 void sddmm_plan(CudaStream stream, const Pattern& pattern, void* plan) {
   if (pattern.rows == 0 || pattern.cols == 0) return;
-  const SddmmPlan view = sddmm_plan_view(plan, pattern.rows, pattern.cols);
+  const SddmmPlan view = sddmm_plan_view(plan, pattern.rows, pattern.cols, pattern.nnz);
+  if (view.masks != nullptr)  // rows and columns past the pattern's too
+    LACUNA_CUDA_CHECK(cudaMemsetAsync(view.masks, 0, view.mask_bytes(), static_cast<cudaStream_t>(stream.handle)));
   const dim3 grid(static_cast<unsigned>(view.cell_rows),
                   static_cast<unsigned>((view.cell_cols + kCellsPerBlock - 1) / kCellsPerBlock));
   sddmm_plan_kernel<<<grid, kCellsPerBlock * kCell, 0, static_cast<cudaStream_t>(stream.handle)>>>(pattern, view);

@@ -21,6 +21,7 @@ constexpr int kConsumerWarps = 8;
 constexpr int kLoadAhead = 2;  // split_tf32: pieces that loads run in front of the splitting
 constexpr int kRowGroup = 8;   // tiles that follow one another go down this many rows first: they share B in L2
 constexpr int kSampleRows = 16, kSampleBytes = kSampleRows * kCell * 4;  // a warp's shared memory for sampling
+constexpr int kPackRow = 116;  // floats of a row in a warp's shared memory where masks sample: rows start 4 banks apart
 
 struct TileProblem {
   SddmmPlan plan;
@@ -88,6 +89,15 @@ __device__ __forceinline__ void barrier_arrive(std::uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
+/// One lane's arrival for its warp, without a branch: after one the compiler no longer sees that a warp goes through the
+/// ring as one, and makes each product wait for its operands' descriptors (a fifth more time for tiles of 128 columns).
+__device__ __forceinline__ void barrier_arrive_warp(std::uint64_t* barrier, bool arrive = true) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %1, 0; @p mbarrier.arrive.shared::cta.b64 _, [%0]; }" ::"r"(
+                   shared_address(barrier)),
+               "r"(static_cast<int>(arrive && threadIdx.x % 32 == 0))
+               : "memory");
+}
+
 /// Waits for the phase of `parity` to end. A wait that outlasts any copy or product is a fault, not a hang.
 __device__ __forceinline__ void barrier_wait(std::uint64_t* barrier, std::uint32_t parity) {
   for (unsigned tries = 0; tries < 1u << 24; ++tries) {
@@ -110,6 +120,24 @@ __device__ __forceinline__ void tma_load(void* to, const CUtensorMap* map, std::
       : "memory");
 }
 
+/// A stage's share of an operand, kCount rows from `row` on, 128 bytes along k. Rows of 128 bytes, swizzled: K-major one
+/// for each of them; kTurned (stored by k) one for each of 64 k, 64 of the rows after one another.
+template <bool kTurned, int kCount>
+__device__ __forceinline__ void load_operand(std::byte* to, const CUtensorMap* map, std::uint64_t* barrier, int k,
+                                             int row, int matrix) {
+  if constexpr (kTurned) {
+#pragma unroll
+    for (int i = 0; i < kCount / 64; ++i) tma_load(to + i * 64 * kPieceBytes, map, barrier, row + i * 64, k, matrix);
+  } else {
+    tma_load(to, map, barrier, k, row, matrix);
+  }
+}
+
+template <bool kTurned>
+__device__ __forceinline__ std::uint64_t operand_descriptor(std::uint32_t stage) {
+  return kTurned ? wgmma::turned_descriptor(stage) : wgmma::descriptor(stage);
+}
+
 template <int kRegisters>
 __device__ __forceinline__ void more_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
@@ -124,15 +152,28 @@ __device__ __forceinline__ std::uint32_t round_tf32(std::uint32_t x) { return (x
 
 // ---- the ring --------------------------------------------------------------------------------------------------------
 
-template <SddmmMath kMath, int kCols>
+/// What the pattern has of a tile.
+template <int kCols>
+struct TileMasks {
+  std::uint32_t words[kCols / 128][kRows][4];  // a bit a place, 128 columns of all rows after one another
+  std::int32_t starts[kRows];                  // the first of them in CSR
+};
+
+/// kMasked: sums are sampled by masks (sddmm_tile_masks.cuh).
+template <SddmmMath kMath, int kCols, bool kMasked>
 struct Layout {
   static constexpr bool kSplit = kMath == SddmmMath::split_tf32;
   static constexpr int kElements = kMath == SddmmMath::bf16 || kMath == SddmmMath::half ? 64 : 32;  // of a piece
   static constexpr int kABytes = kRows * kPieceBytes, kBBytes = kCols * kPieceBytes;
   static constexpr int kStageBytes = kABytes + kBBytes * (kSplit ? 2 : 1);
   static constexpr int kStages = kCols == 256 ? 4 : kSplit ? 4 : 6;
-  static constexpr int kBytes = 1024 + kStages * kStageBytes + kConsumerWarps * kSampleBytes;
-  static_assert(kBytes <= 232448 - 1024, "a block's shared memory");
+  static_assert(!kMasked || kMath == SddmmMath::bf16 || kMath == SddmmMath::tf32);  // split_tf32 has no idle warps
+  // What the loading warpgroup keeps, making masks or not; the others have half each of what is left of 504.
+  static constexpr int kLoadRegisters = kMasked ? 72 : 56;
+  static constexpr int kWarpBytes = kMasked ? 8 * kPackRow * 4 : kSampleBytes;
+  static constexpr int kBytes = 1024 + kStages * kStageBytes + kConsumerWarps * kWarpBytes +
+                                (kMasked ? static_cast<int>(sizeof(TileMasks<kCols>)) : 0);
+  static_assert(kBytes <= 232448 - 512, "a block's shared memory");
 };
 
 /// A place in the ring, and the parity of its barriers' current phase.
@@ -149,6 +190,7 @@ struct Barriers {
   std::uint64_t full[8];   // TMA has written the stage
   std::uint64_t split[8];  // and warpgroup 0 has split it
   std::uint64_t empty[8];  // both consumers have read it
+  std::uint64_t masks_full, masks_empty;
 };
 
 /// What the loading thread says of a stage, so that only it need look for the tiles that hold entries.

@@ -12,24 +12,25 @@
 // first.
 #pragma once
 
-#include "kernels/sddmm/sddmm_tile_sample.cuh"
+#include "kernels/sddmm/sddmm_tile_masks.cuh"
 
 namespace lacuna::kernels {
 
 namespace {
 
-template <SddmmMath kMath, int kCols, class Out>
+template <SddmmMath kMath, int kCols, bool kMasked, bool kTurnedA, bool kTurnedB, class Out>
 __global__ void __launch_bounds__(kThreads, 1)
     sddmm_tiles_kernel(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
                        const TileProblem p, Out* __restrict__ out) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using L = Layout<kMath, kCols>;
+  using L = Layout<kMath, kCols, kMasked>;
   using Place = RingPlace<L::kStages>;
   extern __shared__ std::byte raw_shared[];
   __shared__ Barriers barriers;
   __shared__ Note notes[L::kStages];
   std::byte* ring = raw_shared + (1024 - shared_address(raw_shared) % 1024) % 1024;
   float* samples = reinterpret_cast<float*>(ring + L::kStages * L::kStageBytes);
+  TileMasks<kCols>& masks = *reinterpret_cast<TileMasks<kCols>*>(samples + kConsumerWarps * L::kWarpBytes / 4);
   const int warpgroup = threadIdx.x / 128;
 
   if (threadIdx.x == 0) {
@@ -38,13 +39,15 @@ __global__ void __launch_bounds__(kThreads, 1)
       barrier_init(&barriers.split[i], 128);
       barrier_init(&barriers.empty[i], kConsumerWarps);
     }
+    barrier_init(&barriers.masks_full, kMaskWarps);
+    barrier_init(&barriers.masks_empty, kConsumerWarps);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   }
   __syncthreads();
 
   if (warpgroup == 0) {
-    fewer_registers<56>();
+    fewer_registers<L::kLoadRegisters>();
     // Loads run `ahead` pieces in front of the splitting, over the ends of items.
     std::int64_t load_index = blockIdx.x;
     WorkItem load = {};
@@ -68,8 +71,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       if (ended) return barrier_arrive(full);
       barrier_expect(full, L::kABytes + L::kBBytes);
       const int k = (load.first_piece + load_piece) * L::kElements;
-      tma_load(stage, &a_map, full, k, load.row, p.a_batched ? load.matrix : 0);
-      tma_load(stage + L::kABytes, &b_map, full, k, load.col, p.b_batched ? load.matrix : 0);
+      load_operand<kTurnedA, kRows>(stage, &a_map, full, k, load.row, p.a_batched ? load.matrix : 0);
+      load_operand<kTurnedB, kCols>(stage + L::kABytes, &b_map, full, k, load.col, p.b_batched ? load.matrix : 0);
       load_place.next();
       ++load_piece;
       settle();
@@ -81,6 +84,21 @@ __global__ void __launch_bounds__(kThreads, 1)
     if constexpr (!L::kSplit) {
       if (threadIdx.x == 0) {
         while (!ended) load_next();
+      } else if (kMasked && threadIdx.x >= 32) {
+        std::uint32_t parity = 1;
+        for (std::int64_t index = blockIdx.x; index < p.items; index += gridDim.x) {
+          const WorkItem item = work_item<kCols>(p, index);
+          if (item.empty) continue;
+          barrier_wait(&barriers.masks_empty, parity);
+          parity ^= 1;
+          if (p.plan.masks != nullptr) {
+            fetch_masks<kCols>(p, item, masks, &barriers.masks_full);
+          } else {
+            if constexpr (kCols == kGroup) make_masks(p, item, masks);
+          }
+          __syncwarp();
+          if (threadIdx.x % 32 == 0) barrier_arrive(&barriers.masks_full);
+        }
       }
     } else {
       if (threadIdx.x == 0) {
@@ -97,12 +115,13 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
     }
   } else {
-    more_registers<224>();
+    more_registers<(504 - L::kLoadRegisters) / 2>();
     const int lane = threadIdx.x % 32;
     const int warp_row = threadIdx.x / 32 * kSampleRows - 64;  // of the tile: warps 4..11 take 16 rows each
-    float* sums = samples + (threadIdx.x / 32 - 4) * (kSampleBytes / 4);
+    float* sums = samples + (threadIdx.x / 32 - 4) * (L::kWarpBytes / 4);
     const std::uint32_t ring_address = shared_address(ring);
     Place place;
+    std::uint32_t masks_parity = 0;
     const auto release = [&](int stage) {
       if (lane == 0) barrier_arrive(&barriers.empty[stage]);
     };
@@ -110,15 +129,16 @@ __global__ void __launch_bounds__(kThreads, 1)
       barrier_wait(&barriers.full[place.stage], place.parity);
       const Note item = notes[place.stage];
       if (item.end) break;
-      const Run run = load_run(p, item.row + warp_row + lane, item.col / kGroup, lane < kSampleRows);
-
       float row_factor = 1.0f;  // of row r in lane r
       if constexpr (kMath == SddmmMath::half) {
         const int own = item.row + warp_row + lane;
         if (lane < kSampleRows && own < p.m) row_factor = __ldg(p.factors.a + own);
       }
-      int columns[kTurnRows<kCols>];
       float total[kCols / 2];
+      Out* values = out + item.matrix * p.c_stride + item.split * p.split_stride;
+      Run run;
+      int columns[kTurnRows<kCols>];
+      if constexpr (!kMasked) run = load_run(p, item.row + warp_row + lane, item.col / kGroup, lane < kSampleRows);
       if constexpr (L::kSplit) {
         // ldmatrix: lanes 0-15 name the 16 rows' first 16 bytes of a step, lanes 16-31 the second.
         const int a_row = warp_row + lane % 16;
@@ -179,14 +199,15 @@ __global__ void __launch_bounds__(kThreads, 1)
           barrier_wait(&barriers.full[place.stage], place.parity);
           last = notes[place.stage].last;
           const std::uint32_t stage = ring_address + place.stage * L::kStageBytes;
-          const std::uint64_t a = wgmma::descriptor(stage + (warpgroup - 1) * 64 * kPieceBytes);
-          const std::uint64_t b = wgmma::descriptor(stage + L::kABytes);
+          const std::uint64_t a = operand_descriptor<kTurnedA>(stage + (warpgroup - 1) * 64 * kPieceBytes);
+          const std::uint64_t b = operand_descriptor<kTurnedB>(stage + L::kABytes);
+          constexpr int kStepA = kTurnedA ? 128 : 2, kStepB = kTurnedB ? 128 : 2;  // 16 bytes each
           wgmma::pin(total);
           wgmma::fence();
 #pragma unroll
           for (int step = 0; step < 4; ++step) {
             if constexpr (kMath == SddmmMath::bf16)
-              wgmma::bf16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
+              wgmma::bf16<kTurnedA, kTurnedB>(total, a + kStepA * step, b + kStepB * step, piece > 0 || step > 0);
             else if constexpr (kMath == SddmmMath::half)
               wgmma::f16(total, a + 2 * step, b + 2 * step, piece > 0 || step > 0);
             else
@@ -194,8 +215,10 @@ __global__ void __launch_bounds__(kThreads, 1)
           }
           wgmma::commit();
           wgmma::pin(total);
-          if (piece == 1) prefetch_columns(p, run);
-          if (last) load_columns<kCols>(p, item.col, run, 0, 0, columns);
+          if constexpr (!kMasked) {
+            if (piece == 1) prefetch_columns(p, run);
+            if (last) load_columns<kCols>(p, item.col, run, 0, 0, columns);
+          }
           wgmma::wait<1>();
           if (before >= 0) release(before);
           before = place.stage;
@@ -205,9 +228,15 @@ __global__ void __launch_bounds__(kThreads, 1)
         wgmma::pin(total);
         if (before >= 0) release(before);
       }
-
-      sample<kMath == SddmmMath::half, kCols>(total, sums, p, item.col, run, row_factor, columns,
-                                              out + item.matrix * p.c_stride + item.split * p.split_stride);
+      if constexpr (kMasked) {
+        barrier_wait(&barriers.masks_full, masks_parity);
+        masks_parity ^= 1;
+        sample_by_masks<kCols>(total, sums, masks, p, warp_row, values);
+        __syncwarp();
+        barrier_arrive_warp(&barriers.masks_empty);
+      } else {
+        sample<kMath == SddmmMath::half, kCols>(total, sums, p, item.col, run, row_factor, columns, values);
+      }
     }
   }
 #else

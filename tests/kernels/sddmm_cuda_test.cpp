@@ -66,10 +66,12 @@ struct Run {
   Variant variant;
   SddmmMath math;
   SddmmTiling tiling;
+  SddmmStorage storage = {};
   std::string name() const {
     if (variant == Variant::rows) return "rows";
     if (variant == Variant::groups) return "groups";
-    return "tiles of " + std::to_string(tiling.tile_cols) + ", " + std::to_string(tiling.splits) + " parts";
+    return "tiles of " + std::to_string(tiling.tile_cols) + ", " + std::to_string(tiling.splits) + " parts" +
+           (storage.transpose_a ? ", A transposed" : "") + (storage.transpose_b ? ", B transposed" : "");
   }
 };
 
@@ -84,13 +86,31 @@ class Problem {
     const std::vector<float> b = fill(rows_.n * (shared_b ? 1 : batch), ldb, 2, offset, positive);
     a_ = put(a);
     b_ = put(b);
+    const auto turned = [&](const std::vector<float>& x, std::int64_t count, std::int64_t ld, std::int64_t matrices,
+                            Tensor& copy) {  // columns [8, 8 + count) of matrices [k, turned_ld], NaN around them
+      const std::int64_t turned_ld = (count + 8 + 7) / 8 * 8 + 8;
+      std::vector<float> y(static_cast<std::size_t>(matrices * k * turned_ld), std::numeric_limits<float>::quiet_NaN());
+      for (std::int64_t z = 0; z < matrices; ++z) {
+        for (std::int64_t r = 0; r < count; ++r) {
+          for (std::int64_t c = 0; c < k; ++c)
+            y[static_cast<std::size_t>((z * k + c) * turned_ld + 8 + r)] =
+                x[static_cast<std::size_t>(offset + (z * count + r) * ld + c)];
+        }
+      }
+      copy = put(y);
+      return Dense<const In>{
+          reinterpret_cast<const In*>(copy.raw()) + 8, k, count, turned_ld, batch, matrices > 1 ? k * turned_ld : 0};
+    };
+    turned_left_ = turned(a, rows_.m, lda, batch, turned_a_);
+    turned_right_ = turned(b, rows_.n, ldb, shared_b ? 1 : batch, turned_b_);
     left_ = {reinterpret_cast<const In*>(a_.raw()) + offset, rows_.m, k, lda, batch, batch > 1 ? rows_.m * lda : 0};
     right_ = {reinterpret_cast<const In*>(b_.raw()) + offset, rows_.n, k, ldb, batch,
               batch > 1 && !shared_b ? rows_.n * ldb : 0};
     offsets_ = Tensor::from(rows_.offsets, {rows_.m + 1}).to(device_);
     columns_ = Tensor::from(rows_.columns, {rows_.nnz()}).to(device_);
     entry_rows_ = Tensor::from(rows_.entry_rows, {rows_.nnz()}).to(device_);
-    plan_ = Tensor::empty({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n))}, DType::u8, device_);
+    plan_ =
+        Tensor::empty({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n, rows_.nnz()))}, DType::u8, device_);
     sddmm_plan(stream_, pattern(), plan_.raw());
     for (std::int64_t z = 0; z < batch; ++z) {
       for (std::size_t i = 0; i < rows_.columns.size(); ++i) {
@@ -118,6 +138,10 @@ class Problem {
     return kCpu;
   }
 
+  bool supports(const SddmmStorage& storage) const {
+    return sddmm_tiles_supports<In>(stream_, storage.transpose_a ? turned_left_ : left_,
+                                    storage.transpose_b ? turned_right_ : right_, storage);
+  }
   bool supports() const { return sddmm_tiles_supports<In>(stream_, left_, right_); }
   Pattern pattern() const {
     return {rows_.m, rows_.n, rows_.nnz(), offsets_.template data<std::int32_t>(),
@@ -149,7 +173,9 @@ class Problem {
         else
           sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
       } else {
-        sddmm_tiles<In, Out>(stream_, left_, right_, c, scale, run.math, run.tiling, plan_.raw(), scratch.raw());
+        sddmm_tiles<In, Out>(stream_, run.storage.transpose_a ? turned_left_ : left_,
+                             run.storage.transpose_b ? turned_right_ : right_, c, scale, run.math, run.tiling,
+                             plan_.raw(), scratch.raw(), {}, run.storage);
       }
     }
     const std::vector<std::uint8_t> bytes = out.template to_vector<std::uint8_t>();
@@ -241,8 +267,8 @@ class Problem {
   std::int64_t k_, batch_;
   Device device_;
   CudaStream stream_;
-  Tensor a_, b_, offsets_, columns_, entry_rows_, plan_;
-  Dense<const In> left_, right_;
+  Tensor a_, b_, turned_a_, turned_b_, offsets_, columns_, entry_rows_, plan_;
+  Dense<const In> left_, right_, turned_left_, turned_right_;
   std::vector<double> expected_, size_;
   double chain_error_ = 0;
 };
@@ -267,10 +293,10 @@ class SddmmCuda : public ::testing::Test {
 
 TEST_F(SddmmCuda, PlanNamesEveryRun) {
   for (const Rows& rows : {uniform_rows(1, 1, 0, 1), uniform_rows(70, 130, 0.5, 2), hard_rows(200, 193),
-                           uniform_rows(65, 64, 0.9, 3), hard_rows(70, 800)}) {
+                           uniform_rows(193, 600, 0.4, 2), uniform_rows(65, 64, 0.9, 3), hard_rows(70, 800)}) {
     const Problem<float, float> problem(rows, 1, 4, 4);
     const std::vector<std::uint8_t> bytes = problem.plan();
-    const SddmmPlan plan = sddmm_plan_view(bytes.data(), rows.m, rows.n);
+    const SddmmPlan plan = sddmm_plan_view(bytes.data(), rows.m, rows.n, rows.nnz());
     std::vector<std::uint8_t> cells(static_cast<std::size_t>(plan.cell_rows * plan.cell_cols));
     for (std::int64_t r = 0; r < rows.m; ++r) {
       std::int32_t entry = rows.offsets[static_cast<std::size_t>(r)];
@@ -283,6 +309,15 @@ TEST_F(SddmmCuda, PlanNamesEveryRun) {
       }
     }
     for (std::size_t i = 0; i < cells.size(); ++i) EXPECT_EQ(plan.cells[i], cells[i]);
+    EXPECT_EQ(plan.masks != nullptr, rows.m >= 64 && rows.nnz() * 4 > rows.m * rows.n);
+    if (plan.masks == nullptr) continue;
+    std::vector<std::uint32_t> masks(plan.mask_bytes() / 4);
+    for (std::size_t i = 0; i < rows.columns.size(); ++i) {
+      const std::int64_t r = rows.entry_rows[i], c = rows.columns[i];
+      const std::int64_t block = r / kMaskRows * plan.groups * 2 + c / kMaskCols;
+      masks[static_cast<std::size_t>((block * kMaskRows + r % kMaskRows) * 4 + c % kMaskCols / 32)] |= 1u << (c % 32);
+    }
+    EXPECT_EQ(std::memcmp(plan.masks, masks.data(), plan.mask_bytes()), 0);
   }
 }
 
@@ -340,6 +375,44 @@ TEST_F(SddmmCuda, TakesMoreTilesThanMultiprocessors) {
   check_tiles(Problem<float, float>(rows, 72, 72, 72), SddmmMath::tf32, kTf32);
   check_tiles(Problem<float, float>(rows, 72, 72, 72), kSplit, kF32);
   check_tiles(Problem<float, float>(rows, 136, 136, 136), SddmmMath::half, kHalf);
+}
+
+TEST_F(SddmmCuda, TakesOperandsStoredTransposed) {
+  for (const SddmmStorage storage : {SddmmStorage{true, false}, SddmmStorage{false, true}, SddmmStorage{true, true}}) {
+    const auto check = [&](const Problem<Bf16, float>& problem) {
+      if (!problem.supports(storage)) GTEST_SKIP() << "no tile kernels on this device";
+      for (const int cols : {128, 256}) {
+        for (const int splits : {1, 3}) {
+          const SddmmTiling tiling{cols, splits};
+          problem.check({Variant::tiles, SddmmMath::bf16, tiling, storage}, kF32);
+          if (!problem.supports()) continue;
+          EXPECT_EQ(problem.values({Variant::tiles, SddmmMath::bf16, tiling, storage}, 1.0f),
+                    problem.values({Variant::tiles, SddmmMath::bf16, tiling}, 1.0f));
+        }
+      }
+    };
+    for (const Rows& rows : {uniform_rows(1, 1, 0, 1), uniform_rows(1, 300, 0.5, 1), uniform_rows(300, 1, 0, 1),
+                             hard_rows(390, 261), make_rows(64, 64, 1, [](std::int64_t) { return 0; }),
+                             make_rows(3, 5000, 1, [](std::int64_t r) { return r == 1 ? 5000 : 1; })}) {
+      for (const std::int64_t k : {1, 16, 64, 72, 200}) check(Problem<Bf16, float>(rows, k, (k + 7) / 8 * 8, 208));
+    }
+    check(Problem<Bf16, float>(hard_rows(200, 150), 65, 72, 72, 3, true));   // a batch, B shared
+    check(Problem<Bf16, float>(hard_rows(200, 150), 65, 72, 72, 3, false));  // k odd
+    check(Problem<Bf16, float>(uniform_rows(2100, 1700, 0.97, 6), 136, 136, 136));
+  }
+  const SddmmStorage turned{true, false};
+  EXPECT_FALSE((Problem<float, float>(uniform_rows(9, 9, 0, 1), 8, 8, 8).supports(turned)));  // bf16 alone
+}
+
+TEST_F(SddmmCuda, TilesTakeDenseRowsAndColumnsOffTheirWords) {
+  // Every way of filling a warp's packed rows: all columns at once, by halves, by quarters; runs that start anywhere.
+  for (const double sparsity : {0.0, 0.1, 0.3, 0.5, 0.65, 0.8}) {
+    const Problem<Bf16, float> problem(uniform_rows(200, 700, sparsity, 9), 24, 24, 24);
+    check_tiles(problem, SddmmMath::bf16, kF32);
+  }
+  check_tiles(Problem<Bf16, Bf16>(uniform_rows(130, 520, 0.2, 9), 24, 24, 24), SddmmMath::bf16, kBf16Out);
+  check_tiles(Problem<float, float>(uniform_rows(130, 520, 0.2, 9), 24, 24, 24), SddmmMath::tf32, kTf32);
+  check_tiles(Problem<float, float>(uniform_rows(130, 520, 0.2, 9), 24, 24, 24), SddmmMath::half, kHalf);
 }
 
 TEST_F(SddmmCuda, SplitTf32IsAsAccurateAsF32) {
