@@ -20,8 +20,19 @@ SparseVar sddmm(const Var& a, const Var& b, const TopologyPtr& pattern, double s
 /// unrounded.
 SparseTensor sddmm_wide(const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale = 1);
 
-/// The same, overwriting `values` [nnz] or [batch, nnz] (which may be a slice, and f32 beside bf16 a and b), by the route
-/// given. Not on the tape.
+/// One operand of sddmm_wide as it lies in memory: a matrix of r rows along k, r being the pattern's rows or columns.
+struct SddmmOperand {
+  Tensor x;  ///< [r, k]; transposed [k, width], of which columns [first, first + r) are the operand's rows
+  bool transposed = false;  ///< so that a product of tokens x features matrices needs no copies
+  std::int64_t first = 0;   ///< transposed alone
+};
+
+/// sddmm_wide of single matrices, either of which may lie transposed: a [m, k] or [k, ...], b [n, k] or [k, ...].
+/// Transposed ones are copied; the copies die here. Throws ShapeError, DtypeError, DeviceError.
+SparseTensor sddmm_wide(const SddmmOperand& a, const SddmmOperand& b, const TopologyPtr& pattern, double scale = 1);
+
+/// sddmm by the route given, overwriting `values` [nnz] or [batch, nnz] (which may be a slice, and f32 beside bf16 a and b), by the route
+/// Not on the tape.
 void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double scale,
                 Route route);
 
