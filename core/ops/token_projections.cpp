@@ -11,6 +11,7 @@
 #include "core/ops/sparse_views.h"
 #include "core/ops/sum_rows.h"
 #include "core/visit.h"
+#include "kernels/cast/cast_parts.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/topology/topology.h"
 
@@ -41,28 +42,69 @@ std::string describe(const Weight& w) {
   return w.pattern ? describe(SparseTensor{w.values, w.pattern}) : describe(w.values);
 }
 
-/// Writes w into `rows`, [m, f] of the product's dtype.
-void write(const Tensor& rows, const Weight& w) {
-  const Tensor values = w.pattern ? cast(w.values, rows.dtype()) : w.values;
-  if (w.pattern) {
-    visit_activation("densify", rows, [&](auto stream, auto zero) {
-      using T = decltype(zero);
-      kernels::densify<T>(stream, csr_view<const T>(values, *w.pattern), dense_view<T>(rows));
-    });
-  } else if (values.dtype() == rows.dtype()) {
-    rows.copy_from(values);
-  } else {
-    cast_into(rows, values);
+struct Conversion {
+  Tensor to, from;
+};
+
+/// Writes each `from` into its `to`; from f32 to bf16 on CUDA by one launch.
+void convert(const std::vector<Conversion>& all) {
+#if LACUNA_HAS_CUDA
+  std::vector<kernels::CastPart> parts;
+  const auto flush = [&](Device device) {
+    if (!parts.empty())
+      translate_failures(
+          "cast", [&] { kernels::cast_parts(cuda_stream(device), parts.data(), static_cast<int>(parts.size())); });
+    parts.clear();
+  };
+#endif
+  for (const auto& [to, from] : all) {
+    if (to.dtype() == from.dtype()) {
+      to.copy_from(from);
+      continue;
+    }
+#if LACUNA_HAS_CUDA
+    if (to.device().is_cuda() && to.dtype() == DType::bf16 && from.dtype() == DType::f32) {
+      if (DryRun::active()) continue;
+      parts.push_back({from.data<float>(), to.data<Bf16>(), to.numel()});
+      if (parts.size() == kernels::kMostCastParts) flush(to.device());
+      continue;
+    }
+#endif
+    cast_into(to, from);
   }
+#if LACUNA_HAS_CUDA
+  if (!parts.empty()) flush(all.front().to.device());
+#endif
 }
 
-/// The weights one above the other, in `dtype`.
-Tensor stacked(const std::vector<Weight>& weights, DType dtype) {
+/// The weights one above the other, in `dtype`; runs `others` beside its own conversions.
+Tensor stacked(const std::vector<Weight>& weights, DType dtype, std::vector<Conversion> others = {}) {
   const Shape one = weights.front().shape();
   const auto count = static_cast<std::int64_t>(weights.size());
   const Tensor all = Tensor::empty({count * one[0], one[1]}, dtype, weights.front().values.device());
-  for (std::int64_t i = 0; i < count; ++i)
-    write(all.slice(i * one[0], (i + 1) * one[0]), weights[static_cast<std::size_t>(i)]);
+  std::vector<Tensor> values;  // of sparse ones
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Weight& w = weights[static_cast<std::size_t>(i)];
+    const bool converts = !w.pattern || w.values.dtype() != dtype;
+    Tensor to = w.values;
+    if (!w.pattern)
+      to = all.slice(i * one[0], (i + 1) * one[0]);
+    else if (converts)
+      to = Tensor::empty(w.values.shape(), dtype, w.values.device());
+    if (converts) others.push_back({to, w.values});
+    values.push_back(to);
+  }
+  convert(others);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Weight& w = weights[static_cast<std::size_t>(i)];
+    if (!w.pattern) continue;
+    const Tensor rows = all.slice(i * one[0], (i + 1) * one[0]);
+    visit_activation("densify", rows, [&](auto stream, auto zero) {
+      using T = decltype(zero);
+      kernels::densify<T>(stream, csr_view<const T>(values[static_cast<std::size_t>(i)], *w.pattern),
+                          dense_view<T>(rows));
+    });
+  }
   return all;
 }
 
@@ -71,8 +113,10 @@ Tensor dense(const Weight& w, DType dtype) {
   return !w.pattern && w.values.dtype() == dtype ? w.values : stacked({w}, dtype);
 }
 
-/// The biases end to end, zeros for those undefined, in the products' dtype; undefined if none is there.
-Tensor joined_bias(const std::vector<TokenProjection>& projections, std::int64_t m, const Tensor& x) {
+/// Room for the biases end to end, in the products' dtype, zeros for those undefined; undefined if none is there. What is
+/// to be written there is added to `conversions`.
+Tensor joined_bias(const std::vector<TokenProjection>& projections, std::int64_t m, const Tensor& x,
+                   std::vector<Conversion>& conversions) {
   bool any = false;
   for (const TokenProjection& projection : projections) any = any || projection.bias.defined();
   if (!any) return {};
@@ -82,12 +126,10 @@ Tensor joined_bias(const std::vector<TokenProjection>& projections, std::int64_t
   for (std::int64_t i = 0; i < count; ++i) {
     const Var& bias = projections[static_cast<std::size_t>(i)].bias;
     const Tensor part = all.slice(i * m, (i + 1) * m);
-    if (!bias.defined())
-      part.zero();
-    else if (bias.data().dtype() == dtype)
-      part.copy_from(bias.data());
+    if (bias.defined())
+      conversions.push_back({part, bias.data()});
     else
-      cast_into(part, bias.data());
+      part.zero();
   }
   return all;
 }
@@ -149,8 +191,10 @@ Var project_to_tokens(const std::vector<TokenProjection>& projections, const Var
     all_dense = all_dense && !w.pattern;
   }
   const std::int64_t m = weights.front().shape()[0];
-  const Tensor w = stacked(weights, x.data().dtype());
-  const Tensor out = multiply_to_tokens(x.data(), w, joined_bias(projections, m, x.data()));
+  std::vector<Conversion> of_bias;
+  const Tensor bias = joined_bias(projections, m, x.data(), of_bias);
+  const Tensor w = stacked(weights, x.data().dtype(), std::move(of_bias));
+  const Tensor out = multiply_to_tokens(x.data(), w, bias);
   const Tensor kept_w = x.requires_grad() && all_dense ? w : Tensor();
   Tensor kept_x = learns ? x.data() : Tensor();
   if (all_dense || !x.requires_grad()) {

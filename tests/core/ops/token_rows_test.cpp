@@ -101,6 +101,7 @@ TEST(TokenProjections, ToTokens) {
     check(to_tokens_case({nullptr, nullptr, nullptr}, 6, 5, 7, bias));
     check(to_tokens_case({nullptr, nullptr, nullptr}, 16, 24, 40, bias));
     check(to_tokens_case({awkward_topology(6, 5, 1), nullptr, random_topology(6, 5, 0.5, 2)}, 6, 5, 7, bias));
+    check(to_tokens_case(std::vector<TopologyPtr>(5), 6, 5, 7, bias));  // more than are converted together
     const std::vector<TopologyPtr> sparse{awkward_topology(16, 24, 3), random_topology(16, 24, 0.7, 4),
                                           random_topology(16, 24, 0.5, 5)};
     check(to_tokens_case(sparse, 16, 24, 40, bias));
