@@ -79,9 +79,9 @@ void with_element(const Tensor& x, F&& f) {
 void forward_fused([[maybe_unused]] const Tensor& out, [[maybe_unused]] const Tensor& lse,
                    [[maybe_unused]] const Tensor& qkv, [[maybe_unused]] const Attention& attention) {
 #if LACUNA_HAS_CUDA
-  const auto plans = attention_plans(attention.patterns, qkv.dtype(), attention.d(qkv), false);
-  if (DryRun::active()) return;
   translate_failures(kOp, [&] {
+    const auto plans = attention_plans(attention.patterns, qkv.dtype(), attention.d(qkv), false);
+    if (DryRun::active()) return;
     with_element(qkv, [&](auto zero) {
       using T = decltype(zero);
       const T* q = qkv.data<T>();
@@ -102,12 +102,11 @@ void backward_fused([[maybe_unused]] const Tensor& dqkv, [[maybe_unused]] const 
                     [[maybe_unused]] const Tensor& dout) {
 #if LACUNA_HAS_CUDA
   const Attention& attention = saved.attention;
-  const std::int64_t d = attention.d(dqkv);
-  const auto rows = attention_plans(attention.patterns, dqkv.dtype(), d, false);
-  const auto columns = attention_plans(attention.patterns, dqkv.dtype(), d, true);
-  const CudaStream stream = cuda_stream(dqkv.device());
-  const kernels::AttentionProblem problem = problem_of(dqkv, attention);
   translate_failures(kOp, [&] {
+    const kernels::AttentionProblem problem = problem_of(dqkv, attention);
+    const auto rows = attention_plans(attention.patterns, dqkv.dtype(), problem.d, false);
+    const auto columns = attention_plans(attention.patterns, dqkv.dtype(), problem.d, true);
+    const CudaStream stream = cuda_stream(dqkv.device());
     const Tensor scratch =
         Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dqkv.device());
     if (DryRun::active()) return;
