@@ -8,7 +8,8 @@
 namespace lacuna {
 
 /// What is false is never chosen automatically; a route that is asked for by name (spmm_into, sddmm_into) runs all the
-/// same. All but sddmm_groups and gemm_parts need compute capability 9.0 and are off elsewhere.
+/// same. All but sddmm_groups, gemm_parts and token_rows (which follows fused_attention) need compute capability 9.0 and are
+/// off elsewhere.
 struct KernelSet {
   bool spmm_panel = true;       ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
   bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
@@ -17,6 +18,7 @@ struct KernelSet {
   bool half_product = true;     ///< kernels/half_product: TF32 products by way of scaled f16 copies
   bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
   bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
+  bool token_rows = true;       ///< core/ops/token_projections.h: attention between products by rows of tokens, in bf16
 
   bool operator==(const KernelSet&) const = default;
 };

@@ -8,11 +8,15 @@
 #include <vector>
 
 #include "core/errors.h"
+#include "core/kernel_set.h"
 #include "core/ops/heads.h"
 #include "core/ops/matmul.h"
+#include "core/ops/pointwise.h"
 #include "core/ops/project_heads.h"
 #include "core/ops/softmax.h"
 #include "core/ops/sparse_attention.h"
+#include "core/ops/token_attention.h"
+#include "core/ops/token_projections.h"
 #include "layers/dropout.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
@@ -50,9 +54,13 @@ std::int64_t SelfAttention::batch(const Shape& shape) const {
   return require_batch("attention", shape, options_.features, options_.sequence_length, "sequences");
 }
 
-Var SelfAttention::forward(const Var& x, ForwardContext& context) { return output_.forward(mix(x, context), context); }
+Var SelfAttention::forward(const Var& x, ForwardContext& context) {
+  if (!takes_token_rows(x, context)) return output_.forward(mix(x, context), context);
+  return add_bias(mix_token_rows(x, context), output_.bias(context));
+}
 
 Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& context) {
+  if (takes_token_rows(x, context)) return pending_product(output_, mix_token_rows(x, context), dropout, context);
   return pending_output(output_, mix(x, context), dropout, context);
 }
 
@@ -91,6 +99,35 @@ Var SelfAttention::mix(const Var& x, ForwardContext& context) {
     mixed = materialised(q, k, v, context);
   }
   return merge_heads(mixed, num_sequences, options_.heads);
+}
+
+bool SelfAttention::takes_token_rows(const Var& x, const ForwardContext& context) const {
+  const Device device = x.data().device();
+  if (!context.bf16 || !device.is_cuda() || !allowed_kernels(device).token_rows) return false;
+  if (!options_.patterns && !is_fused(device, DType::bf16)) return false;
+  if (!fuses_token_attention(device, DType::bf16, batch(x.shape()), options_.sequence_length,
+                             options_.features / options_.heads))
+    return false;
+  const Linear* const projections[] = {&query_, &key_, &value_, &output_};
+  return std::all_of(std::begin(projections), std::end(projections), [&](const Linear* l) {
+    return made_dense(l->weight().topology(), device, DType::bf16, x.shape()[1]);
+  });
+}
+
+Var SelfAttention::mix_token_rows(const Var& x, ForwardContext& context) {
+  const auto projection = [&](Linear& l, const Var& bias) {
+    return TokenProjection{context.use(l.weight()), l.weight().topology(), bias, l.weight().gradient_pairs};
+  };
+  std::vector<TokenProjection> in;
+  for (Linear* l : {&query_, &key_, &value_}) in.push_back(projection(*l, l->bias(context)));
+  const std::int64_t num_sequences = batch(x.shape());
+  const Var qkv = project_to_tokens(in, context.operand(x));
+  const double p = context.training ? options_.dropout : 0.0;
+  const RandomKey key = p > 0 ? next_key("attention", context) : RandomKey{};
+  const Var mixed = options_.patterns ? token_attention(qkv, options_.patterns->topologies(), num_sequences,
+                                                        options_.heads, scale_, p, key)
+                                      : causal_token_attention(qkv, num_sequences, options_.heads, scale_, p, key);
+  return project_from_tokens(projection(output_, {}), mixed);
 }
 
 Var SelfAttention::materialised(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {

@@ -53,6 +53,8 @@ class SelfAttention : public Module {
   };
   Projected project(const Var& x, std::int64_t num_sequences, ForwardContext& context);
   Var mix(const Var& x, ForwardContext& context);  // all but the output projection
+  bool takes_token_rows(const Var& x, const ForwardContext& context) const;
+  Var mix_token_rows(const Var& x, ForwardContext& context);  // with the output projection, but for its bias
   Var materialised(const Var& q, const Var& k, const Var& v, ForwardContext& context) const;
   bool is_fused(Device device, DType dtype) const;  // dense attention of this layer
 

@@ -8,9 +8,13 @@
 namespace lacuna {
 
 Pending pending_output(Linear& layer, const Var& x, double p, ForwardContext& context) {
+  return pending_product(layer, layer.product(x, context), p, context);
+}
+
+Pending pending_product(Linear& layer, const Var& product, double p, ForwardContext& context) {
   if (layer.activation() != Activation::none)
     throw ValueError("residual", "a sublayer that ends in an activation; its last layer must be linear");
-  Pending pending{.h = layer.product(x, context), .bias = layer.bias(context)};
+  Pending pending{.h = product, .bias = layer.bias(context)};
   if (context.training && p > 0) {
     pending.p = p;
     pending.key = next_key("dropout", context);

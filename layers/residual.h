@@ -24,6 +24,9 @@ struct Residual {
 /// no activation: throws ValueError. Draws a key when training with p > 0.
 Pending pending_output(Linear& layer, const Var& x, double p, ForwardContext& context);
 
+/// The same of `product`, the layer's weight times its input.
+Pending pending_product(Linear& layer, const Var& product, double p, ForwardContext& context);
+
 /// The sum itself, by separate ops: where no norm follows.
 Var settle(const Residual& residual);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/kernel_set.h"
+#include "core/ops/attention_plans.h"
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/sddmm.h"
@@ -286,6 +287,16 @@ bool attention_is_fused(Device device, DType dtype, std::int64_t t, std::int64_t
   return device.is_cuda() && dtype != DType::f64 && kernels::attention_supports(d) && t <= kMostTokens &&
          allowed_kernels(device).fused_attention;
 }
+
+#if LACUNA_HAS_CUDA
+std::vector<kernels::PanelPlan> attention_plans(const std::vector<TopologyPtr>& patterns, DType dtype, std::int64_t d,
+                                                bool transposed) {
+  Attention attention;
+  attention.patterns = patterns;
+  if (dtype == DType::bf16) return plans_of<Bf16>(attention, d, transposed);
+  return plans_of<float>(attention, d, transposed);
+}
+#endif
 
 Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
                         std::int64_t heads, double scale, double dropout_p, RandomKey key) {

@@ -72,6 +72,16 @@ class Product {
   Product(const Product&) = delete;
   Product& operator=(const Product&) = delete;
   cublasLtMatmulDesc_t get() const { return description_; }
+  /// bias is added along the rows of cuBLASLt's result, the columns of ours.
+  void add_bias(const void* bias, cudaDataType_t type) {
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)));
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)));
+    LACUNA_LT_CHECK(
+        cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type)));
+  }
   /// The scalars will be read on the device.
   void take_device_scalars() {
     const auto mode = static_cast<std::int32_t>(CUBLASLT_POINTER_MODE_DEVICE);

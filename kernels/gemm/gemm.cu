@@ -32,13 +32,32 @@ __global__ void __launch_bounds__(kPlainThreads)
   }
 }
 
+/// c[row, col] += bias[col].
+template <class T>
+__global__ void __launch_bounds__(kPlainThreads) add_column_bias_kernel(Dense<T> c, const T* bias) {
+  const std::int64_t count = c.rows * c.cols, stride = std::int64_t{gridDim.x} * kPlainThreads;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kPlainThreads + threadIdx.x; i < count; i += stride) {
+    T* const out = c.data + i / c.cols * c.ld + i % c.cols;
+    *out = static_cast<T>(static_cast<float>(*out) + static_cast<float>(bias[i % c.cols]));
+  }
+}
+
+unsigned blocks_for(std::int64_t elements) {
+  return static_cast<unsigned>(std::min<std::int64_t>((elements + kPlainThreads - 1) / kPlainThreads, 1 << 20));
+}
+
+template <class T>
+void add_column_bias(const CudaStream& stream, const Dense<T>& c, const T* bias) {
+  add_column_bias_kernel<<<blocks_for(c.rows * c.cols), kPlainThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+      c, bias);
+  LACUNA_CUDA_LAUNCHED("add_column_bias");
+}
+
 /// Where cuBLASLt has no algorithm: bf16 at addresses or in rows that are no multiple of what its kernels load.
 template <class T, class Out>
 void multiply_plainly(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
                       std::int64_t batch, const GemmOptions<float>& options) {
-  const std::int64_t wanted = (c.rows * c.cols * batch + kPlainThreads - 1) / kPlainThreads;
-  const auto blocks = static_cast<unsigned>(std::min<std::int64_t>(wanted, 1 << 20));
-  plain_kernel<<<blocks, kPlainThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+  plain_kernel<<<blocks_for(c.rows * c.cols * batch), kPlainThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
       a, b, c, batch, options.transpose_a ? a.rows : a.cols, options.transpose_a, options.transpose_b,
       options.accumulate);
   LACUNA_CUDA_LAUNCHED("gemm");
@@ -51,20 +70,22 @@ void clear(const Dense<T>& matrix, cudaStream_t stream) {
                                       static_cast<std::size_t>(matrix.rows), stream));
 }
 
-/// op(A) op(B) into C, or added to it; one cuBLASLt call.
+/// op(A) op(B) into C, or added to it; one cuBLASLt call. column_bias: of one matrix, added along C's columns, which are
+/// the rows of C^T, so cuBLASLt has an epilogue for it.
 template <class T, class Out>
 void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
-              std::int64_t batch, const GemmOptions<float>& options) {
+              std::int64_t batch, const GemmOptions<float>& options, const Out* column_bias = nullptr) {
   CudaLibraries& libraries = *stream.libraries;
   const Layout first(b, batch), second(a, batch), result(c, batch);
   const bool tf32 = stream.allow_tf32 && sizeof(T) == 4;
-  const Product product(tf32, options.transpose_b, options.transpose_a);
+  Product product(tf32, options.transpose_b, options.transpose_a);
+  if (column_bias) product.add_bias(column_bias, kTypeOf<Out>);
   const std::uint32_t align_a = alignment_of(a.data), align_b = alignment_of(b.data), align_c = alignment_of(c.data);
 
   // Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
-                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2);
+                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2) + 128 * (column_bias != nullptr);
   const Key key = {c.rows,         c.cols,         k,     a.ld,
                    b.ld,           c.ld,           batch, a.batch_stride,
                    b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
@@ -84,7 +105,11 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
     CudaStream exact = stream;
     exact.allow_tf32 = false;
-    return multiply(exact, a, b, c, batch, options);
+    return multiply(exact, a, b, c, batch, options, column_bias);
+  }
+  if (!algorithm && column_bias) {
+    multiply(stream, a, b, c, batch, options);
+    return add_column_bias(stream, c, column_bias);
   }
   if (!algorithm && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
   check_lt(algorithm ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "cublasLtMatmulAlgoGetHeuristic");
@@ -116,6 +141,23 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
     if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
 }
+
+template <class T>
+void gemm_column_bias(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+                      bool transpose_a, bool transpose_b, const T* bias) {
+  GemmOptions<float> options;
+  options.transpose_a = transpose_a, options.transpose_b = transpose_b;
+  const std::int64_t k = transpose_a ? a.rows : a.cols;
+  if (c.rows == 0 || c.cols == 0) return;
+  if (bias != nullptr && k > 0 && alignment_of(bias) >= 16) return multiply(stream, a, b, c, 1, options, bias);
+  gemm<T, T>(stream, a, b, c, options);
+  if (bias != nullptr) add_column_bias(stream, c, bias);
+}
+
+template void gemm_column_bias<float>(CudaStream, const Dense<const float>&, const Dense<const float>&,
+                                      const Dense<float>&, bool, bool, const float*);
+template void gemm_column_bias<Bf16>(CudaStream, const Dense<const Bf16>&, const Dense<const Bf16>&, const Dense<Bf16>&,
+                                     bool, bool, const Bf16*);
 
 bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const Half>& b, const Dense<float>& c,
               const float* scalars) {

@@ -28,6 +28,15 @@ template <class T, class Out>
 void gemm(CudaStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
           const GemmOptions<acc_t<T>>& options = {});
 
+/// C = op(A) op(B) + bias[column], one matrix each; bias [n] of the operands' type, or null. The bias is added to the
+/// f32 sums, before they are rounded. bf16 on CUDA alone.
+template <class T>
+void gemm_column_bias(CpuStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c, bool transpose_a,
+                      bool transpose_b, const T* bias);
+template <class T>
+void gemm_column_bias(CudaStream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c, bool transpose_a,
+                      bool transpose_b, const T* bias);
+
 /// C = scalars[0] * A B of f16 operands, summed in f32; scalars on the device, {factor, 0}. One matrix each, k > 0. CUDA
 /// alone. False, with nothing done, where cuBLASLt has no kernel for these operands.
 bool gemm_f16(CudaStream, const Dense<const Half>& a, const Dense<const Half>& b, const Dense<float>& c,

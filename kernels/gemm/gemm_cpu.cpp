@@ -81,6 +81,21 @@ void gemm(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, co
   }
 }
 
+template <class T>
+void gemm_column_bias(CpuStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<T>& c,
+                      bool transpose_a, bool transpose_b, const T* bias) {
+  GemmOptions<T> options;
+  options.transpose_a = transpose_a, options.transpose_b = transpose_b;
+  gemm<T, T>(stream, a, b, c, options);
+  if (bias == nullptr) return;
+  for (std::int64_t i = 0; i < c.rows; ++i)
+    for (std::int64_t j = 0; j < c.cols; ++j) c.data[i * c.ld + j] += bias[j];
+}
+
+template void gemm_column_bias<float>(CpuStream, const Dense<const float>&, const Dense<const float>&,
+                                      const Dense<float>&, bool, bool, const float*);
+template void gemm_column_bias<double>(CpuStream, const Dense<const double>&, const Dense<const double>&,
+                                       const Dense<double>&, bool, bool, const double*);
 template void gemm<float, float>(CpuStream, const Dense<const float>&, const Dense<const float>&, const Dense<float>&,
                                  const GemmOptions<float>&);
 template void gemm<double, double>(CpuStream, const Dense<const double>&, const Dense<const double>&,

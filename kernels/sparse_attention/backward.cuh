@@ -94,21 +94,20 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
   } else {
     take_registers<num_panels>();
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
-    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
     typename TileOf::Rows a, second;
     if constexpr (holds) {
-      load_rows<T, TileOf>(second, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row,
-                           args.aligned, false);
+      load_rows<T, TileOf>(second, static_cast<const T*>(args.a[1]) + args.a_place[1].here(), args.a_place[1].row,
+                           args.t, args.d, first_row, args.aligned, false);
     }
     if constexpr (parks) {
-      load_rows<T, TileOf>(a, static_cast<const T*>(args.a[1]) + matrix_at, args.t, args.d, first_row, args.aligned,
-                           false);
+      load_rows<T, TileOf>(a, static_cast<const T*>(args.a[1]) + args.a_place[1].here(), args.a_place[1].row, args.t,
+                           args.d, first_row, args.aligned, false);
       park<TileOf>(parked, a);
       __syncwarp();
     }
-    load_rows<T, TileOf>(a, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
-                         args.negate);
+    load_rows<T, TileOf>(a, static_cast<const T*>(args.a[0]) + args.a_place[0].here(), args.a_place[0].row, args.t,
+                         args.d, first_row, args.aligned, args.negate);
     Statistics of_row[2];
     if constexpr (!by_column) {
 #pragma unroll
@@ -195,28 +194,31 @@ __global__ void __launch_bounds__((kNarrowPanels + kProducers) * 32, 1)
     }
     if (args.adds) wait_for_last_kernel();
     const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};
+    const std::int64_t at = args.out_place.here();
     if constexpr (main)
-      store_rows<T, TileOf>(out0, scale, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
-                            args.aligned, args.adds);
+      store_rows<T, TileOf>(out0, scale, static_cast<T*>(args.out[0]) + at, args.out_place.row, args.t, args.d,
+                            first_row, args.aligned, args.adds);
     if constexpr (side)
-      store_rows<T, TileOf>(out1, one, static_cast<T*>(args.out[1]) + matrix_at, args.t, args.d, first_row,
+      store_rows<T, TileOf>(out1, one, static_cast<T*>(args.out[1]) + at, args.out_place.row, args.t, args.d, first_row,
                             args.aligned, args.adds);
   }
 }
 
-/// stats[row] = (lse * log2(e), sum over d of dout * out, dropout words); eight lanes a row.
+/// stats[matrix * t + row] = (lse * log2(e), sum over d of dout * out, dropout words); eight lanes a row, blocks of 32 rows
+/// of one matrix. place: of out and dout.
 template <class T, bool drops>
 __global__ void __launch_bounds__(256)
-    statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse,
-                      std::int64_t rows, int t, int d, bool aligned, std::uint64_t seed, RandomSequence sequence,
+    statistics_kernel(const T* __restrict__ out, const T* __restrict__ dout, const float* __restrict__ lse, Place place,
+                      int t, int d, bool aligned, std::uint64_t seed, RandomSequence sequence,
                       float4* __restrict__ stats) {
   constexpr int kElements = 16 / sizeof(T);
-  const std::int64_t row = (std::int64_t{blockIdx.x} * 256 + threadIdx.x) / 8;
+  const int matrix = matrix_here(), row = static_cast<int>(blockIdx.y * 32 + threadIdx.x / 8);
   const int part = threadIdx.x % 8;
   float sum = 0;
-  if (row < rows) {
+  if (row < t) {
+    const std::int64_t at = place.here() + static_cast<std::int64_t>(row) * place.row;
     for (int i = part * kElements; i < d; i += 8 * kElements) {
-      const uint4 x = load_global16(out + row * d + i, aligned), y = load_global16(dout + row * d + i, aligned);
+      const uint4 x = load_global16(out + at + i, aligned), y = load_global16(dout + at + i, aligned);
       const T* a = reinterpret_cast<const T*>(&x);
       const T* b = reinterpret_cast<const T*>(&y);
 #pragma unroll
@@ -230,13 +232,14 @@ __global__ void __launch_bounds__(256)
   }
 #pragma unroll
   for (int offset = 4; offset > 0; offset /= 2) sum += __shfl_xor_sync(kFullWarp, sum, offset);
-  if (row >= rows || part != 0) return;
-  float4 result{lse[row] * 1.4426950408889634f, sum, 0, 0};
+  if (row >= t || part != 0) return;
+  const std::int64_t of = std::int64_t{matrix} * t + row;
+  float4 result{lse[of] * 1.4426950408889634f, sum, 0, 0};
   if constexpr (drops) {
-    const RowKey key = dropout_row_key(seed, sequence, row / t, t, row % t);
+    const RowKey key = dropout_row_key(seed, sequence, matrix, t, row);
     result.z = __uint_as_float(key.a), result.w = __uint_as_float(key.b);
   }
-  stats[row] = result;
+  stats[of] = result;
 }
 
 }  // namespace lacuna::kernels::attention

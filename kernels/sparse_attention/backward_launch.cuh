@@ -16,12 +16,13 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
   if (dq) check(problem, plans.size(), window);
   if (dk || dv) check(problem, transposed.size(), window);
   if (problem.matrices == 0 || problem.t == 0) return;
-  const bool aligned = all_aligned(q, k, v, out, dout, dq, dk, dv);
+  const bool aligned = all_aligned(q, k, v, out, dout, dq, dk, dv) && keeps_aligned<T>(problem);
+  const Place in = place_of(problem, problem.in), result = place_of(problem, problem.out);
   auto* stats = static_cast<float4*>(scratch);
-  const std::int64_t rows = problem.matrices * problem.t;
+  const dim3 statistics_grid = grid_of(problem, problem.matrices, (problem.t + 31) / 32);
   with_bool(problem.dropout_p > 0, [&](auto drops) {
-    statistics_kernel<T, drops><<<static_cast<unsigned>((rows + 31) / 32), 256, 0, cuda(stream)>>>(
-        out, dout, lse, rows, static_cast<int>(problem.t), static_cast<int>(problem.d), aligned, problem.seed,
+    statistics_kernel<T, drops><<<statistics_grid, 256, 0, cuda(stream)>>>(
+        out, dout, lse, result, static_cast<int>(problem.t), static_cast<int>(problem.d), aligned, problem.seed,
         problem.sequence, stats);
     LACUNA_CUDA_LAUNCHED("attention statistics");
     const bool row_cells = dq && takes_cells<T>(problem, plans);
@@ -30,10 +31,12 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
       CellArgs args = cell_args(problem, aligned);
       args.scale = static_cast<float>(problem.scale * kLog2E);
       args.stats = stats;
+      args.out_place = in;
       with_bool(problem.causal, [&](auto causal) {
         if (row_cells) {
           CellArgs of = args;
           of.resident[0] = q, of.resident[1] = dout, of.staged[0] = k, of.staged[1] = v, of.out[0] = dq;
+          of.resident_place[0] = of.staged_place[0] = of.staged_place[1] = in, of.resident_place[1] = result;
           constexpr Shape shape = causal ? Shape::lower : Shape::plan;
           launch_cells(stream, cell_gradient_kernel<shape, drops, false>, CellGradientLayout::kBytes, problem, plans,
                        of, false);
@@ -41,6 +44,7 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         if (column_cells) {
           CellArgs of = args;
           of.resident[0] = k, of.resident[1] = v, of.staged[0] = q, of.staged[1] = dout, of.out[0] = dk, of.out[1] = dv;
+          of.resident_place[0] = of.resident_place[1] = of.staged_place[0] = in, of.staged_place[1] = result;
           constexpr Shape shape = causal ? Shape::upper : Shape::plan;
           launch_cells(stream, cell_gradient_kernel<shape, drops, true>, CellGradientLayout::kBytes, problem,
                        transposed, of, row_cells);
@@ -57,11 +61,13 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
       Args args = common_args(problem, TileOf::kWindow, kNarrowPanels);
       args.stats = stats;
       args.aligned = aligned;
+      args.out_place = in;
       with_bool(problem.causal, [&](auto causal) {
         if (dq) {
           Args of = args;
           of.adds = row_cells;
           of.a[0] = q, of.a[1] = dout, of.b[0] = k, of.b[1] = v, of.out[0] = dq;
+          of.a_place[0] = of.b_place[0] = of.b_place[1] = in, of.a_place[1] = result;
           constexpr Shape row_shape = causal && !cells_take_causal ? Shape::lower : Shape::plan;
           launch<T>(stream, gradient_kernel<T, TileOf, row_shape, drops, false, true, false, steps>, threads,
                     kGradientBytes<TileOf, false, true, false>, problem, plans, of, TileOf::kWindow);
@@ -71,6 +77,7 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
         Args of = args;
         of.adds = column_cells;
         of.a[0] = k, of.a[1] = v, of.b[0] = q, of.b[1] = dout, of.out[0] = dk, of.out[1] = dv;
+        of.a_place[0] = of.a_place[1] = of.b_place[0] = in, of.b_place[1] = result;
         // Two f32 outputs of d = 128 do not fit a warp's registers beside the panel's rows.
         if constexpr (TileOf::kRowBytes <= 256) {
           if (dk && dv) {

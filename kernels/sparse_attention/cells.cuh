@@ -19,9 +19,10 @@ constexpr int kResidentBytes = 2 * kHalfBytes;  // 128 rows; each warpgroup's 64
 
 struct CellArgs {
   CUtensorMap resident_maps[2], staged_maps[2];  // where `aligned`
-  const void* resident[2];                       // [matrices, t, 128]
+  const void* resident[2];                       // matrices [t, 128]
   const void* staged[2];
   void* out[2];
+  Place resident_place[2], staged_place[2], out_place;
   float* lse;
   const float4* stats;
   int t;
@@ -46,7 +47,7 @@ struct CellWork {
 
   template <Shape shape>
   static __device__ CellWork of(const CellArgs& args) {
-    const int matrix = blockIdx.x, rank = blockIdx.y;
+    const int matrix = matrix_here(), rank = blockIdx.y;
     if constexpr (shape == Shape::plan) {
       const PanelPlan* plan = &args.plans[matrix / args.matrices_per_pattern];
       const int block = plan->cell_order[rank];
@@ -88,20 +89,20 @@ struct CellWork {
 };
 
 /// Stages 64 rows of two lines. Thread `thread` of the 128 that produce; bytes are announced by the caller.
-__device__ inline void stage_rows(const CellArgs& args, const CUtensorMap* map, const void* rows, int matrix, int row,
-                                  std::uint32_t to, int line_bytes, std::uint32_t barrier, int thread) {
+__device__ inline void stage_rows(const CellArgs& args, const CUtensorMap* map, const void* rows, const Place& place,
+                                  int row, std::uint32_t to, int line_bytes, std::uint32_t barrier, int thread) {
   if (args.aligned) {
     if (thread == 0) {
-      copy_lines(to, map, 0, row, matrix, barrier);
-      copy_lines(to + line_bytes, map, 64, row, matrix, barrier);
+      copy_lines(to, map, 0, row, barrier);
+      copy_lines(to + line_bytes, map, 64, row, barrier);
     }
     return;
   }
-  const auto* from = static_cast<const Bf16*>(rows) + static_cast<std::int64_t>(matrix) * args.t * kCell;
+  const auto* from = static_cast<const Bf16*>(rows) + place.here();
   for (int i = thread; i < kBoxRows * 16; i += 128) {
     const int chunk = i % 16, r = i / 16;
     uint4 v{0, 0, 0, 0};
-    if (row + r < args.t) v = load_global16(from + static_cast<std::int64_t>(row + r) * kCell + chunk * 8, false);
+    if (row + r < args.t) v = load_global16(from + static_cast<std::int64_t>(row + r) * place.row + chunk * 8, false);
     store_shared16(row_chunk(to + chunk / 8 * line_bytes, r, chunk % 8), v);
   }
 }
@@ -112,9 +113,10 @@ __device__ inline void group_barrier(int id) { asm volatile("bar.sync %0, 128;" 
 __device__ inline void pair_wait(int id) { asm volatile("bar.sync %0, 256;" ::"r"(id) : "memory"); }
 __device__ inline void pair_signal(int id) { asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory"); }
 
-/// Stores factor[h] * out (accumulators of a warpgroup product) to the warp's 16 rows; `scratch`: 4 KiB of shared memory.
-__device__ inline void store_accumulators(const float (&out)[64], const float (&factor)[2], Bf16* matrix, int t,
-                                          int first_row, bool aligned, std::uint32_t scratch) {
+/// Stores factor[h] * out (accumulators of a warpgroup product) to the warp's 16 rows, `stride` apart; `scratch`: 4 KiB of
+/// shared memory.
+__device__ inline void store_accumulators(const float (&out)[64], const float (&factor)[2], Bf16* matrix, int stride,
+                                          int t, int first_row, bool aligned, std::uint32_t scratch) {
   const int lane = threadIdx.x % 32, g = lane / 4, c = lane % 4;
   __syncwarp();
 #pragma unroll
@@ -130,7 +132,7 @@ __device__ inline void store_accumulators(const float (&out)[64], const float (&
     const int r = 2 * i + lane / 16, chunk = lane % 16, row = first_row + r;
     if (row >= t) continue;
     const uint4 v = load_shared16(scratch + r * 256 + ((chunk ^ (r & 7)) * 16));
-    Bf16* to = matrix + static_cast<std::int64_t>(row) * kCell + chunk * 8;
+    Bf16* to = matrix + static_cast<std::int64_t>(row) * stride + chunk * 8;
     if (aligned) {
       *reinterpret_cast<uint4*>(to) = v;
     } else {

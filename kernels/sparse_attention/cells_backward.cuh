@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     if (args.aligned && thread == 0) barrier_expect(loaded, 2 * kResidentBytes);
 #pragma unroll 1
     for (int i = 0; i < 4; ++i)
-      stage_rows(args, &args.resident_maps[i / 2], args.resident[i / 2], work.matrix,
+      stage_rows(args, &args.resident_maps[i / 2], args.resident[i / 2], args.resident_place[i / 2],
                  work.block * kCell + i % 2 * kBoxRows, resident + i * kHalfBytes, kBoxBytes, loaded, thread);
     if (!args.aligned) stores_to_async();
     barrier_arrive(loaded);
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
       if (args.aligned && thread == 0) barrier_expect(full + stage * 8, 2 * kHalfBytes);
 #pragma unroll
       for (int operand = 0; operand < 2; ++operand)
-        stage_rows(args, &args.staged_maps[operand], args.staged[operand], work.matrix, row,
+        stage_rows(args, &args.staged_maps[operand], args.staged[operand], args.staged_place[operand], row,
                    base + operand * kHalfBytes, kBoxBytes, full + stage * 8, thread);
       if constexpr (by_column) {
         if (thread < kBoxRows)
@@ -74,7 +74,6 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     const int group = warp / 4, g = lane / 4, c = lane % 4;
     const int first_row = work.block * kCell + warp * kPanelRows;
-    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * kCell;
     Statistics of_row[2];
     if constexpr (!by_column) {
 #pragma unroll
@@ -180,12 +179,13 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     group_barrier(3 + group);                // all four warps have read their rows
     const std::uint32_t scratch = resident + warp * 4096;
     const float scale[2] = {args.out_scale, args.out_scale}, one[2] = {1, 1};
+    const std::int64_t at = args.out_place.here();
     if (args.out[0])
-      store_accumulators(out0, scale, static_cast<Bf16*>(args.out[0]) + matrix_at, args.t, first_row, args.aligned,
-                         scratch);
+      store_accumulators(out0, scale, static_cast<Bf16*>(args.out[0]) + at, args.out_place.row, args.t, first_row,
+                         args.aligned, scratch);
     if (side && args.out[1])
-      store_accumulators(out1, one, static_cast<Bf16*>(args.out[1]) + matrix_at, args.t, first_row, args.aligned,
-                         scratch);
+      store_accumulators(out1, one, static_cast<Bf16*>(args.out[1]) + at, args.out_place.row, args.t, first_row,
+                         args.aligned, scratch);
   }
 }
 

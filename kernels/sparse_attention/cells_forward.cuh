@@ -89,8 +89,8 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_forward_kernel(const __g
     if (args.aligned && thread == 0) barrier_expect(loaded, kResidentBytes);
 #pragma unroll 1
     for (int i = 0; i < 2; ++i)
-      stage_rows(args, &args.resident_maps[0], args.resident[0], work.matrix, work.block * kCell + i * kBoxRows,
-                 resident + i * kHalfBytes, kBoxBytes, loaded, thread);
+      stage_rows(args, &args.resident_maps[0], args.resident[0], args.resident_place[0],
+                 work.block * kCell + i * kBoxRows, resident + i * kHalfBytes, kBoxBytes, loaded, thread);
     if (!args.aligned) stores_to_async();
     barrier_arrive(loaded);
     int stage = 0;
@@ -106,8 +106,9 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_forward_kernel(const __g
         if (args.aligned && thread == 0) barrier_expect(full, L::kOperandBytes);
 #pragma unroll
         for (int half = 0; half < 2; ++half)
-          stage_rows(args, &args.staged_maps[operand], args.staged[operand], work.matrix, row + half * kBoxRows,
-                     base + operand * L::kOperandBytes + half * kBoxBytes, L::kLineBytes, full, thread);
+          stage_rows(args, &args.staged_maps[operand], args.staged[operand], args.staged_place[operand],
+                     row + half * kBoxRows, base + operand * L::kOperandBytes + half * kBoxBytes, L::kLineBytes, full,
+                     thread);
         if (drops && operand == 0)
           store_shared4(base + 2 * L::kOperandBytes + thread * 4, dropout_column_word(row + thread));
         if (!args.aligned) stores_to_async();
@@ -119,7 +120,6 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_forward_kernel(const __g
     asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
     const int group = warp / 4, g = lane / 4, c = lane % 4;
     const int first_row = work.block * kCell + warp * kPanelRows;
-    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * kCell;
     RowKey row_key[2];
     if constexpr (drops) {
 #pragma unroll
@@ -219,8 +219,8 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_forward_kernel(const __g
       }
     }
     group_barrier(3 + group);
-    store_accumulators(out, factor, static_cast<Bf16*>(args.out[0]) + matrix_at, args.t, first_row, args.aligned,
-                       resident + warp * 4096);
+    store_accumulators(out, factor, static_cast<Bf16*>(args.out[0]) + args.out_place.here(), args.out_place.row, args.t,
+                       first_row, args.aligned, resident + warp * 4096);
   }
 }
 

@@ -37,15 +37,18 @@ void launch_cells(CudaStream stream, Kernel kernel, int shared_bytes, const Atte
   const auto offset = [](auto* p, std::int64_t by) { return p ? p + by : p; };
   for (std::int64_t x = 0; x < problem.matrices; x += per_launch) {
     CellArgs part = args;
-    const std::int64_t matrices = std::min(per_launch, problem.matrices - x), at = x * problem.t * problem.d;
+    const std::int64_t head = x / problem.sequences;
+    const dim3 grid = grid_of(problem, std::min(per_launch, problem.matrices - x), args.blocks);
     for (int i = 0; i < 2; ++i) {
-      part.resident[i] = offset(static_cast<const Bf16*>(args.resident[i]), at);
-      part.staged[i] = offset(static_cast<const Bf16*>(args.staged[i]), at);
-      part.out[i] = offset(static_cast<Bf16*>(args.out[i]), at);
+      part.resident[i] = offset(static_cast<const Bf16*>(args.resident[i]), head * args.resident_place[i].head);
+      part.staged[i] = offset(static_cast<const Bf16*>(args.staged[i]), head * args.staged_place[i].head);
+      part.out[i] = offset(static_cast<Bf16*>(args.out[i]), head * args.out_place.head);
+      const auto map = [&](const void* data, const Place& place) {
+        return tensor_map<Bf16>(data, place, grid, problem.t, problem.d, kBoxRows);
+      };
       if (!part.aligned) continue;
-      if (part.resident[i])
-        part.resident_maps[i] = tensor_map<Bf16>(part.resident[i], matrices, problem.t, problem.d, kBoxRows);
-      part.staged_maps[i] = tensor_map<Bf16>(part.staged[i], matrices, problem.t, problem.d, kBoxRows);
+      if (part.resident[i]) part.resident_maps[i] = map(part.resident[i], args.resident_place[i]);
+      part.staged_maps[i] = map(part.staged[i], args.staged_place[i]);
     }
     part.lse = offset(args.lse, x * problem.t);
     part.stats = offset(args.stats, x * problem.t);
@@ -54,8 +57,7 @@ void launch_cells(CudaStream stream, Kernel kernel, int shared_bytes, const Atte
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
     for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
       part.plans[i] = plans[first + i];
-    launch_grid(stream, kernel, dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), kCellThreads,
-                shared_bytes, part, follows);
+    launch_grid(stream, kernel, grid, kCellThreads, shared_bytes, part, follows);
     LACUNA_CUDA_LAUNCHED("sparse_attention cells");
   }
 }

@@ -116,10 +116,9 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
   } else {
     take_registers<num_panels>();
     const int first_row = (work.block * num_panels + warp) * kPanelRows;
-    const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
     typename TileOf::Rows q;
-    load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + matrix_at, args.t, args.d, first_row, args.aligned,
-                         args.negate);
+    load_rows<T, TileOf>(q, static_cast<const T*>(args.a[0]) + args.a_place[0].here(), args.a_place[0].row, args.t,
+                         args.d, first_row, args.aligned, args.negate);
     RowKey row_key[2];
     const int g = threadIdx.x % 32 / 4;
     if constexpr (drops) {
@@ -172,8 +171,8 @@ __global__ void __launch_bounds__((num_panels + kProducers) * 32, 1) forward_ker
       }
       if (keeps && threadIdx.x % 4 == 0) *to = log_sum;
     }
-    store_rows<T, TileOf>(state.out, factor, static_cast<T*>(args.out[0]) + matrix_at, args.t, args.d, first_row,
-                          args.aligned, args.adds, weight);
+    store_rows<T, TileOf>(state.out, factor, static_cast<T*>(args.out[0]) + args.out_place.here(), args.out_place.row,
+                          args.t, args.d, first_row, args.aligned, args.adds, weight);
   }
 }
 

@@ -13,16 +13,19 @@ void sparse_attention_forward(CudaStream stream, const AttentionProblem& problem
   using namespace attention;
   check(problem, plans.size(), window_of(row_bytes(problem.d, sizeof(T))));
   if (problem.matrices == 0 || problem.t == 0) return;
-  const bool cells = takes_cells<T>(problem, plans);
+  const bool cells = takes_cells<T>(problem, plans), aligned = all_aligned(q, k, v, out) && keeps_aligned<T>(problem);
+  const Place in = place_of(problem, problem.in), result = place_of(problem, problem.out);
   if constexpr (sizeof(T) == 2) {
     if (cells) {
       if (!problem.causal && !lse) throw runtime::Failure{0, "sparse_attention: plans with cells need lse"};
-      CellArgs args = cell_args(problem, all_aligned(q, k, v, out));
+      CellArgs args = cell_args(problem, aligned);
       args.scale = static_cast<float>(std::max(std::abs(problem.scale) * kLog2E, 1e-30));  // a masked score is -inf
       args.negate = problem.scale < 0;
       args.resident[0] = q;
       args.staged[0] = k, args.staged[1] = v;
       args.out[0] = out;
+      args.resident_place[0] = args.staged_place[0] = args.staged_place[1] = in;
+      args.out_place = result;
       args.lse = lse;
       with_bool(problem.causal, [&](auto causal) {
         with_bool(problem.dropout_p > 0, [&](auto drops) {
@@ -46,8 +49,10 @@ void sparse_attention_forward(CudaStream stream, const AttentionProblem& problem
     args.b[0] = k;
     args.b[1] = v;
     args.out[0] = out;
+    args.a_place[0] = args.b_place[0] = args.b_place[1] = in;
+    args.out_place = result;
     args.lse = lse;
-    args.aligned = all_aligned(q, k, v, out);
+    args.aligned = aligned;
     args.adds = cells;
     with_bool(problem.causal, [&](auto causal) {
       with_bool(problem.dropout_p > 0, [&](auto drops) {

@@ -206,10 +206,10 @@ __device__ inline uint4 load_global16(const T* from, bool aligned) {
   return v;
 }
 
-/// Operand A of 16 rows of a [t, d] matrix; rows past t and padding are zeros. negate: exact.
+/// Operand A of 16 rows of a [t, d] matrix whose rows are `stride` apart; rows past t and padding are zeros. negate: exact.
 template <class T, class TileOf>
-__device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int d, int first_row, bool aligned,
-                          bool negate) {
+__device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int stride, int t, int d, int first_row,
+                          bool aligned, bool negate) {
   constexpr int kElements = 16 / sizeof(T);
   const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
   const std::uint32_t sign = !negate ? 0 : sizeof(T) == 2 ? 0x80008000u : 0x80000000u;
@@ -219,7 +219,7 @@ __device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int 
     for (int half = 0; half < 2; ++half) {
       const int row = first_row + g + 8 * half, column = (s * 4 + c) * kElements;
       uint4 v{0, 0, 0, 0};
-      if (row < t && column < d) v = load_global16(matrix + static_cast<std::int64_t>(row) * d + column, aligned);
+      if (row < t && column < d) v = load_global16(matrix + static_cast<std::int64_t>(row) * stride + column, aligned);
       const std::uint32_t words[4] = {v.x ^ sign, v.y ^ sign, v.z ^ sign, v.w ^ sign};
 #pragma unroll
       for (int i = 0; i < 4; ++i)
@@ -228,10 +228,11 @@ __device__ void load_rows(typename TileOf::Rows& a, const T* matrix, int t, int 
   }
 }
 
-/// Stores factor[half] * out to 16 rows of a [t, d] matrix; adds (bf16): beside weight[half] times what is there.
+/// Stores factor[half] * out to 16 rows of a [t, d] matrix whose rows are `stride` apart; adds (bf16): beside weight[half]
+/// times what is there.
 template <class T, class TileOf>
-__device__ void store_rows(const typename TileOf::Output& out, const float (&factor)[2], T* matrix, int t, int d,
-                           int first_row, bool aligned, bool adds = false, const float (&weight)[2] = {1, 1}) {
+__device__ void store_rows(const typename TileOf::Output& out, const float (&factor)[2], T* matrix, int stride, int t,
+                           int d, int first_row, bool aligned, bool adds = false, const float (&weight)[2] = {1, 1}) {
   constexpr int kElements = 16 / sizeof(T);
   const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
@@ -245,7 +246,7 @@ __device__ void store_rows(const typename TileOf::Output& out, const float (&fac
         float x[kElements];
 #pragma unroll
         for (int j = 0; j < kElements; ++j) x[j] = out[line][j][e + 2 * half] * factor[half];
-        T* to = matrix + static_cast<std::int64_t>(row) * d + column;
+        T* to = matrix + static_cast<std::int64_t>(row) * stride + column;
         uint4 v;
         if constexpr (sizeof(T) == 2) {
           if (adds) {

@@ -17,14 +17,36 @@ bool all_aligned(const T*... pointers) {
   return ((reinterpret_cast<std::uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
+/// An operand's layout, contiguous where the problem names none.
+inline Place place_of(const AttentionProblem& problem, const AttentionLayout& layout) {
+  const std::int64_t matrix = problem.t * problem.d;
+  if (layout.row == 0) return {matrix * problem.sequences, matrix, static_cast<int>(problem.d)};
+  return {layout.head, layout.sequence, static_cast<int>(layout.row)};
+}
+
+/// Whether rows and matrices keep a pointer's alignment to 16 bytes.
+template <class T>
+bool keeps_aligned(const Place& place) {
+  constexpr std::int64_t kElements = 16 / sizeof(T);
+  return place.head % kElements == 0 && place.sequence % kElements == 0 && place.row % kElements == 0;
+}
+template <class T>
+bool keeps_aligned(const AttentionProblem& problem) {
+  return keeps_aligned<T>(place_of(problem, problem.in)) && keeps_aligned<T>(place_of(problem, problem.out));
+}
+
 inline void check(const AttentionProblem& problem, std::size_t plans, std::int64_t window) {
   const std::int64_t windows = (problem.t + window - 1) / window;
   if (!attention_supports(problem.d)) throw runtime::Failure{0, "sparse_attention: d must be 32, 64 or 128"};
+  if (problem.sequences < 1 || problem.sequences > kMostAttentionSequences || problem.matrices % problem.sequences != 0)
+    throw runtime::Failure{0, "sparse_attention: the matrices are not whole heads, or sequences too many"};
   if (problem.causal) return;
   if (windows > kMaxWindowWords * 32)
     throw runtime::Failure{0, "sparse_attention: more than 16,384 windows of columns"};
   if (static_cast<std::int64_t>(plans) * problem.matrices_per_pattern < problem.matrices)
     throw runtime::Failure{0, "sparse_attention: fewer plans than the matrices need"};
+  if (problem.matrices_per_pattern % problem.sequences != 0)
+    throw runtime::Failure{0, "sparse_attention: a pattern for a part of a head"};
 }
 
 inline Args common_args(const AttentionProblem& problem, int window, int num_panels) {
@@ -46,9 +68,9 @@ inline Args common_args(const AttentionProblem& problem, int window, int num_pan
   return args;
 }
 
-/// Describes [matrices, t, d] to the copy engine: boxes of one line (128 bytes) of `window` rows.
+/// Describes matrices [t, d] to the copy engine: boxes of one line (128 bytes) of `window` rows.
 template <class T>
-CUtensorMap tensor_map(const void* data, std::int64_t matrices, std::int64_t t, std::int64_t d, int window) {
+CUtensorMap tensor_map(const void* data, const Place& place, dim3 grid, std::int64_t t, std::int64_t d, int window) {
   static const auto encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found{};
@@ -59,11 +81,12 @@ CUtensorMap tensor_map(const void* data, std::int64_t matrices, std::int64_t t, 
   }();
   CUtensorMap map;
   const auto count = [](std::int64_t n) { return static_cast<cuuint64_t>(n); };
-  const cuuint64_t extents[3] = {count(d), count(t), count(matrices)};
-  const cuuint64_t strides[2] = {count(d) * sizeof(T), count(t * d) * sizeof(T)};
-  const cuuint32_t box[3] = {128 / sizeof(T), static_cast<cuuint32_t>(window), 1}, steps[3] = {1, 1, 1};
+  const cuuint64_t extents[4] = {count(d), count(t), grid.z, grid.x};
+  const cuuint64_t strides[3] = {count(place.row) * sizeof(T), count(place.sequence) * sizeof(T),
+                                 count(place.head) * sizeof(T)};
+  const cuuint32_t box[4] = {128 / sizeof(T), static_cast<cuuint32_t>(window), 1, 1}, steps[4] = {1, 1, 1, 1};
   const CUresult status =
-      encode(&map, sizeof(T) == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3,
+      encode(&map, sizeof(T) == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4,
              const_cast<void*>(data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
@@ -91,6 +114,12 @@ void launch_grid(CudaStream stream, Kernel kernel, dim3 grid, int threads, int s
   LACUNA_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, args));
 }
 
+/// Heads x blocks of rows x sequences.
+inline dim3 grid_of(const AttentionProblem& problem, std::int64_t matrices, std::int64_t blocks) {
+  return dim3(static_cast<unsigned>(matrices / problem.sequences), static_cast<unsigned>(blocks),
+              static_cast<unsigned>(problem.sequences));
+}
+
 /// Launches over all matrices, as many patterns at a time as the arguments hold.
 template <class T, class Kernel>
 void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, const AttentionProblem& problem,
@@ -101,14 +130,15 @@ void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, con
   const auto offset = [](auto* p, std::int64_t by) { return p ? p + by : p; };
   for (std::int64_t x = 0; x < problem.matrices; x += per_launch) {
     Args part = args;
-    const std::int64_t matrices = std::min(per_launch, problem.matrices - x), at = x * problem.t * problem.d;
+    const std::int64_t head = x / problem.sequences;
+    const dim3 grid = grid_of(problem, std::min(per_launch, problem.matrices - x), args.blocks);
     for (int i = 0; i < 2; ++i) {
-      part.a[i] = offset(static_cast<const T*>(args.a[i]), at);
-      part.b[i] = offset(static_cast<const T*>(args.b[i]), at);
-      part.out[i] = offset(static_cast<T*>(args.out[i]), at);
+      part.a[i] = offset(static_cast<const T*>(args.a[i]), head * args.a_place[i].head);
+      part.b[i] = offset(static_cast<const T*>(args.b[i]), head * args.b_place[i].head);
+      part.out[i] = offset(static_cast<T*>(args.out[i]), head * args.out_place.head);
     }
     for (int i = 0; i < 2 && part.aligned; ++i)
-      part.maps[i] = tensor_map<T>(part.b[i], matrices, problem.t, problem.d, window);
+      part.maps[i] = tensor_map<T>(part.b[i], args.b_place[i], grid, problem.t, problem.d, window);
     part.lse = offset(args.lse, x * problem.t);
     part.stats = offset(args.stats, x * problem.t);
     part.first_matrix = static_cast<int>(x);
@@ -116,8 +146,7 @@ void launch(CudaStream stream, Kernel kernel, int threads, int shared_bytes, con
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
     for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
       part.plans[i] = plans[first + i];
-    launch_grid(stream, kernel, dim3(static_cast<unsigned>(matrices), static_cast<unsigned>(args.blocks)), threads,
-                shared_bytes, part, args.adds);
+    launch_grid(stream, kernel, grid, threads, shared_bytes, part, args.adds);
     LACUNA_CUDA_LAUNCHED("sparse_attention");
   }
 }

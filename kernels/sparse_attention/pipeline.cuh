@@ -17,11 +17,24 @@ constexpr int kMaxSharedBytes = 227 * 1024;
 /// Which entries of the matrix exist: a plan, or implicitly those up to (lower) or from (upper) the row on.
 enum class Shape { plan, lower, upper };
 
+/// Where an operand's matrices lie (AttentionLayout). A grid is heads x blocks of rows x sequences.
+struct Place {
+  std::int64_t head, sequence;
+  int row;
+
+  /// The block's matrix.
+  __device__ std::int64_t here() const { return blockIdx.x * head + blockIdx.z * sequence; }
+};
+
+/// The number of the block's matrix: heads outermost.
+__device__ inline int matrix_here() { return static_cast<int>(blockIdx.x * gridDim.z + blockIdx.z); }
+
 struct Args {
   CUtensorMap maps[2];  // of b, where `aligned`
-  const void* a[2];     // [matrices, t, d] operand rows of the panels
-  const void* b[2];     // [matrices, t, d] staged rows
-  void* out[2];         // [matrices, t, d]
+  const void* a[2];     // matrices of operand rows of the panels
+  const void* b[2];     // matrices of staged rows
+  void* out[2];
+  Place a_place[2], b_place[2], out_place;
   float* lse;           // forward: [matrices, t] or null
   const float4* stats;  // backward: [matrices, t] of (lse * log2(e), D, dropout keys)
   int t, d;
@@ -32,7 +45,7 @@ struct Args {
   float scale;               // |scale| * log2(e), never 0
   float out_scale;           // of the gradients
   bool negate;               // scale < 0: operand A is negated instead
-  bool aligned;              // every pointer is a multiple of 16 bytes
+  bool aligned;              // every pointer and stride is a multiple of 16 bytes
   bool adds;                 // out (and lse) hold the part of the cells
   std::uint32_t drop_below;  // an entry is dropped where its hash is below
   float keep_scale;
@@ -77,13 +90,13 @@ __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity)
 __device__ inline void barrier_expect(std::uint32_t barrier, int bytes) {
   asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-/// One line of a window of rows; rows and columns outside the matrix arrive as zeros.
-__device__ inline void copy_lines(std::uint32_t to, const CUtensorMap* map, int column, int row, int matrix,
+/// One line of a window of the block's matrix; rows and columns outside the matrix arrive as zeros.
+__device__ inline void copy_lines(std::uint32_t to, const CUtensorMap* map, int column, int row,
                                   std::uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
-      "[%5];" ::"r"(to),
-      "l"(map), "r"(column), "r"(row), "r"(matrix), "r"(barrier)
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
+      "[%6];" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(blockIdx.z), "r"(blockIdx.x), "r"(barrier)
       : "memory");
 }
 __device__ inline void copy16(std::uint32_t to, const void* from, bool present) {
@@ -130,7 +143,7 @@ struct Work {
 
 template <Shape shape>
 __device__ inline Work block_work(const Args& args) {
-  const int matrix = blockIdx.x, rank = blockIdx.y;
+  const int matrix = matrix_here(), rank = blockIdx.y;
   if constexpr (shape == Shape::plan) {
     const PanelPlan* plan = &args.plans[matrix / args.matrices_per_pattern];
     return {matrix, plan->block_order[args.order_at + rank], plan};
@@ -204,7 +217,6 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
                         std::uint32_t stages, std::uint32_t full, std::uint32_t empty) {
   constexpr int kChunks = TileOf::kRowBytes / 16, kElements = 16 / sizeof(T);
   const int lane = threadIdx.x % 32, producer = threadIdx.x / 32 - num_panels;
-  const std::int64_t matrix_at = static_cast<std::int64_t>(work.matrix) * args.t * args.d;
   const int p0 = work.block * num_panels;
   int stage = 0;
   std::uint32_t parity = 1;  // the first round finds the stages empty
@@ -245,7 +257,7 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
 #pragma unroll
           for (int line = 0; line < TileOf::kLines; ++line)
             copy_lines(base + operand * L::kRows + line * TileOf::kLineBytes, &args.maps[operand], line * 8 * kElements,
-                       w * L::kWindow, work.matrix, full + stage * 8);
+                       w * L::kWindow, full + stage * 8);
       }
     } else {
       for (int i = producer * 32 + lane; i < 2 * L::kWindow * kChunks; i += 32 * kProducers) {
@@ -253,8 +265,8 @@ __device__ void produce(const Args& args, const Work& work, const Windows<shape,
         const int row = w * L::kWindow + r;
         uint4 v{0, 0, 0, 0};
         if (chunk * kElements < args.d && row < args.t)
-          v = load_global16(static_cast<const T*>(args.b[operand]) + matrix_at +
-                                static_cast<std::int64_t>(row) * args.d + chunk * kElements,
+          v = load_global16(static_cast<const T*>(args.b[operand]) + args.b_place[operand].here() +
+                                static_cast<std::int64_t>(row) * args.b_place[operand].row + chunk * kElements,
                             false);
         store_shared16(row_chunk(base + operand * L::kRows + chunk / 8 * TileOf::kLineBytes, r, chunk % 8), v);
       }

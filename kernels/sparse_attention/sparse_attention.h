@@ -73,7 +73,17 @@ void panel_plan_cells(CudaStream, std::int64_t t, const std::int32_t* row_offset
                       const std::int32_t* cell_offsets, std::int64_t cells, std::int32_t* cell_windows,
                       std::uint32_t* cell_bits, std::int32_t* cell_order, const void* scratch);
 
-/// What forward and backward share. Matrices are [matrices, t, d], contiguous, d in {32, 64, 128}.
+/// Where an operand's matrices lie: that of head h and sequence s begins `h * head + s * sequence` elements after the pointer,
+/// and its rows are `row` apart. As it is: [matrices, t, d], contiguous.
+struct AttentionLayout {
+  std::int64_t row = 0;
+  std::int64_t head = 0;
+  std::int64_t sequence = 0;
+};
+
+inline constexpr std::int64_t kMostAttentionSequences = 65535;
+
+/// What forward and backward share. Matrices are [t, d], d in {32, 64, 128}.
 struct AttentionProblem {
   std::int64_t matrices = 0;              ///< heads * batch, head-major
   std::int64_t matrices_per_pattern = 1;  ///< matrix x uses plan x / matrices_per_pattern
@@ -84,6 +94,10 @@ struct AttentionProblem {
   double dropout_p = 0;
   std::uint64_t seed = 0;
   RandomSequence sequence;
+  /// Matrix x is sequence x % sequences of head x / sequences; must divide matrices_per_pattern.
+  std::int64_t sequences = 1;
+  AttentionLayout in;   ///< of q, k, v and their gradients
+  AttentionLayout out;  ///< of out and dout
 };
 
 /// out = softmax(scale * q k^T on the pattern) v, dropout applied to the probabilities; a row without entries gives

@@ -238,6 +238,66 @@ double error(const std::vector<T>& got, const std::vector<double>& want, double 
   return size > 0 ? std::sqrt(wrong) / size : std::sqrt(wrong);
 }
 
+/// Rows of tokens: `parts` operands of all heads side by side, [sequences * t, parts, heads, d], with a gap between rows.
+struct TokenRows {
+  std::int64_t heads, sequences, t, d, parts, gap;
+  std::int64_t row() const { return parts * heads * d + gap; }
+  AttentionLayout layout() const { return {row(), d, t * row()}; }
+  std::size_t size() const { return static_cast<std::size_t>(sequences * t * row()); }
+  /// Calls f(place here, place in [heads * sequences, t, d]) for the rows of d elements of part `part`.
+  template <class F>
+  void each_row(std::int64_t part, F&& f) const {
+    for (std::int64_t x = 0; x < heads * sequences; ++x)
+      for (std::int64_t i = 0; i < t; ++i)
+        f((x % sequences * t + i) * row() + (part * heads + x / sequences) * d, (x * t + i) * d);
+  }
+  template <class T>
+  void put(std::vector<T>& to, std::int64_t part, const std::vector<T>& from) const {
+    each_row(part,
+             [&](std::int64_t here, std::int64_t there) { std::copy_n(from.begin() + there, d, to.begin() + here); });
+  }
+  template <class T>
+  std::vector<T> get(const std::vector<T>& from, std::int64_t part) const {
+    std::vector<T> to(static_cast<std::size_t>(heads * sequences * t * d));
+    each_row(part,
+             [&](std::int64_t here, std::int64_t there) { std::copy_n(from.begin() + here, d, to.begin() + there); });
+    return to;
+  }
+};
+
+/// The same from and to rows of tokens: the bits of `want` (out, dq, dk, dv).
+template <class T>
+void run_on_token_rows(CudaStream stream, Device device, AttentionProblem problem, std::int64_t sequences,
+                       std::int64_t shift, const std::vector<PanelPlan>& rows, const std::vector<PanelPlan>& columns,
+                       std::vector<Matrix<T>>& given, const std::vector<T> (&want)[4]) {
+  const TokenRows three{problem.matrices / sequences, sequences, problem.t, problem.d, 3, shift};
+  const TokenRows one{three.heads, sequences, problem.t, problem.d, 1, shift};
+  problem.sequences = sequences, problem.in = three.layout(), problem.out = one.layout();
+  const std::int64_t part = three.heads * three.d;
+  Matrix<T> qkv(device, three.size(), shift), gradients(device, three.size(), shift), out(device, one.size(), shift),
+      dout(device, one.size(), shift);
+  std::vector<T> host(three.size());
+  for (int i = 0; i < 3; ++i) three.put(host, i, given[static_cast<std::size_t>(i)].host());
+  qkv.fill(host);
+  host.resize(one.size());
+  one.put(host, 0, given[3].host());
+  dout.fill(host);
+  Matrix<float> lse(device, static_cast<std::size_t>(problem.matrices * problem.t), 0);
+  const Tensor scratch = Tensor::empty(
+      {static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes(stream, problem))}, DType::u8, device);
+  sparse_attention_forward<T>(stream, problem, rows, qkv.data, qkv.data + part, qkv.data + 2 * part, out.data,
+                              lse.data);
+  sparse_attention_backward<T>(stream, problem, rows, columns, qkv.data, qkv.data + part, qkv.data + 2 * part, out.data,
+                               lse.data, dout.data, gradients.data, gradients.data + part, gradients.data + 2 * part,
+                               scratch.raw());
+  const std::vector<T> made = gradients.host();
+  const std::vector<T> results[4] = {one.get(out.host(), 0), three.get(made, 0), three.get(made, 1),
+                                     three.get(made, 2)};
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(std::memcmp(results[i].data(), want[i].data(), want[i].size() * sizeof(T)), 0)
+        << "operand " << i << " of token rows";
+}
+
 /// cell_tiles: tiles from which on cells are computed whole, 0: none.
 template <class T>
 void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>& cell_tiles) {
@@ -294,6 +354,7 @@ void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>
                                    scratch.raw());
       for (std::size_t i = 0; i < 4; ++i) result[i] = made[i].host();
     }
+    run_on_token_rows<T>(stream, device, problem, c.batch, c.shift, rows, columns, given, results[0]);
     // Scores of about scale * sqrt(d): their own error grows with them, and so does that of what they weigh.
     const double spread = std::max(1.0, 0.5 * std::abs(c.scale) * std::sqrt(static_cast<double>(c.d)));
     const double tolerance = spread * (mode == Mode::bf16 ? 1.2e-2 : mode == Mode::tf32 ? 3e-3 : 5e-6);
