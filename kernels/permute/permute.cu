@@ -12,18 +12,26 @@ namespace {
 constexpr int kTile = 32;
 constexpr int kTileRows = 8;  // rows of a tile that the block moves at a time
 
+/// The block's tile: of matrix (outer, inner), where it begins.
+struct TilePlace {
+  std::int64_t first_row, first_col, outer, inner;
+};
+
+__device__ __forceinline__ TilePlace tile_place(const BlockGrid& grid, unsigned row_tiles, unsigned col_tiles,
+                                                int side) {
+  const unsigned block = blockIdx.x / (row_tiles * col_tiles), position = blockIdx.x % (row_tiles * col_tiles);
+  const auto matrices = static_cast<unsigned>(grid.inner);
+  return {std::int64_t{position / col_tiles} * side, std::int64_t{position % col_tiles} * side, block / matrices,
+          block % matrices};
+}
+
 template <class T>
 __global__ void __launch_bounds__(kTile* kTileRows)
     transpose_kernel(BlockGrid grid, unsigned row_tiles, unsigned col_tiles, const T* __restrict__ x,
                      BlockLayout x_layout, T* __restrict__ y, BlockLayout y_layout,
                      const float* __restrict__ row_bias) {
   __shared__ T tile[kTile][kTile + 1];  // the extra column spreads a column over all banks
-  const unsigned block = blockIdx.x / (row_tiles * col_tiles);
-  const unsigned position = blockIdx.x % (row_tiles * col_tiles);
-  const std::int64_t first_row = std::int64_t{position / col_tiles} * kTile;
-  const std::int64_t first_col = std::int64_t{position % col_tiles} * kTile;
-  const std::int64_t outer = block / static_cast<unsigned>(grid.inner);
-  const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
+  const auto [first_row, first_col, outer, inner] = tile_place(grid, row_tiles, col_tiles, kTile);
   x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
   y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
   if (row_bias != nullptr) row_bias += outer * grid.rows;
@@ -63,12 +71,7 @@ __global__ void __launch_bounds__(kPackThreads)
                            const float* __restrict__ row_bias) {
   constexpr int kPack = kPackOf<T>, kPasses = kSide<T> / kPackRows;
   __shared__ std::uint32_t tile[kSide<T>][kTileWords];
-  const unsigned block = blockIdx.x / (row_tiles * col_tiles);
-  const unsigned position = blockIdx.x % (row_tiles * col_tiles);
-  const std::int64_t first_row = std::int64_t{position / col_tiles} * kSide<T>;
-  const std::int64_t first_col = std::int64_t{position % col_tiles} * kSide<T>;
-  const std::int64_t outer = block / static_cast<unsigned>(grid.inner);
-  const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
+  const auto [first_row, first_col, outer, inner] = tile_place(grid, row_tiles, col_tiles, kSide<T>);
   x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
   y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
   const int lane = threadIdx.x % kPackLanes, line = threadIdx.x / kPackLanes;
@@ -119,12 +122,7 @@ __global__ void __launch_bounds__(kPackThreads)
   static_assert(sizeof(T) == 2 && kSide<T> == 2 * kPackRows);
   __shared__ std::uint32_t tile[kSide<T> * kTileWords];  // [column][pair of rows]
   const auto place = [](int column, int word) { return column * kTileWords + (word ^ (column & kPackRows ? 4 : 0)); };
-  const unsigned block = blockIdx.x / (row_tiles * col_tiles);
-  const unsigned position = blockIdx.x % (row_tiles * col_tiles);
-  const std::int64_t first_row = std::int64_t{position / col_tiles} * kSide<T>;
-  const std::int64_t first_col = std::int64_t{position % col_tiles} * kSide<T>;
-  const std::int64_t outer = block / static_cast<unsigned>(grid.inner);
-  const std::int64_t inner = block % static_cast<unsigned>(grid.inner);
+  const auto [first_row, first_col, outer, inner] = tile_place(grid, row_tiles, col_tiles, kSide<T>);
   x += outer * x_layout.outer_stride + inner * x_layout.inner_stride;
   y += outer * y_layout.outer_stride + inner * y_layout.inner_stride;
   const int lane = threadIdx.x % kPackLanes, line = threadIdx.x / kPackLanes;
