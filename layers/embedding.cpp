@@ -1,13 +1,14 @@
 #include "layers/embedding.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-
-#include <fmt/format.h>
 
 #include "core/errors.h"
 #include "core/ops/embedding.h"
 #include "core/ops/pointwise.h"
+#include "layers/dropout.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
 
@@ -55,14 +56,18 @@ Tensor TokenEmbedding::position_ids(std::int64_t batch, Device device) {
   return position_ids_.back().slice(0, batch * length);
 }
 
-Var TokenEmbedding::forward(const Var& x, ForwardContext& context) {
+Var TokenEmbedding::forward(const Var& x, double p, ForwardContext& context) {
   const std::int64_t batch = sequences(x.shape());
-  const Tensor positions = position_ids(batch, x.data().device());
   const DType dtype = context.activations(tokens_->value().dtype());
-  Var tokens = embedding(context.use(*tokens_), x.data(), dtype);
-  if (positions_) return add(tokens, embedding(context.use(*positions_), positions, dtype));
-  tokens = scale(tokens, std::sqrt(static_cast<double>(options_.features)));
-  return add(tokens, embedding(Var(sinusoids_), positions, dtype));
+  if (positions_) {
+    const bool drops = context.training && p > 0;
+    const RandomKey key = drops ? next_key("embedding", context) : RandomKey{};
+    return sequence_embedding(context.use(*tokens_), x.data(), context.use(*positions_), dtype, drops ? p : 0, key);
+  }
+  const Tensor positions = position_ids(batch, x.data().device());
+  const Var tokens =
+      scale(embedding(context.use(*tokens_), x.data(), dtype), std::sqrt(static_cast<double>(options_.features)));
+  return dropout(add(tokens, embedding(Var(sinusoids_), positions, dtype)), p, context);
 }
 
 Shape TokenEmbedding::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

@@ -26,7 +26,9 @@ struct EmbeddingOptions {
 class TokenEmbedding : public Module {
  public:
   TokenEmbedding(const EmbeddingOptions& options, Init init);
-  Var forward(const Var& x, ForwardContext& context) override;
+  Var forward(const Var& x, ForwardContext& context) override { return forward(x, 0, context); }
+  /// With the sum dropped out at rate p while training, as layers/dropout.h does it; learned positions take one pass.
+  Var forward(const Var& x, double p, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
   /// The token table, for an output layer tied to it.
@@ -44,7 +46,7 @@ class TokenEmbedding : public Module {
   Parameter* tokens_ = nullptr;
   Parameter* positions_ = nullptr;  // null when sinusoidal
   Tensor sinusoids_;                // [sequence_length, features], undefined when learned
-  // i32 [batch * sequence_length], the last the longest; a pass reads the start of it. None goes while the module lives:
+  // Of sinusoids: i32 [batch * sequence_length], the last the longest; a pass reads the start of it. None goes while the module lives:
   // a captured step reads the one it was recorded with, whatever batches evaluation has seen since.
   std::vector<Tensor> position_ids_;
 };

@@ -35,7 +35,6 @@ Var LayerNorm::forward(const Var& x, ForwardContext& context) {
 
 ResidualNormVars LayerNorm::forward(Residual x, ForwardContext& context) {
   const Pending& added = x.pending;
-  if (!added.h.defined()) return {x.stream, forward(x.stream, context)};
   return residual_norm(x.stream, added.h, added.bias, context.use(gain_), context.use(bias_), added.p, added.key, eps_);
 }
 

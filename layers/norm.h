@@ -15,7 +15,7 @@ class LayerNorm : public Module {
  public:
   LayerNorm(std::int64_t features, Init init, double eps = 1e-5);
   Var forward(const Var& x, ForwardContext& context) override;
-  /// The sum, and the norm of it: in one op where something is pending.
+  /// The sum, if something is pending, and the norm of it, in one op.
   ResidualNormVars forward(Residual x, ForwardContext& context);
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 

@@ -92,7 +92,7 @@ Transformer::Transformer(const TransformerConfig& config, Init init) : config_(c
 }
 
 Var Transformer::forward(const Var& x, ForwardContext& context) {
-  Residual stream{dropout(embedding_->forward(x, context), config_.dropout.residual, context)};
+  Residual stream{embedding_->forward(x, config_.dropout.residual, context)};
   for (std::size_t i = 0; i < blocks_->size(); ++i) {
     const auto advance = [&block = (*blocks_)[i]](Residual in, ForwardContext& c) {
       return block.advance(std::move(in), c);

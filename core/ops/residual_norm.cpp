@@ -3,8 +3,10 @@
 #include "core/ops/dropout.h"
 #include "core/ops/reduce.h"
 #include "core/ops/row_parameter.h"
+#include "core/ops/sparse_views.h"
 #include "core/record_pair.h"
 #include "core/visit.h"
+#include "kernels/layer_norm/layer_norm.h"
 #include "kernels/residual_norm/residual_norm.h"
 
 namespace lacuna {
@@ -19,7 +21,7 @@ struct Result {
 
 void check(const Tensor& x, const Tensor& h, const Tensor& h_bias, const Tensor& gain, const Tensor& bias, double p) {
   require_rank(kOp, "x", x, 2);
-  require_same_shape(kOp, "x", x, "h", h);
+  if (h.defined()) require_same_shape(kOp, "x", x, "h", h);
   if (h_bias.defined()) require_row_parameter(kOp, "h_bias", h_bias, x);
   require_row_parameter(kOp, "gain", gain, x);
   require_row_parameter(kOp, "bias", bias, x);
@@ -31,10 +33,15 @@ Result forward(const Tensor& x, const Tensor& h, const Tensor& h_bias, const Ten
   const OpScope scope(kOp);
   check(x, h, h_bias, gain, bias, p);
   const auto per_column = [&] { return Tensor::empty({x.dim(1)}, gain.dtype(), x.device()); };
-  const Result result{Tensor::empty_like(x), Tensor::empty_like(x), per_column(), per_column()};
+  const Result result{h.defined() ? Tensor::empty_like(x) : x, Tensor::empty_like(x), per_column(), per_column()};
   visit_activation(kOp, x, [&](auto stream, auto zero) {
     using T = decltype(zero);
     using A = kernels::wide_t<T>;
+    if (!h.defined()) {
+      kernels::layer_norm<T>(stream, dense_view<const T>(x), gain.data<A>(), bias.data<A>(), eps,
+                             dense_view<T>(result.normalised), {result.mean.data<A>(), result.rstd.data<A>()});
+      return;
+    }
     kernels::residual_norm<T>(stream, {.f = x.dim(0),
                                        .n = x.dim(1),
                                        .x = x.data<T>(),
@@ -117,7 +124,8 @@ ResidualNormTensors residual_norm(const Tensor& x, const Tensor& h, const Tensor
 ResidualNormVars residual_norm(const Var& x, const Var& h, const Var& h_bias, const Var& gain, const Var& bias,
                                double p, RandomKey key, double eps) {
   const Tensor h_bias_data = h_bias.defined() ? h_bias.data() : Tensor();
-  const Result result = forward(x.data(), h.data(), h_bias_data, gain.data(), bias.data(), p, key, eps);
+  const Tensor h_data = h.defined() ? h.data() : Tensor();
+  const Result result = forward(x.data(), h_data, h_bias_data, gain.data(), bias.data(), p, key, eps);
   const Saved saved{result.residual, result.mean, result.rstd, gain.data(), p, key, h_bias.defined()};
   const VarPair pair =
       record_pair(kOp, result.residual, result.normalised, {x, h, h_bias, gain, bias},

@@ -16,7 +16,8 @@ struct ResidualNormVars {
 };
 
 /// r = x + dropout(h + h_bias) and y = layer_norm(r): the residual stream, and what the next sublayer reads.
-///   x, h [f, n];  h_bias [f] or undefined;  gain, bias [f]  ->  r, y [f, n]; one dtype, one device.
+///   x, h [f, n] (h or undefined);  h_bias [f] or undefined;  gain, bias [f]  ->  r, y [f, n]; one dtype, one device.
+/// Where h is undefined nothing is added, and r is x: what is fused then is the addition of dr in the gradient.
 /// The mask is that of dropout(h, p, key); with p = 0 the key is not read. On the CPU the same bits as the separate ops
 /// give. Throws ShapeError, DtypeError, DeviceError, ValueError unless 0 <= p < 1.
 /// Gradients: dx = dr + layer_norm's gradient of dy, dh = dropout(dx), dh_bias = sum_columns(dh), dgain and dbias as

@@ -3,10 +3,11 @@
 #include <type_traits>
 
 #include "kernels/activation_dropout/activation_dropout.h"
+#include "kernels/common/bf16_pack.cuh"
 #include "kernels/common/pack.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/common/row_piece.cuh"
-#include "kernels/dropout/dropout_rule.cuh"
+#include "kernels/dropout/word_dropout.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -15,8 +16,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kPacks = 4;  // of a thread, read before the first is written: a load behind a store waits for it
-constexpr int kSpan = kThreads * 4 * kPacks;  // columns per block of the forward pass
-
 // Calls load(i, j) for kPacks packs of this thread that lie kStep columns apart, then use(i, j) for each, until the piece
 // is done. Columns in ascending order, so that sums do not depend on kPacks.
 template <int kVector, class Load, class Use>
@@ -32,24 +31,62 @@ __device__ __forceinline__ void for_packs(int length, Load&& load, Use&& use) {
   }
 }
 
+/// A pack as it is moved, and the numbers in it.
+template <class T, int kVector>
+struct Numbers {
+  Pack<T, kVector> pack;
+  __device__ __forceinline__ void load(const T* p) { pack = load_pack<kVector>(p); }
+  __device__ __forceinline__ void get(float (&values)[kVector]) const {
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) values[v] = static_cast<float>(pack.v[v]);
+  }
+  static __device__ __forceinline__ void store(T* p, const float (&values)[kVector]) {
+    Pack<T, kVector> out;
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) out.v[v] = static_cast<T>(values[v]);
+    store_pack<kVector>(p, out);
+  }
+};
+template <>
+struct Numbers<Bf16, 8> {
+  uint4 pack;
+  __device__ __forceinline__ void load(const Bf16* p) { pack = *reinterpret_cast<const uint4*>(p); }
+  __device__ __forceinline__ void get(float (&values)[8]) const { unpack_bf16(pack, values); }
+  static __device__ __forceinline__ void store(Bf16* p, const float (&values)[8]) {
+    *reinterpret_cast<uint4*>(p) = pack_bf16(values);
+  }
+};
+
+constexpr int kHeld = 2;  // packs of a thread
+
+/// Grid: rows * chunks, a chunk the columns that a block holds. Philox takes half of what a multiprocessor has time for
+/// while memory delivers, so masks are drawn while the packs are on their way.
 template <class T, int kVector, Activation kActivation>
-__global__ void __launch_bounds__(kThreads) activation_dropout_kernel(const ActivationDropout<T> c, Chunks chunks) {
-  using A = wide_t<T>;
-  const RowPiece piece = row_piece(c.n, chunks);
-  const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
-  Pack<T, kVector> packs[kPacks];
-  const auto load = [&](int i, int j) { packs[i] = load_pack<kVector>(c.x + piece.begin + j); };
-  for_packs<kVector>(piece.length, load, [&](int i, int j) {
-    const std::int64_t at = piece.begin + j;
-    auto& pack = packs[i];
-    A values[kVector];
+__global__ void __launch_bounds__(kThreads, 6)
+    activation_dropout_kernel(const ActivationDropout<T> c, unsigned chunks) {
+  constexpr int kStep = kThreads * kVector;
+  const std::int64_t row = blockIdx.x / chunks;
+  const std::int64_t first = std::int64_t{blockIdx.x % chunks} * (kStep * kHeld) + threadIdx.x * kVector;
+  const std::int64_t begin = row * c.n;
+  Numbers<T, kVector> packs[kHeld];
 #pragma unroll
-    for (int v = 0; v < kVector; ++v) values[v] = activate(kActivation, static_cast<A>(pack.v[v]) + shift);
-    drop<kVector>(values, at, c.dropout);
+  for (int i = 0; i < kHeld; ++i)
+    if (first + i * kStep < c.n) packs[i].load(c.x + begin + first + i * kStep);
+  const float shift = c.bias == nullptr ? 0.0f : c.bias[row];
+  const WordDropout drop(c.dropout);
+  std::uint32_t kept[kHeld];
 #pragma unroll
-    for (int v = 0; v < kVector; ++v) pack.v[v] = static_cast<T>(values[v]);
-    store_pack<kVector>(c.y + at, pack);
-  });
+  for (int i = 0; i < kHeld; ++i) kept[i] = drop.template kept<kVector>(begin + first + i * kStep);
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    if (first + i * kStep >= c.n) continue;
+    float values[kVector];
+    packs[i].get(values);
+#pragma unroll
+    for (int v = 0; v < kVector; ++v) values[v] = activate(kActivation, values[v] + shift);
+    drop.apply(values, kept[i]);
+    Numbers<T, kVector>::store(c.y + begin + first + i * kStep, values);
+  }
 }
 
 // sums [rows * chunks]: of what each block wrote; null when no one asks.
@@ -61,6 +98,7 @@ __global__ void __launch_bounds__(kThreads)
   const RowPiece piece = row_piece(c.n, chunks);
   const A shift = c.bias == nullptr ? A(0) : c.bias[piece.row];
   const A keep_scale = static_cast<A>(c.dropout.keep_scale);  // 1 when nothing is dropped
+  const WordDropout drop(c.dropout);
   A total[1] = {};
   Pack<T, kVector> gradients[kPacks];
   [[maybe_unused]] Pack<T, kVector> kept[kPacks];  // of saved
@@ -78,7 +116,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
       for (int v = 0; v < kVector; ++v) values[v] *= keep_scale;
     } else {
-      drop<kVector>(values, at, c.dropout);
+      drop(values, at);
     }
     if constexpr (kActivation != Activation::none) {
       const auto& saved = kept[i];
@@ -121,12 +159,13 @@ Chunks gradient_chunks(const CudaStream& stream, std::int64_t m, std::int64_t n)
 template <class T>
 void activation_dropout(CudaStream stream, const ActivationDropout<T>& c) {
   if (c.m == 0 || c.n == 0) return;
-  const Chunks chunks{kSpan, (c.n + kSpan - 1) / kSpan};
-  with_pack(c.n % 4 == 0 && pack_aligned(c.x) && pack_aligned(c.y), [&](auto vector) {
+  with_widest_pack<T>(c.n, {c.x, c.y}, [&](auto vector) {
+    constexpr int kSpan = kThreads * kHeld * decltype(vector)::value;
+    const std::int64_t chunks = (c.n + kSpan - 1) / kSpan;
     with_activation(c.activation, [&](auto kind) {
       activation_dropout_kernel<T, decltype(vector)::value, decltype(kind)::value>
-          <<<static_cast<unsigned>(c.m * chunks.count), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
-              c, chunks);
+          <<<static_cast<unsigned>(c.m * chunks), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
+              c, static_cast<unsigned>(chunks));
     });
   });
   LACUNA_CUDA_LAUNCHED("activation_dropout");

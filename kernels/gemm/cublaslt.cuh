@@ -162,6 +162,7 @@ struct Operands {
   const Layout& second;
   const Layout& result;
   std::array<std::uint32_t, 3> alignments;  // of first, second, result
+  std::size_t workspace_bytes;              // that run() lets the product have
 };
 
 /// The algorithm of products with this key: cuBLASLt's first answer, or the fastest of its answers by run(algorithm) where
@@ -172,7 +173,7 @@ const cublasLtMatmulAlgo_t* algorithm_for(CudaLibraries& libraries, cudaStream_t
   auto found = libraries.matmul_algorithms.find(key);
   if (found != libraries.matmul_algorithms.end()) return &found->second;
   Preference preference;
-  preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, libraries.workspace_bytes);
+  preference.set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, operands.workspace_bytes);
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, operands.alignments[0]);
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, operands.alignments[1]);
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, operands.alignments[2]);

@@ -70,12 +70,22 @@ void clear(const Dense<T>& matrix, cudaStream_t stream) {
                                       static_cast<std::size_t>(matrix.rows), stream));
 }
 
-/// op(A) op(B) into C, or added to it; one cuBLASLt call. column_bias: of one matrix, added along C's columns, which are
-/// the rows of C^T, so cuBLASLt has an epilogue for it.
+/// Whether a product does without a workspace: bf16 with tiles enough to go round, so that its inner dimension is not cut.
+/// Given one, cuBLASLt keeps a counter there that it clears before each product: two microseconds, and no gain.
+template <class T, class Out>
+bool needs_no_workspace(const CudaStream& stream, const Dense<Out>& c, std::int64_t batch) {
+  constexpr std::int64_t kTile = 128;
+  const std::int64_t tiles = (c.rows + kTile - 1) / kTile * ((c.cols + kTile - 1) / kTile) * batch;
+  return sizeof(T) == 2 && tiles >= stream.multiprocessors && !stream.libraries->measures_products;
+}
+
+/// op(A) op(B) into C, or added to it; one cuBLASLt call. column_bias (null: none): of one matrix, added along C's
+/// columns, which are the rows of C^T, so cuBLASLt has an epilogue for it.
 template <class T, class Out>
 void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
-              std::int64_t batch, const GemmOptions<float>& options, const Out* column_bias = nullptr) {
+              std::int64_t batch, const GemmOptions<float>& options, const Out* column_bias, bool with_workspace) {
   CudaLibraries& libraries = *stream.libraries;
+  const std::size_t workspace_bytes = with_workspace ? libraries.workspace_bytes : 0;
   const Layout first(b, batch), second(a, batch), result(c, batch);
   const bool tf32 = stream.allow_tf32 && sizeof(T) == 4;
   Product product(tf32, options.transpose_b, options.transpose_a);
@@ -85,7 +95,8 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   // Leading dimensions and one operand's shape fix the other's.
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   const std::int64_t flags = options.transpose_a + 2 * options.transpose_b + 4 * options.accumulate + 8 * tf32 +
-                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2) + 128 * (column_bias != nullptr);
+                             16 * (sizeof(T) == 2) + 32 * (sizeof(Out) == 2) + 128 * (column_bias != nullptr) +
+                             256 * !with_workspace;
   const Key key = {c.rows,         c.cols,         k,     a.ld,
                    b.ld,           c.ld,           batch, a.batch_stride,
                    b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
@@ -95,20 +106,21 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
     clear(Dense<Out>{c.data + i * c.batch_stride, c.rows, c.cols, c.ld}, handle);
   const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
     return cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta, c.data,
-                          result.get(), c.data, result.get(), &algorithm, libraries.workspace,
-                          libraries.workspace_bytes, handle);
+                          result.get(), c.data, result.get(), &algorithm, libraries.workspace, workspace_bytes, handle);
   };
   // C is overwritten again and again while answers are measured, so a sum cannot be.
-  const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
-      libraries, handle, key, {sizeof(Out) == 2, product, first, second, result, {align_b, align_a, align_c}},
-      !options.accumulate, run);
+  const cublasLtMatmulAlgo_t* algorithm =
+      algorithm_for(libraries, handle, key,
+                    {sizeof(Out) == 2, product, first, second, result, {align_b, align_a, align_c}, workspace_bytes},
+                    !options.accumulate, run);
+  if (!algorithm && !with_workspace) return multiply(stream, a, b, c, batch, options, column_bias, true);
   if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
     CudaStream exact = stream;
     exact.allow_tf32 = false;
-    return multiply(exact, a, b, c, batch, options, column_bias);
+    return multiply(exact, a, b, c, batch, options, column_bias, with_workspace);
   }
   if (!algorithm && column_bias) {
-    multiply(stream, a, b, c, batch, options);
+    multiply<T, Out>(stream, a, b, c, batch, options, nullptr, with_workspace);
     return add_column_bias(stream, c, column_bias);
   }
   if (!algorithm && sizeof(T) == 2) return multiply_plainly(stream, a, b, c, batch, options);
@@ -131,8 +143,9 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; k > 0 && i < c.batch; i += kMostBatches) {
-    multiply(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), std::min(kMostBatches, c.batch - i),
-             options);
+    const std::int64_t batch = std::min(kMostBatches, c.batch - i);
+    multiply<T, Out>(stream, batch_from(a, i), batch_from(b, i), batch_from(c, i), batch, options, nullptr,
+                     !needs_no_workspace<T>(stream, c, batch));
   }
   const bool has_epilogue = options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none;
   for (std::int64_t i = 0; i < c.batch && (k == 0 || has_epilogue); ++i) {
@@ -149,7 +162,8 @@ void gemm_column_bias(CudaStream stream, const Dense<const T>& a, const Dense<co
   options.transpose_a = transpose_a, options.transpose_b = transpose_b;
   const std::int64_t k = transpose_a ? a.rows : a.cols;
   if (c.rows == 0 || c.cols == 0) return;
-  if (bias != nullptr && k > 0 && alignment_of(bias) >= 16) return multiply(stream, a, b, c, 1, options, bias);
+  if (bias != nullptr && k > 0 && alignment_of(bias) >= 16)
+    return multiply(stream, a, b, c, 1, options, bias, !needs_no_workspace<T>(stream, c, 1));
   gemm<T, T>(stream, a, b, c, options);
   if (bias != nullptr) add_column_bias(stream, c, bias);
 }
@@ -187,7 +201,8 @@ bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const H
   };
   if (libraries.clears_results) clear(c, handle);
   const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
-      libraries, handle, key, {false, product, first, second, result, {align_b, align_a, align_c}}, true, run);
+      libraries, handle, key,
+      {false, product, first, second, result, {align_b, align_a, align_c}, libraries.workspace_bytes}, true, run);
   if (!algorithm) return false;
   LACUNA_LT_CHECK(run(*algorithm));
   return true;

@@ -27,6 +27,15 @@ struct RandomSequence {
   LACUNA_HOST_DEVICE operator std::uint64_t() const { return step ? value ^ *step : value; }
 };
 
+inline constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;  // what a round adds to the key
+
+LACUNA_HOST_DEVICE inline void philox_round(Philox4& c, std::uint32_t key0, std::uint32_t key1) {
+  const std::uint64_t product0 = 0xD2511F53ull * c.v[0];
+  const std::uint64_t product1 = 0xCD9E8D57ull * c.v[2];
+  c = Philox4{{static_cast<std::uint32_t>(product1 >> 32) ^ c.v[1] ^ key0, static_cast<std::uint32_t>(product1),
+               static_cast<std::uint32_t>(product0 >> 32) ^ c.v[3] ^ key1, static_cast<std::uint32_t>(product0)}};
+}
+
 /// Four random words: block `counter` of the sequence (seed, sequence).
 LACUNA_HOST_DEVICE inline Philox4 philox(std::uint64_t seed, std::uint64_t sequence, std::uint64_t counter) {
   std::uint32_t key0 = static_cast<std::uint32_t>(seed);
@@ -34,12 +43,9 @@ LACUNA_HOST_DEVICE inline Philox4 philox(std::uint64_t seed, std::uint64_t seque
   Philox4 c{{static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
              static_cast<std::uint32_t>(sequence), static_cast<std::uint32_t>(sequence >> 32)}};
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t product0 = 0xD2511F53ull * c.v[0];
-    const std::uint64_t product1 = 0xCD9E8D57ull * c.v[2];
-    c = Philox4{{static_cast<std::uint32_t>(product1 >> 32) ^ c.v[1] ^ key0, static_cast<std::uint32_t>(product1),
-                 static_cast<std::uint32_t>(product0 >> 32) ^ c.v[3] ^ key1, static_cast<std::uint32_t>(product0)}};
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
+    philox_round(c, key0, key1);
+    key0 += kPhiloxWeyl0;
+    key1 += kPhiloxWeyl1;
   }
   return c;
 }

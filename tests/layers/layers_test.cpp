@@ -134,7 +134,8 @@ TEST_F(Layers, EmbeddingAddsPositions) {
 }
 
 TEST_F(Layers, EmbeddingKeepsThePositionsThatACapturedStepMayRead) {
-  TokenEmbedding layer({.vocabulary = 3, .sequence_length = 37, .features = 2}, init);
+  TokenEmbedding layer({.vocabulary = 3, .sequence_length = 37, .features = 2, .positions = Positions::sinusoidal},
+                       init);
   const auto blocks_of = [](std::size_t bytes) {
     const std::vector<std::size_t> live = live_blocks(kCpu);
     return std::count(live.begin(), live.end(), bytes);

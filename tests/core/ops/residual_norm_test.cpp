@@ -176,6 +176,52 @@ TEST(ResidualNorm, SameBitsAsTheSeparateOps) {
   }
 }
 
+// Nothing added: r is x, and the stream's gradient is added where the norm's is made.
+TEST(ResidualNorm, WithoutABranch) {
+  for (const auto& [f, n] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{9, 5}, {700, 20}, {1100, 3}, {300, 72}, {7, 0}}) {
+    for (const Seen seen : {Seen::residual, Seen::normalised, Seen::both}) {
+      OpCase c{.name = "residual_norm without a branch " + to_string(Shape{f, n}) + " seen " +
+                       std::to_string(static_cast<int>(seen)),
+               .inputs = {random_input({f, n}, 1, -1, 2), random_input({f}, 4, 0.5, 1.5), random_input({f}, 5)},
+               .run =
+                   [=](const Vars& v) {
+                     const ResidualNormVars result = residual_norm(v[0], {}, {}, v[1], v[2]);
+                     EXPECT_EQ(result.residual.data().raw(), v[0].data().raw());
+                     if (seen == Seen::residual) return result.residual;
+                     if (seen == Seen::normalised) return result.normalised;
+                     return add(result.residual, mul(result.normalised, result.normalised));
+                   },
+               .reference =
+                   [=](const Tensors& in) {
+                     return reference({in[0], Tensor::zeros({f, n}, DType::f64), {}, in[1], in[2]}, 0, seen);
+                   }};
+      if (seen == Seen::residual) c.differentiable = {true, false, false};
+      c.difference_tolerance = 1e-5;
+      c.bf16_roundings = 6;
+      c.bf16_gradient_roundings = 12;
+      c.parameters = {false, true, true};
+      c.allow_zeros = n == 0;
+      check(c);
+    }
+  }
+  for (const DType dtype : {DType::f32, DType::f64}) {  // on the CPU, bit for bit
+    const auto leaf = [&](const Shape& shape, std::uint64_t seed) {
+      return Var(random_input(shape, seed, -1, 2).to(dtype), true);
+    };
+    const Vars a = {leaf({33, 64}, 1), leaf({33}, 4), leaf({33}, 5)},
+               b = {leaf({33, 64}, 1), leaf({33}, 4), leaf({33}, 5)};
+    const ResidualNormVars fused = residual_norm(a[0], {}, {}, a[1], a[2]);
+    const Var y = layer_norm(b[0], b[1], b[2]);
+    EXPECT_TRUE(equal_bits(fused.normalised.data(), y.data()));
+    const Tensor seed = random_input({33, 64}, 6).to(dtype);
+    const auto loss = [](const Var& stream, const Var& normal) { return add(mul(normal, normal), stream); };
+    backward(loss(fused.residual, fused.normalised), seed);
+    backward(loss(b[0], y), seed);
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(equal_bits(a[i].grad(), b[i].grad())) << "input " << i;
+  }
+}
+
 TEST(ResidualNorm, NanStaysInItsColumnAndADroppedOneIsDropped) {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
