@@ -78,7 +78,7 @@ TEST(Heads, SplitWithBias) {
 }
 
 TEST(Heads, Transpose) {
-  for (const auto& [m, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {3, 5}, {64, 64}, {33, 130}, {1, 70}, {4, 0}}) {
+  for (const auto& [m, n] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {3, 5}, {64, 64}, {72, 136}, {33, 130}, {1, 70}, {4, 0}}) {
     check({.name = "transpose", .inputs = {random_input({m, n}, 1)},
            .run = [](const Vars& v) { return transpose(v[0]); },
            .reference = [](const Tensors& in) {
