@@ -146,7 +146,7 @@ bool can_run(const SpmmPlan& plan, const SpmmShape& shape) {
     const std::int64_t warps = ceil_div(shape.n, 32) * plan.row_blocks * plan.warps;
     return rounds <= (plan.split > 1 ? 1 : kPanelRounds) &&
            warps <= 0x3ffffff &&  // threads, and below lines, in 32 bits
-           ceil_div(shape.n, 32) * shape.k <= 0x7fffffff;
+           ceil_div(shape.n, 32) * shape.k <= 0x7fffffff && shape.nnz <= 0x70000000;
   }
   const bool whole = (plan.tile == 32 && one_of(plan.warps, 16, 32)) ||
                      (plan.tile == 64 && one_of(plan.warps, 8, 16, 32)) ||
