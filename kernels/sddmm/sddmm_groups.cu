@@ -17,7 +17,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kGroup = 8;  // entries a warp sums together
 constexpr std::int64_t kMaxBatchBlocks = 65535;
-constexpr std::int64_t kMostLines = (24 << 20) / 128;  // of A and B that are asked into L2
+constexpr std::int64_t kMostLines = (6 << 20) / 128;  // of A and B that are asked into L2
 
 template <class In, class Out>
 struct GroupsProblem {
