@@ -92,7 +92,7 @@ Tensor Tensor::scratch(std::size_t bytes, Device device) {
   t.shape_ = {static_cast<std::int64_t>(bytes)};
   t.dtype_ = DType::u8;
   t.device_ = device;
-  t.storage_ = std::make_shared<Storage>(device, bytes, DryRun::active());
+  if (bytes > 0) t.storage_ = std::make_shared<Storage>(device, bytes, DryRun::active());
   return t;
 }
 

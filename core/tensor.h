@@ -19,7 +19,8 @@ class Tensor {
 
   /// Uninitialised; without memory in a dry run (core/dry_run.h) when the dtype is a float's. Throws OutOfMemoryError, ValueError (negative extent), BackendError.
   static Tensor empty(const Shape& shape, DType dtype, Device device = kCpu);
-  /// u8 [bytes] for a float kernel to write in; without memory in a dry run. core/visit.h has the way to size it.
+  /// u8 [bytes] for a float kernel to write in; without memory in a dry run, and undefined where bytes is 0: an allocation
+  /// in a CUDA graph that nobody reads still keeps the kernels beside it apart. core/visit.h has the way to size it.
   static Tensor scratch(std::size_t bytes, Device device);
   static Tensor zeros(const Shape& shape, DType dtype, Device device = kCpu);
   /// Every element `value` (floats and i32).

@@ -41,6 +41,7 @@ const Tensor& Topology::row_indices() const {
     Tensor indices = Tensor::empty({nnz_}, DType::i32, device());
     visit_device("row_indices", device(), [&](auto stream) {
       kernels::expand_rows(stream, rows_, nnz_, row_offsets_.data<std::int32_t>(), indices.data<std::int32_t>());
+      settle(stream);
     });
     row_indices_ = std::move(indices);
   }
@@ -81,8 +82,10 @@ const Tensor& Topology::row_shares() const {
 template <class Stream>
 void Topology::settle([[maybe_unused]] Stream stream) const {
 #if LACUNA_HAS_CUDA
-  if constexpr (std::is_same_v<Stream, CudaStream>)
-    settled_ = runtime::synchronize_unless_captured(stream, device().index);
+  if constexpr (std::is_same_v<Stream, CudaStream>) {
+    if (!runtime::synchronize_unless_captured(stream, device().index)) built_in_capture_ = true;
+    settled_ = !built_in_capture_;
+  }
 #endif
 }
 

@@ -59,8 +59,8 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const Tensor& row_indices() const;                          ///< i32 [nnz], the row of each entry; cached
   const Tensor& row_order() const;                            ///< i32 [rows], longest row first, ties by index; cached
   const Tensor& row_shares() const;  ///< i32 [rows, 9], where a row crosses into each eighth of the columns; cached
-  /// Whether row_order(), and row_shares() if it was built, have been waited for: nothing still writes them, the offsets
-  /// or the columns.
+  /// Whether at least one of row_indices(), row_order() and row_shares() was built, and all that were have been waited
+  /// for: nothing still writes them, the offsets or the columns.
   bool settled() const;
   const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
   std::int64_t max_row_length() const;           ///< cached
@@ -88,6 +88,7 @@ class Topology : public std::enable_shared_from_this<Topology> {
   mutable Tensor row_order_;
   mutable Tensor row_shares_;
   mutable bool settled_ = false;
+  mutable bool built_in_capture_ = false;  // some of them are written by a graph, whenever it is launched
   mutable std::unique_ptr<TransposedTopology> transposed_;
   mutable Tensor sddmm_plan_;
   mutable std::vector<std::unique_ptr<AttentionPlan>> attention_plans_;

@@ -106,8 +106,34 @@ def spmm_half_terms(m, k, nnz, n):
     return 1.0, 6.0 * k * n + 12.0 * nnz + 2.0 * m * k, 2.0 * m * k * n
 
 
+NOT_IN_L2 = 40e6  # bytes of B
+
+
+def sddmm_blocks(m, k, nnz, n):
+    """Whether SDDMM's row kernel hands over to blocks of a few entries."""
+    return n >= 2048 and nnz < 256 * MULTIPROCESSORS
+
+
+def sddmm_rows_terms(m, k, nnz, n):
+    far = 4.0 * k * n > NOT_IN_L2
+    return 1.0, 1.0 * nnz * n * (not far), 1.0 * nnz * n * far, 1.0 * (m + k) * n, 1.0 * min(m + k, 8192) * n
+
+
+def sddmm_short_terms(m, k, nnz, n):
+    return 1.0, 1.0 * nnz * n
+
+
+def sddmm_blocks_terms(m, k, nnz, n):
+    return 1.0, 1.0 * nnz * n, 1.0 * (m + k) * n
+
+
 def groups_terms(m, k, nnz, n):
-    return 1.0, 4.5 * nnz * n
+    pieces, far = math.ceil(n / 128), 4.0 * k * n > NOT_IN_L2
+    return 1.0, 1.0 * pieces, 1.0 * pieces * nnz, 1.0 * nnz * n * (not far), 1.0 * nnz * n * far, 1.0 * (m + k) * n
+
+
+def groups_odd_terms(m, k, nnz, n):
+    return 1.0, 1.0 * nnz * n
 
 
 def tiles_terms(math_of):
@@ -181,11 +207,28 @@ def main():
     model("SpMM, scaled f16", ("spmm", "tf32", "route_half"), samples("route_half", forward, "tf32"), spmm_half_terms,
           lambda w: (f"start of all = {w[0]:.3g} (dense_start + 3 copy_start)", f"bandwidth = {rate(w[1])}",
                      f"double half_rate = {rate(w[2])};"))
-    model("SDDMM, row kernel", ("sddmm", "f32", "lacuna"), samples("lacuna", ("sddmm",), "f32"), sparse_terms,
-          lambda w: (f"double start = {w[0]:.3g};", f"double sddmm_rate = {rate(w[1])};",
-                     f"double sddmm_bandwidth = {rate(w[2])};"))
-    model("SDDMM, groups", ("sddmm", "f32", "route_groups"), samples("route_groups", ("sddmm",), "f32"), groups_terms,
-          lambda w: (f"double groups_start = {w[0]:.3g};", f"double groups_bandwidth = {rate(w[1])};"))
+    def sddmm(contender, keep):
+        return [(p, t) for p, t in samples(contender, ("sddmm",), "f32") if keep(*p)]
+
+    model("SDDMM, row kernel, long sums", ("sddmm", "f32", "lacuna"),
+          sddmm("lacuna", lambda m, k, nnz, n: n >= 128 and not sddmm_blocks(m, k, nnz, n)), sddmm_rows_terms,
+          lambda w: (f"double rows_start = {w[0]:.3g}; double rows_step = {w[1]:.3g}; double rows_far = {w[2]:.3g};",
+                     f"double rows_operand = {w[3]:.3g}; double rows_first = {w[4]:.3g};"))
+    model("SDDMM, row kernel, short sums", ("sddmm", "f32", "short"), sddmm("lacuna", lambda m, k, nnz, n: n < 128),
+          sddmm_short_terms, lambda w: (f"double short_start = {w[0]:.3g}; double short_step = {w[1]:.3g};",))
+    model("SDDMM, blocks of entries", ("sddmm", "f32", "blocks"), sddmm("lacuna", sddmm_blocks), sddmm_blocks_terms,
+          lambda w: (f"double blocks_start = {w[0]:.3g}; double blocks_step = {w[1]:.3g};",
+                     f"double blocks_operand = {w[2]:.3g};"))
+    model("SDDMM, groups", ("sddmm", "f32", "route_groups"),
+          sddmm("route_groups", lambda m, k, nnz, n: n % 4 == 0), groups_terms,
+          lambda w: (f"double groups_start = {w[0]:.3g}; double groups_piece = {w[1]:.3g};",
+                     f"double groups_entry = {w[2]:.3g}; double groups_step = {w[3]:.3g};",
+                     f"double groups_far = {w[4]:.3g}; double groups_operand = {w[5]:.3g};"))
+    model("SDDMM, groups, odd sums", ("sddmm", "f32", "odd"), sddmm("route_groups", lambda m, k, nnz, n: n % 2 == 1),
+          groups_odd_terms, lambda w: (f"double groups_odd_step = {w[1]:.3g};",))
+    if ("sddmm", "f32", "odd") in models and ("sddmm", "f32", "route_groups") in models:
+        even, odd = models["sddmm", "f32", "route_groups"], models["sddmm", "f32", "odd"]
+        models["sddmm", "f32", "route_groups"] = lambda *p: (odd if p[3] % 2 else even)(*p)
     for math_of, dtype, route in (("split_tf32", "f32", "route_tensor"), ("tf32", "tf32", "route_tensor"),
                                   ("half", "tf32", "route_half")):
         model(f"SDDMM tiles, {math_of}", ("sddmm", dtype, route), samples(route, ("sddmm",), dtype), tiles_terms(math_of),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "app/bench/timer.h"
+#include "core/memory_pool.h"
 #include "core/visit.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -69,7 +70,7 @@ Graph capture(cudaStream_t stream, const std::function<void(int)>& run, int call
 class CudaStopwatch : public Stopwatch {
  public:
   CudaStopwatch(Device device, const std::function<void(int)>& run, int rotation)
-      : stream_(static_cast<cudaStream_t>(cuda_stream(device).handle)), run_(run) {
+      : stream_(static_cast<cudaStream_t>(cuda_stream(device).handle)), run_(run), memory_(device) {
     // Derived data of every copy of the pattern must be there before capture, and before the estimate: building waits.
     for (int i = 0; i < std::min(rotation, kMostPatterns); ++i) run_(i);
     Events events(2);
@@ -107,7 +108,10 @@ class CudaStopwatch : public Stopwatch {
     const int calls = static_cast<int>(std::min(std::ceil(wanted), double{kMostCalls}));
     const int rotations = (calls + rotation - 1) / rotation;
     calls_ = std::min(rotations * rotation, std::max(rotation, kMostCalls));
-    graph_ = capture(stream_, run_, calls_);
+    {
+      const MemoryPool::Scope scope(memory_);  // as in a captured step: a graph that allocates keeps its kernels apart
+      graph_ = capture(stream_, run_, calls_);
+    }
     method_ = graph_ ? "graph" : "stream";
     Events events(2);
     block();
@@ -126,6 +130,7 @@ class CudaStopwatch : public Stopwatch {
 
   cudaStream_t stream_;
   const std::function<void(int)>& run_;
+  MemoryPool memory_;  // outlives the graph whose kernels name it
   Graph graph_;
   double block_seconds_ = 0;
 };

@@ -30,8 +30,7 @@ struct CpuModel {
   std::int64_t chunk = 64;
 };
 
-/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS and Gale et al.'s row-at-a-time SDDMM, which this project's follows;
-/// within about 25 % of the 16 problems measured, 0.5 to 0.98. SpMM on CUDA cores: kernels/spmm/spmm_plan.h.
+/// f32 on one H100 80GB HBM3 (CUDA 13.0): cuBLAS. SpMM on CUDA cores: kernels/spmm/spmm_plan.h; SDDMM: below.
 struct CudaModel {
   double start = 6e-6;        // of one sparse kernel
   double dense_start = 8e-6;  // of a product and, below, its second kernel
@@ -40,13 +39,33 @@ struct CudaModel {
   double tf32_rate = 430e12;    // cuBLAS TF32
   double half_rate = 730e12;    // cuBLAS f16 that stores f32. Predicted, from bf16 that stores bf16
   double copy_start = 3e-6;     // of a kernel that makes f16 copies. Predicted
-  double sddmm_rate = 8.2e12;
-  double sddmm_bandwidth = 0.25e12;
-  double sddmm_l2 = 6.7e12;  // a row of B for each entry, where B does not stay in L1: 4096^3 at 0.5 to 0.98
-  // Groups of eight entries read eight rows of B and one of A, mostly from L2. Predicted, not measured.
-  double groups_start = 3.5e-6;
-  double groups_bandwidth = 4.5e12;
-  double bandwidth = 2.5e12;  // of densify and sample
+  double bandwidth = 2.5e12;    // of densify and sample
+};
+
+/// SDDMM in f32 by rows, by blocks of a few entries (kernels/sddmm/sddmm.cu), by groups (sddmm_groups.cu), and dense;
+/// fitted to 240 problems of DLMC and 4096^3 on one H100, within 16, 21, 12 and 13 % (root mean square). Choices by it
+/// take as long as the best measured route in the geometric mean, 18 % more at most.
+struct CudaSddmmModel {
+  double rows_start = 5.6e-6;
+  double rows_step = 0.25e-12;    // of a multiply-add, where B is read from caches
+  double rows_far = 0.56e-12;     // the same from 40 MB of B on, which L2 does not keep
+  double rows_operand = 1.6e-12;  // of an element of A and B
+  double rows_first = 4.4e-12;    // more of one of the first 8192 rows of both: until all multiprocessors have work
+  double short_start = 7.8e-6;    // sums of fewer than 128: subwarps of eight lanes, or reads of four bytes
+  double short_step = 1.40e-12;
+  double blocks_start = 5.7e-6;
+  double blocks_step = 0.73e-12;
+  double blocks_operand = 1.33e-12;
+  double groups_start = 1.7e-6;
+  double groups_piece = 0.57e-6;  // of 128 elements of the sum (of as many as a warp reads at once)
+  double groups_entry = 30e-12;   // of an entry's piece
+  double groups_step = 0.175e-12;
+  double groups_far = 0.45e-12;
+  double groups_operand = 0.05e-12;
+  double groups_odd_step = 1.41e-12;  // where rows are not whole vectors of four
+  double dense_start = 6e-6;
+  double dense_element = 3.7e-12;  // of the product: stored, and sampled
+  double dense_chain = 13.8e-9;    // of a step of the sum where tiles are few: cuBLAS leaves most of the device idle
 };
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -76,18 +95,39 @@ Work work_of(const ProductShape& p) {
   return w;
 }
 
+constexpr double kNotInL2 = 40e6;  // bytes of B
+
+/// Of the row kernel, or of blocks of a few entries where that kernel's own rule takes them (kernels/sddmm/sddmm.cu).
 double sddmm_rows_seconds(const Work& w) {
-  constexpr CudaModel model;
-  // The rates are of subwarps of eight lanes; a warp a row, from 128 on, took 25 to 40 % less.
-  const double share = w.other >= 128 ? 0.7 : 1;
-  const double lanes =
-      share * (w.flops_sparse / model.sddmm_rate + 4 * (w.rows + w.cols) * w.other * w.batch / model.sddmm_bandwidth);
-  return model.start + std::max(lanes, 4 * w.nnz * w.other * w.batch / model.sddmm_l2);
+  constexpr CudaSddmmModel model;
+  const double steps = w.nnz * w.other * w.batch, operands = (w.rows + w.cols) * w.other * w.batch;
+  if (w.other >= 2048 && w.nnz * w.batch < kMultiprocessors * 256)
+    return model.blocks_start + model.blocks_step * steps + model.blocks_operand * operands;
+  if (w.other < 128) return model.short_start + model.short_step * steps;
+  const double first = std::min((w.rows + w.cols) * w.batch, 8192.0) * w.other;
+  return model.rows_start + (4 * w.cols * w.other > kNotInL2 ? model.rows_far : model.rows_step) * steps +
+         model.rows_operand * operands + model.rows_first * first;
 }
 
 double sddmm_groups_seconds(const Work& w) {
+  constexpr CudaSddmmModel model;
+  const std::int64_t k = static_cast<std::int64_t>(w.other);
+  const int width = k % 4 == 0 ? 4 : k % 2 == 0 ? 2 : 1;
+  const double pieces = std::ceil(w.other / (32 * width)), entries = w.nnz * w.batch;
+  if (width < 4) return model.groups_start + model.groups_piece * pieces + model.groups_odd_step * entries * w.other;
+  return model.groups_start + model.groups_piece * pieces + model.groups_entry * entries * pieces +
+         (4 * w.cols * w.other > kNotInL2 ? model.groups_far : model.groups_step) * entries * w.other +
+         model.groups_operand * (w.rows + w.cols) * w.other * w.batch;
+}
+
+/// A product in f32 and its entries on the pattern.
+double sddmm_dense_seconds(const Work& w) {
   constexpr CudaModel model;
-  return model.groups_start + 4 * (w.nnz * w.other * w.batch) * (1 + 1.0 / 8) / model.groups_bandwidth;
+  constexpr CudaSddmmModel sddmm;
+  const double tiles = std::ceil(w.rows / 128) * std::ceil(w.cols / 128) * w.batch;
+  const double idle = std::max(0.0, 1 - tiles / (kMultiprocessors / 2.0));
+  return sddmm.dense_start + w.flops_dense / model.dense_rate + sddmm.dense_element * w.rows * w.cols * w.batch +
+         sddmm.dense_chain * std::min(w.other, 3136.0) * idle;
 }
 
 /// Of the panel kernel, or of the row kernel where the ops take that.
@@ -190,7 +230,8 @@ Choice choose_spmm(const ProductShape& p) {
 bool sddmm_by_groups(const ProductShape& p) {
   if (!p.device.is_cuda() || !p.kernels.sddmm_groups) return false;
   const Work w = work_of(p);
-  return sddmm_groups_seconds(w) < sddmm_rows_seconds(w);
+  const double conversions = p.dtype == DType::bf16 ? conversion_seconds(w) : 0;  // the row kernel takes f32 alone
+  return sddmm_groups_seconds(w) < sddmm_rows_seconds(w) + conversions;
 }
 
 Choice choose_sddmm(const ProductShape& p) {
@@ -203,10 +244,10 @@ Choice choose_sddmm(const ProductShape& p) {
     return seconds;
   };
   if (p.dtype == DType::bf16) {
-    const Choice f32 = choose_sddmm(in_f32(p));
-    if (p.device.is_cpu()) return f32;
-    return decide(in_f32(p), w, f32.sparse_seconds + conversion_seconds(w), bf16_dense_seconds(w),
-                  tensor_seconds(kernels::SddmmMath::bf16, 8));
+    if (p.device.is_cpu()) return choose_sddmm(in_f32(p));  // which converts on every route
+    const double sparse =                                   // the groups' model is of f32, whose rows are twice as long
+        sddmm_by_groups(p) ? sddmm_groups_seconds(w) : sddmm_rows_seconds(w) + conversion_seconds(w);
+    return decide(in_f32(p), w, sparse, bf16_dense_seconds(w), tensor_seconds(kernels::SddmmMath::bf16, 8));
   }
   if (p.device.is_cpu()) {
     constexpr CpuModel model;
@@ -218,9 +259,10 @@ Choice choose_sddmm(const ProductShape& p) {
   }
   constexpr CudaModel model;
   const double sparse = sddmm_by_groups(p) ? sddmm_groups_seconds(w) : sddmm_rows_seconds(w);
-  const double rate = p.precision == MatmulPrecision::tf32 ? model.tf32_rate : model.dense_rate;
   const double dense =
-      model.dense_start + model.second_start + w.flops_dense / rate + w.scratch_bytes / model.bandwidth;
+      p.precision == MatmulPrecision::tf32
+          ? model.dense_start + model.second_start + w.flops_dense / model.tf32_rate + w.scratch_bytes / model.bandwidth
+          : sddmm_dense_seconds(w);
   const kernels::SddmmMath math =
       p.precision == MatmulPrecision::tf32 ? kernels::SddmmMath::tf32 : kernels::SddmmMath::split_tf32;
   double half = kNever;  // in f16 copies, whose rows start on 16 bytes whatever the sum's length

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <type_traits>
-
+#include "core/dry_run.h"
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/half_product.h"
@@ -44,7 +43,34 @@ template <class T>
 void run_kernel(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Csr<T>& c, T scale, void*) {
   kernels::sddmm<T>(stream, a, b, c, scale);
 }
+
+template <class In, class Out>
+void run_groups(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
+  const auto* entry_rows = pattern->row_indices().template data<std::int32_t>();
+  Csr<Out> c = csr_view<Out>(values, *pattern);
+  c.settled = pattern->settled();
+  kernels::sddmm_groups<In, Out>(cuda_stream(a.device()), dense_view<const In>(a), dense_view<const In>(b), c,
+                                 static_cast<float>(factor), entry_rows);
+}
 #endif
+
+/// By groups of entries, on CUDA, where that is faster than by rows. False: not done.
+bool sddmm_on_groups([[maybe_unused]] const Tensor& values, [[maybe_unused]] const Tensor& a,
+                     [[maybe_unused]] const Tensor& b, [[maybe_unused]] const TopologyPtr& pattern,
+                     [[maybe_unused]] double factor, [[maybe_unused]] const ProductShape& problem) {
+#if LACUNA_HAS_CUDA
+  if (!sddmm_by_groups(problem) || (a.dtype() != DType::f32 && a.dtype() != DType::bf16)) return false;
+  if (DryRun::active()) return true;
+  translate_failures("sddmm", [&] {
+    if (a.dtype() == DType::f32) return run_groups<float, float>(values, a, b, pattern, factor);
+    if (values.dtype() == DType::f32) return run_groups<Bf16, float>(values, a, b, pattern, factor);
+    run_groups<Bf16, Bf16>(values, a, b, pattern, factor);
+  });
+  return true;
+#else
+  return false;
+#endif
+}
 
 /// The whole product, then its entries on the pattern. The product, [m, n] (times the batch), dies here.
 void sddmm_dense(const Tensor& values, const Tensor& a, const Tensor& b, const TopologyPtr& pattern, double factor) {
@@ -95,6 +121,7 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
   }
   if (route == Route::half && sddmm_in_half(values, a, b, pattern, factor)) return;
   if ((route == Route::tensor || route == Route::half) && sddmm_on_tensor_cores(values, a, b, pattern, factor)) return;
+  if (route != Route::dense && sddmm_on_groups(values, a, b, pattern, factor, problem)) return;
   if (values.dtype() == DType::bf16) {
     const Tensor wide = Tensor::empty(values.shape(), DType::f32, values.device());
     sddmm_into(wide, a, b, pattern, factor, route == Route::dense ? route : Route::sparse);
@@ -110,15 +137,6 @@ void sddmm_into(const Tensor& values, const Tensor& a, const Tensor& b, const To
   });
   visit_float("sddmm", a, [&](auto stream, auto zero) {
     using T = decltype(zero);
-#if LACUNA_HAS_CUDA
-    if constexpr (std::is_same_v<decltype(stream), CudaStream> && std::is_same_v<T, float>) {
-      if (sddmm_by_groups(problem)) {
-        return kernels::sddmm_groups<T, T>(stream, dense_view<const T>(a), dense_view<const T>(b),
-                                           csr_view<T>(values, *pattern), static_cast<T>(factor),
-                                           pattern->row_indices().template data<std::int32_t>());
-      }
-    }
-#endif
     run_kernel<T>(stream, dense_view<const T>(a), dense_view<const T>(b), csr_view<T>(values, *pattern, true),
                   static_cast<T>(factor), scratch.raw());
   });

@@ -76,7 +76,7 @@ void spmm_sparse(const Tensor& out, const SparseTensor& a, const Tensor& b, cons
       const kernels::SpmmShape shape = kernels::spmm_shape(stream, a_view, b_view, dense_view<T>(out));
       const bool panels = allowed_kernels(b.device()).spmm_panel && kernels::spmm_panel_supports(stream);
       const kernels::SpmmPlan plan = panels ? kernels::plan_spmm(shape) : kernels::SpmmPlan{};
-      if (plan.split > 1) {
+      if (plan.kernel == kernels::SpmmKernel::panel && plan.split > 1) {
         a_view.row_shares = a.topology->row_shares().template data<std::int32_t>();
         a_view.settled = a.topology->settled();
       }

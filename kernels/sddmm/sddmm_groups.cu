@@ -1,5 +1,7 @@
 // A warp takes eight entries that follow one another in CSR, whatever rows they are in: even work, however uneven the
-// rows, and two dependent reads from start to end. For few entries and short sums, where starting is what costs.
+// rows, and two dependent reads from start to end. For few entries and short sums, where starting is what costs: the
+// entries' places are read before the wait for the previous kernel where the pattern is settled (dependent_launch.cuh),
+// and the blocks together ask A and B into L2.
 #include <algorithm>
 
 #include "kernels/common/dependent_launch.cuh"
@@ -15,6 +17,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kGroup = 8;  // entries a warp sums together
 constexpr std::int64_t kMaxBatchBlocks = 65535;
+constexpr std::int64_t kMostLines = (6 << 20) / 128;  // of A and B that are asked into L2
 
 template <class In, class Out>
 struct GroupsProblem {
@@ -26,6 +29,9 @@ struct GroupsProblem {
   std::int64_t a_ld, b_ld, a_stride, b_stride, c_stride, nnz;
   int k;
   float scale;
+  bool settled;  // entry_rows and col_indices may be read early
+  unsigned a_rows, b_rows,
+      lines;  // to ask into L2: rows, and lines of 128 bytes of each; lines is 0 where that is too much
 };
 
 /// kBytes of a row as they were read, 2, 4, 8 or 16 at once.
@@ -37,6 +43,8 @@ template <>
 struct Words<2> {
   std::uint16_t half;
 };
+
+__device__ __forceinline__ void prefetch_l2(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
 /// Zeros, without reading, when `in` is false.
 template <int kBytes, class In>
@@ -79,12 +87,25 @@ __device__ __forceinline__ float multiply_add(const Words<kBytes>& x, const Word
 template <int kBytes, class In, class Out>
 __global__ void __launch_bounds__(kThreads, 3) sddmm_groups_kernel(const GroupsProblem<In, Out> p) {
   constexpr int kVector = kBytes / sizeof(In), kSpan = kVector * kWarp;
-  wait_for_previous();
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  if (!p.settled) cudaGridDependencySynchronize();
+#endif
   const int lane = threadIdx.x % kWarp;
   const std::int64_t first = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp * kGroup;
-  if (first >= p.nnz) return;
-  const std::int64_t entry = min(first + lane % kGroup, p.nnz - 1);  // a group's missing entries repeat its last
+  // A group's missing entries repeat its last, and so does a group past the end.
+  const std::int64_t entry = min(first + lane % kGroup, p.nnz - 1);
   const int row = __ldg(p.entry_rows + entry), column = __ldg(p.col_indices + entry);
+  for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < p.lines * (p.a_rows + p.b_rows);
+       i += gridDim.x * kThreads) {
+    const unsigned line_row = i / p.lines, at = i % p.lines * (128 / sizeof(In));
+    prefetch_l2(line_row < p.a_rows ? p.a + blockIdx.z * p.a_stride + line_row * p.a_ld + at
+                                    : p.b + blockIdx.z * p.b_stride + (line_row - p.a_rows) * p.b_ld + at);
+  }
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+  if (first >= p.nnz) return;
   const In* a = p.a + blockIdx.z * p.a_stride + lane * kVector;
   const In* b = p.b + blockIdx.z * p.b_stride + lane * kVector;
   float sums[kGroup] = {};
@@ -163,10 +184,25 @@ template <class In, class Out>
 void sddmm_groups(CudaStream stream, const Dense<const In>& a, const Dense<const In>& b, const Csr<Out>& c, float scale,
                   const std::int32_t* entry_rows) {
   if (c.nnz == 0 || c.batch == 0) return;
-  const GroupsProblem<In, Out> p{
-      entry_rows, c.col_indices,  a.data,         b.data,          c.values, a.ld,
-      b.ld,       a.batch_stride, b.batch_stride, c.values_stride, c.nnz,    static_cast<int>(a.cols),
-      scale};
+  const std::int64_t lines = (a.cols * static_cast<std::int64_t>(sizeof(In)) + 127) / 128;
+  const bool fits_l2 = c.nnz <= 1 << 28 && (a.rows + b.rows) * c.batch <= kMostLines / std::max<std::int64_t>(lines, 1);
+  const GroupsProblem<In, Out> p{.entry_rows = entry_rows,
+                                 .col_indices = c.col_indices,
+                                 .a = a.data,
+                                 .b = b.data,
+                                 .c = c.values,
+                                 .a_ld = a.ld,
+                                 .b_ld = b.ld,
+                                 .a_stride = a.batch_stride,
+                                 .b_stride = b.batch_stride,
+                                 .c_stride = c.values_stride,
+                                 .nnz = c.nnz,
+                                 .k = static_cast<int>(a.cols),
+                                 .scale = scale,
+                                 .settled = c.settled,
+                                 .a_rows = static_cast<unsigned>(a.rows),
+                                 .b_rows = static_cast<unsigned>(b.rows),
+                                 .lines = fits_l2 ? static_cast<unsigned>(lines) : 0};
   switch (std::min(read_width(a), read_width(b))) {
     case 16:
       return launch<16>(stream, p, c.batch);

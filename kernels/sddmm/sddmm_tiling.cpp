@@ -1,4 +1,5 @@
 // How SDDMM's tensor-core tiles are cut: a model of their time, fitted to measurements.
+#include <algorithm>
 #include <initializer_list>
 #include <limits>
 
@@ -52,8 +53,8 @@ SddmmTiling choose_sddmm_tiling(std::int64_t m, std::int64_t n, std::int64_t k, 
       const double piece = t.piece + t.turned * (int{storage.transpose_a} + int{storage.transpose_b});
       // Each block takes one item after another: time goes by whole rounds of them.
       const auto rounds = static_cast<double>(ceil_div(tiles * splits, multiprocessors));
-      const double item =
-          t.item + static_cast<double>(ceil_div(pieces, splits)) * piece + t.entry * share * kTileRows * cols;
+      const double item = t.item + static_cast<double>(ceil_div(pieces, splits)) * piece +
+                          t.entry * std::min(share * kTileRows * cols, static_cast<double>(nnz));
       double time = t.start + rounds * item;
       if (splits > 1)
         time += t.add_start + static_cast<double>(nnz * batch * splits) * 2 * sizeof(float) / t.add_bandwidth;

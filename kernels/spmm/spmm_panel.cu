@@ -1,10 +1,11 @@
-// spmm_with: checks, the tilings of the panel kernel, batches.
+// spmm_with: checks, batches, the tilings of the panel kernel.
 #include <algorithm>
 
 #include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/spmm/spmm.h"
 #include "kernels/spmm/spmm_cuda.h"
+#include "kernels/spmm/spmm_direct.h"
 #include "kernels/spmm/spmm_panel.cuh"
 
 namespace lacuna::kernels {
@@ -22,7 +23,7 @@ bool allows_vectors(const Dense<T>& x, std::int64_t batch) {
 
 struct Panel {
   CudaStream stream;
-  PanelProblem problem;
+  SpmmOperands problem;
   PanelLaunch launch;
   std::int64_t shared_bytes;
 };
@@ -89,7 +90,7 @@ void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& 
   if (plan.kernel == SpmmKernel::row) return spmm<float>(stream, a, b, c, epilogue, nullptr);
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
   const SpmmShape shape = spmm_shape(stream, a, b, c);
-  if (!can_run(plan, shape) || (plan.split > 1 && a.row_shares == nullptr))
+  if (!can_run(plan, shape) || (plan.kernel == SpmmKernel::panel && plan.split > 1 && a.row_shares == nullptr))
     throw runtime::Failure{static_cast<int>(cudaErrorInvalidValue), "spmm: no kernel for this plan", false};
   Panel x = {};
   x.stream = stream;
@@ -111,15 +112,21 @@ void spmm_with(const SpmmPlan& plan, CudaStream stream, const Csr<const float>& 
                .n = static_cast<int>(c.cols),
                .settled = a.settled,
                .activation = epilogue.activation};
-  x.launch = {.split = plan.split,
-              .share = static_cast<int>(panel_share(plan, shape)),
-              .row_blocks = plan.row_blocks,
-              .rounds = static_cast<int>(panel_rounds(plan, shape))};
-  x.shared_bytes = panel_shared_bytes(plan, shape);
+  if (plan.kernel == SpmmKernel::panel) {
+    x.launch = {.split = plan.split,
+                .share = static_cast<int>(panel_share(plan, shape)),
+                .row_blocks = plan.row_blocks,
+                .rounds = static_cast<int>(panel_rounds(plan, shape))};
+    x.shared_bytes = panel_shared_bytes(plan, shape);
+  }
   const bool vector = allows_vectors(b, c.batch) && allows_vectors(c, c.batch);
   for (std::int64_t first = 0; first < c.batch; first += kMaxBatchBlocks) {
     x.problem.batch = std::min(c.batch - first, kMaxBatchBlocks);
-    launch_plan(plan, x, vector);
+    if (plan.kernel == SpmmKernel::panel) {
+      launch_plan(plan, x, vector);
+    } else {
+      launch_spmm_direct(stream, plan, x.problem, vector);
+    }
     x.problem.values += x.problem.batch * x.problem.values_stride;
     x.problem.b += x.problem.batch * x.problem.b_stride;
     x.problem.c += x.problem.batch * x.problem.c_stride;

@@ -25,26 +25,10 @@
 #include "kernels/pointwise/activation.h"
 #include "kernels/runtime/views.h"
 #include "kernels/spmm/spmm_panel_parts.cuh"
+#include "kernels/spmm/spmm_operands.h"
 #include "kernels/spmm/spmm_plan.h"
 
 namespace lacuna::kernels {
-
-struct PanelProblem {
-  const std::int32_t* row_offsets;
-  const std::int32_t* row_shares;  // where K is split
-  const std::int32_t* col_indices;
-  const float* values;
-  const std::int32_t* row_order;
-  const float* b;
-  float* c;
-  const float* bias;
-  std::int64_t values_stride, b_stride, c_stride;  // elements between matrices of the batch
-  std::int64_t b_ld, c_ld;
-  std::int64_t m, batch;
-  int k, n;
-  bool settled;  // Csr::settled
-  Activation activation;
-};
 
 /// How a launch divides the work; spmm_plan.h makes it.
 struct PanelLaunch {
@@ -70,7 +54,7 @@ struct PanelShape {
 
 template <class S>
 __global__ void __launch_bounds__(S::kThreads, 1024 / S::kThreads)
-    spmm_panel_kernel(const PanelProblem p, const PanelLaunch l) {
+    spmm_panel_kernel(const SpmmOperands p, const PanelLaunch l) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   namespace cg = cooperative_groups;
   constexpr int kStage = kPanelStage;                // entries

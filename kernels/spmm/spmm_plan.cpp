@@ -52,6 +52,65 @@ double panel_microseconds(const SpmmPlan& p, const SpmmShape& s) {
   return us;
 }
 
+/// B no larger than this (of all of a batch): the direct kernel asks for all of it in L2.
+constexpr std::int64_t kMostDirectBytes = 32 << 20;
+
+/// A sum of terms fitted to 660 measurements on one H100, 134 products times up to ten tilings, within 12 % (root mean
+/// square; n of 49, all the products of odd n: 15 %). Between it and the panels it picks what takes 1 % more than the
+/// fastest of each product.
+double direct_microseconds(const SpmmPlan& p, const SpmmShape& s) {
+  const bool vector = s.n % 4 == 0;
+  const auto m = static_cast<double>(s.m), n = static_cast<double>(s.n), k = static_cast<double>(s.k);
+  const auto nnz = static_cast<double>(s.nnz), batch = static_cast<double>(s.batch);
+  const std::int64_t tiles = column_tiles(p, s), blocks = tiles * p.row_blocks;
+  const std::int64_t at_once =
+      std::int64_t{std::max(s.multiprocessors, 1)} * (kThreadsOfMultiprocessor / (32 * p.warps));
+  const auto rounds = static_cast<double>(ceil_div(s.m, std::int64_t{p.warps / p.split} * p.row_blocks));
+  const auto waves = static_cast<double>(ceil_div(blocks, at_once));
+  const double entries = nnz / m / p.split;              // of a warp's row
+  const double step = vector && p.tile == 32 ? 32 : 16;  // entries in flight
+  const double steps = rounds * std::ceil(entries / step);
+  const double moved = 4e-6 * ((k + m) * n * batch + 2 * nnz), read = 4e-6 * nnz * n * batch;  // MB
+  if (!vector) return 2.37 + 2.44 * (waves - 1) + 1.1 * steps + 0.104 * read;
+  // MB of B that blocks read, rows that several of a block's entries name once.
+  const double named = k * (1 - std::exp(-entries * p.warps * rounds / k));
+  const double fetched =
+      4e-6 * static_cast<double>(blocks) * named * std::min<double>(p.tile, n * batch / static_cast<double>(tiles));
+  const double rows = rounds * static_cast<double>(blocks) * p.warps / std::max(s.multiprocessors, 1);
+  double us = 1.50 + 0.233 * moved + 0.0318 * read + 0.0391 * fetched + 0.0179 * rows + 1.67 * (waves - 1);
+  us += 0.301 * steps + 0.0102 * entries * rounds;
+  if (p.split > 1) us += 0.108;
+  if (p.warps == 32) us += 0.254;
+  if (s.n % 32 != 0) us += 0.125 * moved;
+  return us;
+}
+
+/// The fastest direct plan by its model, if it beats `best`.
+void consider_direct(const SpmmShape& s, SpmmPlan& best) {
+  if (s.k * s.batch > kMostDirectBytes / (4 * s.n)) return;
+  const double entries = static_cast<double>(s.nnz) / static_cast<double>(s.m);
+  const auto consider = [&](SpmmPlan plan, std::int64_t row_blocks) {
+    if (row_blocks > 0x7fffffff) return;
+    plan.row_blocks = static_cast<int>(row_blocks);
+    if (!can_run(plan, s)) return;
+    plan.seconds = 1e-6 * direct_microseconds(plan, s);
+    if (plan.seconds < best.seconds) best = plan;
+  };
+  for (const int tile : {32, 64}) {
+    if (tile == 32 ? s.n % 4 != 0 : s.n % 4 == 0 && s.n <= 32) continue;
+    for (const int warps : {8, 32}) {
+      SpmmPlan plan{.kernel = SpmmKernel::direct, .tile = tile, .warps = warps};
+      const std::int64_t most = ceil_div(s.m, warps), fewest = ceil_div(most, kPanelRounds);
+      const std::int64_t one_wave =
+          s.multiprocessors * (kThreadsOfMultiprocessor / (32 * warps)) / column_tiles(plan, s);
+      if (one_wave < most) consider(plan, std::max(one_wave, fewest));
+      if (warps == 32) continue;
+      for (plan.split = 1; plan.split <= 8 && (plan.split == 1 || entries >= 4 * plan.split); plan.split *= 2)
+        consider(plan, ceil_div(s.m, warps / plan.split));
+    }
+  }
+}
+
 }  // namespace
 
 double spmm_row_seconds(const SpmmShape& s) {
@@ -78,12 +137,23 @@ std::int64_t panel_shared_bytes(const SpmmPlan& plan, const SpmmShape& shape) {
 bool can_run(const SpmmPlan& plan, const SpmmShape& shape) {
   if (plan.kernel == SpmmKernel::row) return true;
   const auto one_of = [](int x, auto... allowed) { return ((x == allowed) || ...); };
+  if (plan.row_blocks < 1 || std::max({shape.m, shape.k, shape.n}) > 0x7fffffff) return false;
+  if (plan.kernel == SpmmKernel::direct) {
+    const bool exists = (plan.warps == 8 && one_of(plan.tile, 32, 64) && one_of(plan.split, 1, 2, 4, 8)) ||
+                        (plan.warps == 32 && plan.tile == 64 && plan.split == 1);
+    if (!exists) return false;
+    const std::int64_t rounds = ceil_div(shape.m, std::int64_t{plan.warps / plan.split} * plan.row_blocks);
+    const std::int64_t warps = ceil_div(shape.n, 32) * plan.row_blocks * plan.warps;
+    return rounds <= (plan.split > 1 ? 1 : kPanelRounds) &&
+           warps <= 0x3ffffff &&  // threads, and below lines, in 32 bits
+           ceil_div(shape.n, 32) * shape.k <= 0x7fffffff && shape.nnz <= 0x70000000;
+  }
   const bool whole = (plan.tile == 32 && one_of(plan.warps, 16, 32)) ||
                      (plan.tile == 64 && one_of(plan.warps, 8, 16, 32)) ||
                      (plan.tile == 128 && one_of(plan.warps, 8, 16));
   const bool shared = (plan.tile == 32 && one_of(plan.warps, 16, 32)) || (plan.tile == 64 && plan.warps == 16);
   const bool exists = plan.split == 1 ? whole : shared && one_of(plan.split, 2, 4, 8);
-  if (!exists || plan.row_blocks < 1 || std::max({shape.m, shape.k, shape.n}) > 0x7fffffff) return false;
+  if (!exists) return false;
   const std::int64_t blocks = ceil_div(shape.n, plan.tile) * plan.row_blocks * plan.split;
   return blocks <= 0x7fffffff && panel_rounds(plan, shape) <= kPanelRounds &&
          panel_shared_bytes(plan, shape) <= kMaxSharedBytes - 1024;
@@ -125,6 +195,7 @@ SpmmPlan plan_spmm(const SpmmShape& shape) {
       }
     }
   }
+  consider_direct(shape, best);
   return best;
 }
 

@@ -27,6 +27,16 @@ TEST(Tensor, SizesThatWrapAreRefusedAsTooLarge) {
   EXPECT_THROW(Tensor::empty({kHuge}, DType::f64), OutOfMemoryError);
 }
 
+TEST(Tensor, ScratchOfNoBytesIsNotAllocated) {
+  const std::int64_t before = memory_stats(kCpu).num_allocations;
+  const Tensor none = Tensor::scratch(0, kCpu);
+  EXPECT_FALSE(none.defined());
+  EXPECT_EQ(none.raw(), nullptr);
+  EXPECT_EQ(none.numel(), 0);
+  EXPECT_EQ(memory_stats(kCpu).num_allocations, before);
+  EXPECT_NE(Tensor::scratch(1, kCpu).raw(), nullptr);
+}
+
 TEST(Tensor, ViewsShareMemoryAndCountAsHolders) {
   for (const Device device : devices()) {
     const Tensor whole = Tensor::from<float>({0, 1, 2, 3, 4, 5}, {3, 2}, device);

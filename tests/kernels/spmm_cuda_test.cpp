@@ -30,6 +30,12 @@ TEST(SpmmPlan, PicksWhatMeasuredBest) {
   EXPECT_GE(plan(512, 4608, 49, 0.9).split, 4);
   EXPECT_EQ(plan(64, 147, 12544, 0.8).tile, 128);
   EXPECT_EQ(plan(40000, 60000, 256, 0.99).kernel, SpmmKernel::row);
+  for (const SpmmPlan& few : {plan(512, 2048, 256, 0.99), plan(1024, 256, 196, 0.98), plan(256, 2304, 196, 0.98),
+                              plan(512, 4608, 49, 0.98), plan(512, 2048, 2048, 0.98)})
+    EXPECT_EQ(few.kernel, SpmmKernel::direct);
+  EXPECT_EQ(plan(512, 4608, 49, 0.98).split, 8);
+  EXPECT_EQ(plan(512, 2048, 2048, 0.98).warps, 32);
+  EXPECT_EQ(plan(512, 512, 256, 0.8).kernel, SpmmKernel::panel);
   EXPECT_GT(plan(512, 512, 256, 0.5).seconds, plan(512, 512, 256, 0.9).seconds);
   EXPECT_LT(plan(512, 512, 256, 0.9).seconds, spmm_row_seconds({512, 512, 256, 26214}));
 }
@@ -57,6 +63,13 @@ TEST(SpmmPlan, IsAlwaysOneThatCanRun) {
 /// Every kernel and tiling, as far as this build and GPU have them; can_run tells which of these are for a shape.
 std::vector<SpmmPlan> all_plans(CudaStream stream) {
   std::vector<SpmmPlan> plans{{.kernel = SpmmKernel::row}};
+  for (const int row_blocks : {1, 3, 40}) {
+    for (const int split : {1, 2, 4, 8}) {
+      for (const int tile : {32, 64}) {
+        for (const int warps : {8, 32}) plans.push_back({SpmmKernel::direct, tile, warps, split, row_blocks});
+      }
+    }
+  }
   if (!spmm_panel_supports(stream)) return plans;
   for (const int row_blocks : {1, 3}) {
     for (const int split : {1, 2, 4, 8}) {
@@ -219,7 +232,7 @@ void run_case(CudaStream stream, const Case& c) {
 
   const SpmmShape shape = spmm_shape(stream, a_view, b_view, c_view);
   std::vector<SpmmPlan> plans = all_plans(stream);
-  if (plans.size() > 1) plans.push_back(plan_spmm(shape));
+  if (spmm_panel_supports(stream)) plans.push_back(plan_spmm(shape));
   for (const SpmmPlan& plan : plans) {
     if (!can_run(plan, shape)) continue;
     SCOPED_TRACE(testing::Message() << "m " << c.m << " k " << c.k << " n " << c.n << " batch " << c.batch << " skew "

@@ -43,6 +43,30 @@ TEST(KernelChoice, DenseBelowSomeSparsityAndSparseAbove) {
   EXPECT_NE(choose_sddmm(square(kCuda, 4096, 0.95, MatmulPrecision::tf32)).route, Route::sparse);
 }
 
+/// What was fastest on an H100 by 1.3 times and more, of problems where models have been wrong.
+TEST(KernelChoice, SddmmTakesWhatMeasuredBest) {
+  const auto problem = [](std::int64_t rows, std::int64_t cols, std::int64_t k, std::int64_t nnz) {
+    ProductShape p = square(kCuda, 1, 0);
+    p.rows = rows, p.cols = cols, p.other = k, p.nnz = nnz;
+    return p;
+  };
+  EXPECT_EQ(choose_sddmm(problem(64, 64, 3136, 3835)).route, Route::tensor);  // one tile: dense math has few, too
+  EXPECT_EQ(choose_sddmm(problem(64, 147, 12544, 4704)).route, Route::tensor);
+  EXPECT_EQ(choose_sddmm(problem(2048, 512, 49, 524288)).route, Route::dense);
+  EXPECT_EQ(choose_sddmm(problem(2048, 512, 256, 524288)).route, Route::tensor);
+  for (const ProductShape& few : {problem(512, 512, 256, 26214), problem(256, 1024, 196, 39693),
+                                  problem(512, 2048, 2048, 21606), problem(2048, 512, 49, 104857)}) {
+    EXPECT_EQ(choose_sddmm(few).route, Route::sparse);
+    EXPECT_TRUE(sddmm_by_groups(few));
+    ProductShape bf16 = few;
+    bf16.dtype = DType::bf16;
+    EXPECT_TRUE(sddmm_by_groups(bf16));
+    bf16.device = kCpu;
+    EXPECT_FALSE(sddmm_by_groups(bf16));
+  }
+  EXPECT_FALSE(sddmm_by_groups(problem(512, 2048, 2048, 524288)));
+}
+
 TEST(KernelChoice, NeverMakesAHugeScratch) {
   ProductShape attention = square(kCuda, 12288, 0.5, MatmulPrecision::tf32);
   attention.other = 128;
