@@ -61,7 +61,8 @@ CudaDevice& opened(Device device) {
                        .spmm_tensor = false,
                        .sddmm_tensor = false,
                        .half_product = false,
-                       .fused_attention = false};
+                       .fused_attention = false,
+                       .bf16_product = false};
     }
     if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {

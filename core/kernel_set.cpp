@@ -19,7 +19,8 @@ constexpr Named kKernels[] = {
     {"spmm_panel", &KernelSet::spmm_panel},     {"spmm_tensor", &KernelSet::spmm_tensor},
     {"sddmm_tensor", &KernelSet::sddmm_tensor}, {"sddmm_groups", &KernelSet::sddmm_groups},
     {"half_product", &KernelSet::half_product}, {"fused_attention", &KernelSet::fused_attention},
-    {"gemm_parts", &KernelSet::gemm_parts},     {"token_rows", &KernelSet::token_rows},
+    {"bf16_product", &KernelSet::bf16_product}, {"gemm_parts", &KernelSet::gemm_parts},
+    {"token_rows", &KernelSet::token_rows},
 };
 
 }  // namespace

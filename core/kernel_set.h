@@ -17,6 +17,7 @@ struct KernelSet {
   bool sddmm_groups = true;     ///< kernels/sddmm/sddmm_groups.h: eight entries a warp; else the row kernel
   bool half_product = true;     ///< kernels/half_product: TF32 products by way of scaled f16 copies
   bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
+  bool bf16_product = true;     ///< kernels/bf16_product: A made dense while it is multiplied; else densify, cuBLASLt
   bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
   bool token_rows = true;       ///< core/ops/token_projections.h: attention between products by rows of tokens, in bf16
 

@@ -27,6 +27,8 @@ class Linear : public Module {
 
   /// weight * x alone, for an op that adds the bias and applies the activation on its way.
   Var product(const Var& x, ForwardContext& context);
+  /// dropout(forward(x)) as one op, for a dense weight.
+  Var dropped(const Var& x, double p, RandomKey key, ForwardContext& context);
   Var bias(ForwardContext& context) const { return bias_ ? context.use(*bias_) : Var{}; }  ///< undefined: none
   Activation activation() const { return activation_; }
 

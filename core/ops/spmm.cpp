@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "core/ops/activation_dropout.h"
+#include "core/ops/bf16_product.h"
 #include "core/ops/cast.h"
 #include "core/ops/checks.h"
 #include "core/ops/densify.h"
@@ -53,8 +54,18 @@ Tensor sum_batch(const Tensor& x) {
   return total;
 }
 
-/// Densify and a dense product. The scratch, [m, k] (times the batch), dies here.
+bool takes_densifying(const SparseTensor& a, const Tensor& b, bool transposed) {
+  const std::int64_t rows = a.topology->rows(), cols = a.topology->cols();
+  return b.dtype() == DType::bf16 && b.device().is_cuda() && b.rank() == 2 && b.dim(0) == (transposed ? rows : cols) &&
+         densifying_pays(transposed ? cols : rows, b.dim(0), b.dim(1), a.topology->nnz());
+}
+
+/// Densify and a dense product, in one kernel where there is one. The scratch, [m, k] (times the batch), dies here.
 Tensor spmm_dense(const SparseTensor& a, const Tensor& b, const Tensor& bias, Activation activation) {
+  if (takes_densifying(a, b, false)) {
+    const Tensor out = Tensor::empty({a.topology->rows(), b.dim(1)}, b.dtype(), b.device());
+    if (spmm_densifying(out, a, b, false, bias, activation)) return out;
+  }
   const Tensor scratch = densify(a);
   if (b.rank() == 2) return linear(scratch, b, bias, activation);
   return matmul(scratch, b);
@@ -135,6 +146,7 @@ void spmm_into(const Tensor& out, const SparseTensor& a, const Tensor& b, Route 
   if (b.rank() == 3 && (a.values.rank() == 1 || bias.defined() || activation != Activation::none)) {
     throw ValueError("spmm", "the dense route with a batch takes a batch of values and neither bias nor activation");
   }
+  if (takes_densifying(a, b, false) && spmm_densifying(out, a, b, false, bias, activation)) return;
   out.copy_from(spmm_dense(a, b, bias, activation));
 }
 
@@ -157,8 +169,13 @@ Tensor spmm_transposed(const SparseTensor& a, const Tensor& b) {
   const OpScope scope("spmm_transposed");
   require_sparse("spmm_transposed", "a", a);
   require_same_device_and_dtype("spmm_transposed", "a", a.values, "b", b);
-  if (b.rank() == 2 && a.values.rank() == 1 && choose_spmm(product_shape(a, b, true)).route == Route::dense)
+  if (b.rank() == 2 && a.values.rank() == 1 && choose_spmm(product_shape(a, b, true)).route == Route::dense) {
+    if (takes_densifying(a, b, true)) {
+      const Tensor out = Tensor::empty({a.topology->cols(), b.dim(1)}, b.dtype(), b.device());
+      if (spmm_densifying(out, a, b, true)) return out;
+    }
     return matmul(densify(a), b, /*transpose_a=*/true);
+  }
   return spmm(transpose(a), b);
 }
 

@@ -14,6 +14,9 @@ struct CudaLibraries {
   cublasLtHandle_t lt = nullptr;
   void* workspace = nullptr;  ///< for cuBLASLt; safe to share because all work is ordered on one stream
   std::size_t workspace_bytes = 0;
+  void* flags =
+      nullptr;  ///< zeros, for kernels whose blocks wait for one another; whoever uses them leaves zeros behind
+  std::size_t flag_bytes = 0;
   /// Whether a product that is new takes the fastest of cuBLASLt's answers, measured on the spot, in place of the first.
   bool measures_products = false;
   /// Whether results are cleared before cuBLASLt writes them: compute-sanitizer's initcheck does not see its stores.

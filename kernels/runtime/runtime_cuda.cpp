@@ -14,6 +14,7 @@ namespace {
 
 cudaStream_t native(CudaStream stream) { return static_cast<cudaStream_t>(stream.handle); }
 
+constexpr std::size_t kFlagBytes = std::size_t{1} << 18;
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // cuBLAS's own recommendation for Hopper
 
 bool is_set(const char* variable) {
@@ -54,6 +55,9 @@ CudaStream open_cuda_device(int index) {
   if (cublasLtCreate(&libraries->lt) != CUBLAS_STATUS_SUCCESS) throw Failure{-1, "cublasLtCreate failed", false};
   LACUNA_CUDA_CHECK(cudaMalloc(&libraries->workspace, kWorkspaceBytes));
   libraries->workspace_bytes = kWorkspaceBytes;
+  LACUNA_CUDA_CHECK(cudaMalloc(&libraries->flags, kFlagBytes));
+  LACUNA_CUDA_CHECK(cudaMemsetAsync(libraries->flags, 0, kFlagBytes, stream));
+  libraries->flag_bytes = kFlagBytes;
   libraries->measures_products = is_set("LACUNA_MEASURE_PRODUCTS");
   libraries->clears_results = is_set("LACUNA_CLEAR_PRODUCTS");
   int multiprocessors = 0;
