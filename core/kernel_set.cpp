@@ -19,7 +19,7 @@ constexpr Named kKernels[] = {
     {"spmm_panel", &KernelSet::spmm_panel},     {"spmm_tensor", &KernelSet::spmm_tensor},
     {"sddmm_tensor", &KernelSet::sddmm_tensor}, {"sddmm_groups", &KernelSet::sddmm_groups},
     {"half_product", &KernelSet::half_product}, {"fused_attention", &KernelSet::fused_attention},
-    {"gemm_parts", &KernelSet::gemm_parts},
+    {"gemm_parts", &KernelSet::gemm_parts},     {"dependent_launch", &KernelSet::dependent_launch},
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ struct KernelSet {
   bool half_product = true;     ///< kernels/half_product: TF32 products by way of scaled f16 copies
   bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
   bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
+  bool dependent_launch = true;  ///< kernels/common/dependent_launch.cuh: before the kernel ahead of them is done
 
   bool operator==(const KernelSet&) const = default;
 };

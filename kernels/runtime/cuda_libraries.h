@@ -16,6 +16,8 @@ struct CudaLibraries {
   std::size_t workspace_bytes = 0;
   /// Whether a product that is new takes the fastest of cuBLASLt's answers, measured on the spot, in place of the first.
   bool measures_products = false;
+  /// Whether kernels may be launched before the one before them is done (kernels/common/dependent_launch.cuh).
+  bool dependent_launches = true;
   /// The answer taken, by problem; the key is filled by kernels/gemm.
   std::map<std::array<std::int64_t, 12>, cublasLtMatmulAlgo_t> matmul_algorithms;
 };

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -101,8 +102,8 @@ Tensor conv2d_reference(const Problem& p, const Tensors& in) {
   return y;
 }
 
-void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes) {
-  const std::int64_t cin = 3, cout = 4;
+void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes, std::int64_t cin = 3,
+                  std::int64_t cout = 4) {
   check({.name = name_of("conv2d", p),
          .inputs = {random_input({cout, cin * taps(p)}, 1), random_input({cin, p.image.columns()}, 2),
                     bias ? random_input({cout}, 3) : Tensor()},
@@ -116,6 +117,31 @@ void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes) {
 
 TEST(Conv2d, EveryWindow) {
   for (const Problem& p : kProblems) check_conv2d(p, p.image.batch % 2 == 0, kUnfoldedBytes);
+}
+
+// Where CUDA needs no unfolded matrix: one channel or three, widths that four divides; channels that fill no block, and
+// more than one.
+TEST(Conv2d, OfAnImage) {
+  const std::vector<Problem> problems = {{{2, 6, 8}, {3, 1, 1}},  {{2, 12, 16}, {3, 2, 1}}, {{1, 2, 8}, {3, 2, 1}},
+                                         {{3, 5, 4}, {3, 1, 1}},  {{1, 1, 4}, {3, 1, 1}},   {{9, 6, 24}, {3, 2, 1}},
+                                         {{2, 6, 10}, {3, 1, 1}}, {{2, 6, 10}, {3, 2, 1}}};
+  for (const Problem& p : problems) {
+    for (const std::int64_t cin : {1, 3}) check_conv2d(p, p.image.batch % 2 == 0, kUnfoldedBytes, cin, cin == 3 ? 21 : 5);
+  }
+  const ImageShape image{2, 4, 8};
+  for (const Device device : devices()) {  // with the activation, as a folded network calls it
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Tensor w = random_input({18, 27}, 1), x = random_input({3, image.columns()}, 2), b = random_input({18}, 3);
+      const auto there = [&](const Tensor& t, DType as) { return t.to(DType::f32).to(as).to(device); };
+      const Tensor y = conv2d(there(w, dtype), there(x, dtype), there(b, DType::f32), image, {3, 1, 1}, kUnfoldedBytes,
+                              Activation::relu);
+      const std::vector<double> got = y.to(kCpu).to(DType::f64).to_vector<double>();
+      const std::vector<double> want = conv2d_reference({image, {3, 1, 1}}, {w, x, b}).to_vector<double>();
+      ASSERT_EQ(got.size(), want.size());
+      for (std::size_t i = 0; i < got.size(); ++i)
+        ASSERT_NEAR(got[i], std::max(want[i], 0.0), dtype == DType::bf16 ? 0.1 : 1e-5) << i;
+    }
+  }
 }
 
 TEST(Conv2d, InPiecesOfTheBatch) {
