@@ -84,8 +84,8 @@ void conv3x3(CudaStream stream, std::int64_t in_channels, std::int64_t out_chann
   const std::int64_t quads = window.out_size() / kCols, tiles = (out_channels + kBlockChannels - 1) / kBlockChannels;
   if (quads == 0 || out_channels == 0) return;
   const auto kernel = window.stride == 1
-                          ? (in_channelwindow.stride == 1 ? conv3x3_kernel<1, 1, T> : conv3x3_kernel<1, 3, T>)
-                          : (in_channelwindow.stride == 1 ? conv3x3_kernel<2, 1, T> : conv3x3_kernel<2, 3, T>);
+                          ? (in_channels == 1 ? conv3x3_kernel<1, 1, T> : conv3x3_kernel<1, 3, T>)
+                          : (in_channels == 1 ? conv3x3_kernel<2, 1, T> : conv3x3_kernel<2, 3, T>);
   launch_early(stream, kernel, dim3(static_cast<unsigned>((quads + kQuads - 1) / kQuads), static_cast<unsigned>(tiles)),
                kThreads, 0, 1, window, static_cast<unsigned>(quads), static_cast<int>(out_channels), w, x, y,
                epilogue.bias, epilogue.activation);

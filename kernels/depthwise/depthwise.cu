@@ -238,12 +238,17 @@ template <bool kFlip, bool kRelu, class T>
 void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
                  const float* bias) {
   if (depthwise_packs(stream, channels, window, w, x, y, bias, kRelu, kFlip)) return;
-  with_strips(window, [&](auto stride, auto rows) {
+  const auto start = [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
     const PlacesLaunch share = share_places(channels, num_strips<kRows>(window), kThreads);
     launch_early(stream, depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip, kRelu, T>, share.blocks,
                  share.threads, 0, 1, window, share.places, w, x, y, bias);
-  });
+  };
+  constexpr std::int64_t kFew = 1 << 16;  // threads; as in depthwise_packs.cu
+  if (channels * num_strips<4>(window) >= kFew) return with_strips(window, start);
+  using std::integral_constant;
+  if (window.stride == 1) return start(integral_constant<int, 1>{}, integral_constant<int, 1>{});
+  start(integral_constant<int, 2>{}, integral_constant<int, 1>{});
 }
 
 Chunks dw_chunks(CudaStream stream, std::int64_t channels, const Window& window) {

@@ -187,21 +187,21 @@ auto with_patches(const Window& window, int columns, F&& launch) {
   return with_columns(integral_constant<int, 2>{});
 }
 
-// Fewer rows a thread where four would leave multiprocessors without work: at batch 1.
-template <class F>
+// One row a thread where four would leave multiprocessors without work, at batch 1: more loads in all, but fewer in turn.
+template <int kStride, class F>
 void with_forward_patches(const Window& window, std::int64_t channels, F&& launch) {
   constexpr std::int64_t kFew = 1 << 16;  // threads
   const int columns = columns_of(window);
   if (channels * ((window.out_height + 3) / 4) * window.batch * (window.out_width / columns) >= kFew)
     return with_patches(window, columns, launch);
-  if (columns == 4) return launch(integral_constant<int, 2>{}, integral_constant<int, 4>{});
-  launch(integral_constant<int, 2>{}, integral_constant<int, 2>{});
+  if (columns == 4 && kStride == 1) return launch(integral_constant<int, 1>{}, integral_constant<int, 4>{});
+  launch(integral_constant<int, 1>{}, integral_constant<int, 2>{});
 }
 
 template <int kStride, bool kFlip, bool kRelu, class T>
 void launch_forward(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
                     const float* bias) {
-  with_forward_patches(window, channels, [&](auto rows, auto columns) {
+  with_forward_patches<kStride>(window, channels, [&](auto rows, auto columns) {
     constexpr int kRows = decltype(rows)::value, kCols = decltype(columns)::value;
     const PlacesLaunch share = share_places(channels, num_patches<kRows, kCols>(window), kThreads);
     launch_early(stream, depthwise_packs_kernel<kStride, kRows, kCols, kFlip, kRelu, T>, share.blocks, share.threads, 0,
