@@ -1,11 +1,11 @@
 #include "layers/attention.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "core/errors.h"
 #include "core/ops/heads.h"
@@ -50,9 +50,7 @@ std::int64_t SelfAttention::batch(const Shape& shape) const {
   return require_batch("attention", shape, options_.features, options_.sequence_length, "sequences");
 }
 
-Var SelfAttention::forward(const Var& x, ForwardContext& context) {
-  return output_.forward(mix(x, context), context);
-}
+Var SelfAttention::forward(const Var& x, ForwardContext& context) { return output_.forward(mix(x, context), context); }
 
 Pending SelfAttention::pending(const Var& x, double dropout, ForwardContext& context) {
   return pending_output(output_, mix(x, context), dropout, context);
@@ -83,24 +81,29 @@ Var SelfAttention::mix(const Var& x, ForwardContext& context) {
   const std::int64_t num_sequences = batch(x.shape());
   const auto [q, k, v] = project(x, num_sequences, context);
   Var mixed;
-  if (options_.patterns || options_.fused) {
+  if (options_.patterns || is_fused(q.data().device(), q.data().dtype())) {
     const double p = context.training ? options_.dropout : 0.0;
     const RandomKey key = p > 0 ? next_key("attention", context) : RandomKey{};
     mixed = options_.patterns
                 ? sparse_attention(q, k, v, options_.patterns->topologies(), options_.heads, scale_, p, key)
                 : causal_attention(q, k, v, options_.heads, scale_, p, key);
   } else {
-    mixed = dense_attention(q, k, v, context);
+    mixed = materialised(q, k, v, context);
   }
   return merge_heads(mixed, num_sequences, options_.heads);
 }
 
-Var SelfAttention::dense_attention(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {
+Var SelfAttention::materialised(const Var& q, const Var& k, const Var& v, ForwardContext& context) const {
   // One variable, so that each [heads * batch, t, t] array dies as soon as the next exists, where the tape lets it.
   Var scores = matmul(q, k, false, /*transpose_b=*/true);
   scores = softmax(scores, scale_, /*causal=*/true);
   scores = dropout(scores, options_.dropout, context);
   return matmul(scores, v);
+}
+
+bool SelfAttention::is_fused(Device device, DType dtype) const {
+  if (options_.dense != DenseAttention::automatic) return options_.dense == DenseAttention::fused;
+  return attention_is_fused(device, dtype, options_.sequence_length, options_.features / options_.heads);
 }
 
 Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {
@@ -116,16 +119,19 @@ Shape SelfAttention::plan(const Shape& shape, const std::string& prefix, std::ve
   for (std::size_t i = first; i < lines.size(); ++i) lines[i].activation_bytes = activation_bytes_of(shape.numel());
 
   LayerPlan scores{.name = join_path(prefix, "scores"), .columns = shape[1]};
-  // Q K^T and P V, two operations per multiply-add each. Materialised dense attention computes the whole t x t square.
+  // Q K^T and P V, two operations per multiply-add each. In memory, dense attention computes the whole t x t square.
   const double per_score = 2.0 * 2.0 * head_width * num_sequences;
   const double square = heads * t * t;
-  const double entries = options_.patterns ? static_cast<double>(options_.patterns->entries(options_.heads)) : square;
+  const Tensor& weight = query_.weight().value();
+  const bool fused = !options_.patterns && is_fused(weight.device(), weight.dtype());
+  const double entries = options_.patterns ? static_cast<double>(options_.patterns->entries(options_.heads))
+                         : fused           ? heads * t * (t + 1) / 2
+                                           : square;
   scores.kind = options_.patterns ? "sparse_attention" : "attention";
   scores.dense_flops = per_score * square;
   scores.flops = per_score * entries;
   // Dense keeps the probabilities and, under dropout, the dropped copy too; fused, one number a query. The result lives
   // on feature-major.
-  const bool fused = !options_.patterns && options_.fused;
   const double kept = !options_.patterns && options_.dropout > 0 ? 2.0 : 1.0;
   scores.activation_bytes =
       4.0 * (fused ? heads * t : kept * entries) * num_sequences + activation_bytes_of(shape.numel());

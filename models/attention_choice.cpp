@@ -46,7 +46,7 @@ struct Chooser {
 
   using Result = std::vector<AttentionPatternsPtr>;
   Result operator()(const DenseAttentionConfig&) const { return Result(static_cast<std::size_t>(config.layers)); }
-  Result operator()(const DenseFusedAttentionConfig&) const { return (*this)(DenseAttentionConfig{}); }
+  Result operator()(const DenseMaterialisedConfig&) const { return (*this)(DenseAttentionConfig{}); }
   Result operator()(const CausalBandConfig& c) const { return shared(config.layers, causal_band(t, c.band)); }
   Result operator()(const StridedConfig& c) const { return shared(config.layers, strided(t, c.stride, c.band)); }
   Result operator()(const BandAndRandomConfig& c) const {

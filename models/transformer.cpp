@@ -25,7 +25,8 @@ AttentionOptions attention_options(const TransformerConfig& config, AttentionPat
           .dropout = config.dropout.attention,
           .output_deviation = residual_deviation(config, config.hidden),
           .patterns = std::move(patterns),
-          .fused = std::holds_alternative<DenseFusedAttentionConfig>(config.attention)};
+          .dense = std::holds_alternative<DenseMaterialisedConfig>(config.attention) ? DenseAttention::materialised
+                                                                                     : DenseAttention::automatic};
 }
 
 FeedForwardOptions feed_forward_options(const TransformerConfig& config) {
@@ -52,9 +53,7 @@ TransformerBlock::TransformerBlock(const TransformerConfig& config, AttentionPat
       feed_forward_norm_(add_child<LayerNorm>("feed_forward_norm", config.hidden, init)),
       feed_forward_(add_child<FeedForward>("feed_forward", feed_forward_options(config), init)) {}
 
-Var TransformerBlock::forward(const Var& x, ForwardContext& context) {
-  return settle(advance({x}, context));
-}
+Var TransformerBlock::forward(const Var& x, ForwardContext& context) { return settle(advance({x}, context)); }
 
 Residual TransformerBlock::advance(Residual x, ForwardContext& context) {
   Residual middle = pass(attention_norm_, attention_, dropout_, std::move(x), context);

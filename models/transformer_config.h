@@ -13,19 +13,20 @@ inline EnumNames<Positions> enum_names(Positions) {
   return {{"learned", Positions::learned}, {"sinusoidal", Positions::sinusoidal}};
 }
 
-/// Every earlier token; the scores of all pairs are materialised.
+/// Every earlier token: by one kernel that stores no scores where there is one (CUDA, heads of 32, 64 or 128 features),
+/// else with the scores of all pairs in memory.
 struct DenseAttentionConfig {
   static constexpr const char* kType = "dense";
 };
 template <class V>
 void describe(DenseAttentionConfig&, V&&) {}
 
-/// Every earlier token, by one kernel that stores no scores where there is one: CUDA, heads of 32, 64 or 128 features.
-struct DenseFusedAttentionConfig {
-  static constexpr const char* kType = "dense_fused";
+/// Every earlier token, the scores of all pairs in memory on every device: the baseline of the paper.
+struct DenseMaterialisedConfig {
+  static constexpr const char* kType = "dense_materialised";
 };
 template <class V>
-void describe(DenseFusedAttentionConfig&, V&&) {}
+void describe(DenseMaterialisedConfig&, V&&) {}
 
 /// The nearest tokens.
 struct CausalBandConfig {
@@ -78,7 +79,7 @@ void describe(FromFileConfig& c, V&& v) {
     required(), non_empty());
 }
 
-using AttentionConfig = std::variant<DenseAttentionConfig, DenseFusedAttentionConfig, CausalBandConfig,
+using AttentionConfig = std::variant<DenseAttentionConfig, DenseMaterialisedConfig, CausalBandConfig,
                                      BandAndRandomConfig, StridedConfig, FromFileConfig>;
 
 struct TransformerDropoutConfig {

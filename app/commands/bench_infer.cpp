@@ -82,7 +82,7 @@ bool has_sparse_weights(Module& model) {
 bool has_sparse_attention(const ModelConfig& config) {
   const auto* transformer = std::get_if<TransformerConfig>(&config);
   return transformer && !std::holds_alternative<DenseAttentionConfig>(transformer->attention) &&
-         !std::holds_alternative<DenseFusedAttentionConfig>(transformer->attention);
+         !std::holds_alternative<DenseMaterialisedConfig>(transformer->attention);
 }
 
 std::string choose_twin(const std::string& asked, Module& model, const ModelConfig& config) {

@@ -92,10 +92,7 @@ void multiply_into(const Tensor& out, const SparseTensor& s, const Tensor& b) {
 /// The kernels' list of windows (of 64 columns or more) has room for this many tokens.
 constexpr std::int64_t kMostTokens = 16384 * 64;
 
-bool takes_fused(const Tensor& q) {
-  return q.device().is_cuda() && q.dtype() != DType::f64 && kernels::attention_supports(q.dim(2)) &&
-         q.dim(1) <= kMostTokens && allowed_kernels(q.device()).fused_attention;
-}
+bool takes_fused(const Tensor& q) { return attention_is_fused(q.device(), q.dtype(), q.dim(1), q.dim(2)); }
 
 #if LACUNA_HAS_CUDA
 /// Calls f(T{}) with what q holds.
@@ -284,6 +281,11 @@ Var record_fused(const Var& q, const Var& k, const Var& v, Attention attention) 
 }
 
 }  // namespace
+
+bool attention_is_fused(Device device, DType dtype, std::int64_t t, std::int64_t d) {
+  return device.is_cuda() && dtype != DType::f64 && kernels::attention_supports(d) && t <= kMostTokens &&
+         allowed_kernels(device).fused_attention;
+}
 
 Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<TopologyPtr>& patterns,
                         std::int64_t heads, double scale, double dropout_p, RandomKey key) {

@@ -25,6 +25,9 @@ Tensor sparse_attention(const Tensor& q, const Tensor& k, const Tensor& v, const
 Var sparse_attention(const Var& q, const Var& k, const Var& v, const std::vector<TopologyPtr>& patterns,
                      std::int64_t heads, double scale, double dropout_p = 0, RandomKey key = {});
 
+/// Whether sparse_attention and causal_attention of [heads * batch, t, d] run as one kernel that stores no scores.
+bool attention_is_fused(Device device, DType dtype, std::int64_t t, std::int64_t d);
+
 /// Dense causal attention: a query sees itself and every key before it. As sparse_attention on that pattern, to the
 /// bit of the dropout mask; the fused kernel needs no pattern then, and stores nothing of size t * t. Elsewhere (the
 /// CPU, f64, other d) the pattern is made in each call, and t (t + 1) / 2 probabilities a matrix are kept: IndexError

@@ -191,8 +191,10 @@ def network(torch, kind, what, precision, variant, batch):
         loss_of = lambda m: cross_entropy(m(inputs).flatten(0, 1), targets.flatten())
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     else:
-        model = build_mobilenet(torch, float(variant)).cuda().to(memory_format=torch.channels_last)
-        inputs = torch.randn(batch, 3, 224, 224, device="cuda").to(memory_format=torch.channels_last)
+        # One image runs faster in PyTorch's default layout: 0.293 ms at width 1.4 in TF32 on an H100, channels-last 0.660.
+        layout = torch.contiguous_format if what == "graph" else torch.channels_last
+        model = build_mobilenet(torch, float(variant)).cuda().to(memory_format=layout)
+        inputs = torch.randn(batch, 3, 224, 224, device="cuda").to(memory_format=layout)
         targets = torch.randint(1000, (batch,), device="cuda")
         items, compiled = batch, what == "training-compiled"
         loss_of = lambda m: cross_entropy(m(inputs), targets)

@@ -20,6 +20,7 @@ from paper.measure import NOT_MEASURED, PRECISIONS, Session, arguments, gib, goo
 DENSE, SPARSE, WEIGHTS = (f"configs/paper_transformer_{name}.yaml" for name in ("dense_attention", "sparse_attention", "sparse"))
 ROUTES = ("dense, materialised", "dense, fused", "sparse attention", "sparse attention, 90 % sparse weights",
           "sparse attention, 95 % sparse weights")
+MATERIALISED = "model.attention.type=dense_materialised"
 WEIGHTS_SPARSITY = {ROUTES[3]: 0.9, ROUTES[4]: 0.95}
 CAPTURED = "bf16, captured"  # its peak is not what an eager step's is: the graph holds its memory apart
 STEPS = {"f32": 4, "tf32": 6, "bf16": 6, CAPTURED: 20}  # with --budget: of bench step, which takes three times as many
@@ -30,8 +31,6 @@ def parse():
     parser = arguments(__doc__)
     parser.add_argument("--batch", default="1,8", help="sequences in a step")
     parser.add_argument("--precision", default="", help="of f32,tf32,bf16; default: all that this build takes")
-    parser.add_argument("--fused", default="model.attention.type=dense_fused",
-                        help="override that makes dense attention fused; left out where `lacuna plan` refuses it")
     return parser.parse_args()
 
 
@@ -115,14 +114,10 @@ def section(page, what, batch, found, torch):
 def main():
     options = parse()
     session = Session("transformer", options)
-    fused = (options.fused,)
-    routes = {ROUTES[0]: (DENSE, ()), ROUTES[1]: (DENSE, fused), ROUTES[2]: (SPARSE, ()), ROUTES[3]: (WEIGHTS, ()), ROUTES[4]: (WEIGHTS, ())}
+    routes = {ROUTES[0]: (DENSE, (MATERIALISED,)), ROUTES[1]: (DENSE, ()), ROUTES[2]: (SPARSE, ()), ROUTES[3]: (WEIGHTS, ()), ROUTES[4]: (WEIGHTS, ())}
     if options.small:
         for route, (config, extra) in routes.items():
             routes[route] = (config, extra if config == DENSE else (*extra, "model.attention.band=8"))
-    if not options.dry_run and not options.budget and not session.accepts(DENSE, *fused, *(SMALL if options.small else ())):
-        session.missing[ROUTES[1]] = f"this build refuses {options.fused}"
-        del routes[ROUTES[1]]
     precisions = [p for p in options.precision.split(",") if p] or session.precisions(DENSE, *(SMALL if options.small else ()))
     parts = [(what, batch) for what in ("training", "forward") for batch in (int(b) for b in options.batch.split(","))]
     ours = {part: table(session, options, *part, precisions, routes) for part in parts}

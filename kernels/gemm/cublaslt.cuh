@@ -146,6 +146,7 @@ constexpr int kMostAnswers = 8;  // of cuBLASLt, where they are measured
 using Key = std::array<std::int64_t, 12>;  // everything cuBLASLt's answer may depend on
 
 struct Operands {
+  bool rounds;  // the result is in 16 bits
   const Product& product;
   const Layout& first;
   const Layout& second;
@@ -166,6 +167,12 @@ const cublasLtMatmulAlgo_t* algorithm_for(CudaLibraries& libraries, cudaStream_t
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, operands.alignments[1]);
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, operands.alignments[2]);
   preference.set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, operands.alignments[2]);
+  // Where k is cut in parts, their sums are to be added in f32: by default they may be rounded to the result's type first
+  // (1.5 roundings of bf16 were seen at 1024 x 512 x 196).
+  if (operands.rounds) {
+    preference.set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                   static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  }
   const bool measures = may_measure && libraries.measures_products && !is_captured(stream);
   cublasLtMatmulHeuristicResult_t list[kMostAnswers] = {};
   int answers = 0;

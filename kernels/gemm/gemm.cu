@@ -45,6 +45,13 @@ void multiply_plainly(const CudaStream& stream, const Dense<const T>& a, const D
   LACUNA_CUDA_LAUNCHED("gemm");
 }
 
+template <class T>
+void clear(const Dense<T>& matrix, cudaStream_t stream) {
+  const auto row_bytes = static_cast<std::size_t>(matrix.cols) * sizeof(T);
+  LACUNA_CUDA_CHECK(cudaMemset2DAsync(matrix.data, static_cast<std::size_t>(matrix.ld) * sizeof(T), 0, row_bytes,
+                                      static_cast<std::size_t>(matrix.rows), stream));
+}
+
 /// op(A) op(B) into C, or added to it; one cuBLASLt call.
 template <class T, class Out>
 void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
@@ -64,6 +71,8 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
                    b.batch_stride, c.batch_stride, flags, align_a + 1024ll * align_b + 1024ll * 1024 * align_c};
   const auto handle = static_cast<cudaStream_t>(stream.handle);
   const float one = 1, beta = options.accumulate ? 1 : 0;
+  for (std::int64_t i = 0; i < batch && libraries.clears_results && !options.accumulate; ++i)
+    clear(Dense<Out>{c.data + i * c.batch_stride, c.rows, c.cols, c.ld}, handle);
   const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
     return cublasLtMatmul(libraries.lt, product.get(), &one, b.data, first.get(), a.data, second.get(), &beta, c.data,
                           result.get(), c.data, result.get(), &algorithm, libraries.workspace,
@@ -71,7 +80,8 @@ void multiply(const CudaStream& stream, const Dense<const T>& a, const Dense<con
   };
   // C is overwritten again and again while answers are measured, so a sum cannot be.
   const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
-      libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, !options.accumulate, run);
+      libraries, handle, key, {sizeof(Out) == 2, product, first, second, result, {align_b, align_a, align_c}},
+      !options.accumulate, run);
   if (!algorithm && tf32) {  // TF32 is leave, not duty: operands may be aligned too badly for it
     CudaStream exact = stream;
     exact.allow_tf32 = false;
@@ -105,11 +115,7 @@ void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, c
   const bool has_epilogue = options.epilogue.bias != nullptr || options.epilogue.activation != Activation::none;
   for (std::int64_t i = 0; i < c.batch && (k == 0 || has_epilogue); ++i) {
     const Dense<Out> out{c.data + i * c.batch_stride, c.rows, c.cols, c.ld};
-    if (k == 0 && !options.accumulate) {
-      const auto row_bytes = static_cast<std::size_t>(c.cols) * sizeof(Out);
-      LACUNA_CUDA_CHECK(cudaMemset2DAsync(out.data, static_cast<std::size_t>(c.ld) * sizeof(Out), 0, row_bytes,
-                                          static_cast<std::size_t>(c.rows), static_cast<cudaStream_t>(stream.handle)));
-    }
+    if (k == 0 && !options.accumulate) clear(out, static_cast<cudaStream_t>(stream.handle));
     if (has_epilogue) apply_epilogue<Out>(stream, {out.data, out.rows, out.cols, out.ld}, options.epilogue, out);
   }
 }
@@ -140,8 +146,9 @@ bool gemm_f16(CudaStream stream, const Dense<const Half>& a, const Dense<const H
                           c.data, result.get(), c.data, result.get(), &algorithm, libraries.workspace,
                           libraries.workspace_bytes, handle);
   };
-  const cublasLtMatmulAlgo_t* algorithm =
-      algorithm_for(libraries, handle, key, {product, first, second, result, {align_b, align_a, align_c}}, true, run);
+  if (libraries.clears_results) clear(c, handle);
+  const cublasLtMatmulAlgo_t* algorithm = algorithm_for(
+      libraries, handle, key, {false, product, first, second, result, {align_b, align_a, align_c}}, true, run);
   if (!algorithm) return false;
   LACUNA_LT_CHECK(run(*algorithm));
   return true;

@@ -18,6 +18,8 @@ struct CudaLibraries {
   bool measures_products = false;
   /// Whether kernels may be launched before the one before them is done (kernels/common/dependent_launch.cuh).
   bool dependent_launches = true;
+  /// Whether results are cleared before cuBLASLt writes them: compute-sanitizer's initcheck does not see its stores.
+  bool clears_results = false;
   /// The answer taken, by problem; the key is filled by kernels/gemm.
   std::map<std::array<std::int64_t, 12>, cublasLtMatmulAlgo_t> matmul_algorithms;
 };

@@ -16,6 +16,11 @@ cudaStream_t native(CudaStream stream) { return static_cast<cudaStream_t>(stream
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // cuBLAS's own recommendation for Hopper
 
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && std::strcmp(value, "1") == 0;
+}
+
 }  // namespace
 
 std::vector<DeviceInfo> cuda_devices(std::string* why_none) {
@@ -49,8 +54,8 @@ CudaStream open_cuda_device(int index) {
   if (cublasLtCreate(&libraries->lt) != CUBLAS_STATUS_SUCCESS) throw Failure{-1, "cublasLtCreate failed", false};
   LACUNA_CUDA_CHECK(cudaMalloc(&libraries->workspace, kWorkspaceBytes));
   libraries->workspace_bytes = kWorkspaceBytes;
-  const char* measures = std::getenv("LACUNA_MEASURE_PRODUCTS");
-  libraries->measures_products = measures != nullptr && std::strcmp(measures, "1") == 0;
+  libraries->measures_products = is_set("LACUNA_MEASURE_PRODUCTS");
+  libraries->clears_results = is_set("LACUNA_CLEAR_PRODUCTS");
   int multiprocessors = 0;
   LACUNA_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, index));
   return {stream, libraries, multiprocessors, false};

@@ -236,7 +236,7 @@ TEST_F(Layers, SparseAttentionOnEveryPairIsDense) {
   SelfAttention a(dense, Init{first, DType::f64});
   SelfAttention b(sparse, Init{second, DType::f64});
   AttentionOptions fused = dense;
-  fused.fused = true;
+  fused.dense = DenseAttention::fused;
   RandomStream third(2);
   SelfAttention c(fused, Init{third, DType::f64});
   const Tensor x = random_f64({8, 21}, 10);

@@ -70,7 +70,7 @@ void expect_plan_names(Module& model, const Shape& input) {
 TEST(Transformer, Gradients) {
   const Tensor tokens = random_tokens(12, 7, 1);
   const std::vector<AttentionConfig> attentions{
-      DenseAttentionConfig{}, DenseFusedAttentionConfig{}, CausalBandConfig{.band = 3},
+      DenseAttentionConfig{}, DenseMaterialisedConfig{}, CausalBandConfig{.band = 3},
       BandAndRandomConfig{.band = 2, .off_band_sparsity = 0.5}, StridedConfig{.band = 2, .stride = 3}};
   for (const AttentionConfig& attention : attentions) {
     TransformerConfig config = tiny_transformer(attention);

@@ -42,7 +42,8 @@ OpCase matmul_case(std::int64_t batch, std::int64_t m, std::int64_t k, std::int6
     return batch < 0 ? Shape{rows, cols} : Shape{batch, rows, cols};
   };
   OpCase c;
-  c.name = "matmul " + to_string(Shape{m, k, n}) + " batch " + std::to_string(batch) + (ta ? " ta" : "") + (tb ? " tb" : "");
+  c.name =
+      "matmul " + to_string(Shape{m, k, n}) + " batch " + std::to_string(batch) + (ta ? " ta" : "") + (tb ? " tb" : "");
   c.inputs = {random_input(shape(m, k, ta), 1), random_input(shape(k, n, tb), 2)};
   c.run = [=](const Vars& v) { return matmul(v[0], v[1], ta, tb); };
   c.reference = [=](const Tensors& t) { return naive_matmul(t[0], t[1], ta, tb); };
@@ -110,6 +111,24 @@ TEST(MatmulInParts, WeightGradient) {
   }
 }
 
+// Where a product in bf16 is cut along k, the parts must be added before they are rounded: one rounding, not two.
+TEST(Matmul, Bf16IsRoundedOnce) {
+  for (const auto& [m, k, n] : {std::array<std::int64_t, 3>{1024, 512, 196}, {512, 2048, 49}, {64, 4096, 64}}) {
+    const Tensor a = random_input({m, k}, 1).to(DType::bf16), b = random_input({k, n}, 2).to(DType::bf16);
+    const Tensor expected = naive_matmul(a.to(DType::f64), b.to(DType::f64), false, false);
+    for (const Device device : devices()) {
+      const Tensor c = matmul(a.to(device), b.to(device)).to(kCpu).to(DType::f64);
+      double worst = 0;
+      for (std::int64_t i = 0; i < c.numel(); ++i) {
+        const double want = expected.data<double>()[i], off = std::abs(c.data<double>()[i] - want);
+        worst = std::max(worst, off - std::abs(want) / 256);  // half of bf16's last place is at most 2^-8 of the number
+      }
+      EXPECT_LT(worst, 1e-6 * static_cast<double>(k))
+          << to_string(device) << ' ' << m << ' ' << k << ' ' << n;  // of f32 sums
+    }
+  }
+}
+
 TEST(Matmul, HardShapes) {
   check(matmul_case(-1, 1, 1, 1, false, false));
   check(matmul_case(-1, 1, 65, 1, false, true));
@@ -139,7 +158,8 @@ OpCase linear_case(std::int64_t m, std::int64_t k, std::int64_t n, bool with_bia
     return out;
   };
   c.tf32_tolerance = 5e-3;
-  c.bf16_roundings = 3;  // of the product, of it with the bias (apart on CUDA), of the activation (apart when recording gelu)
+  c.bf16_roundings =
+      3;  // of the product, of it with the bias (apart on CUDA), of the activation (apart when recording gelu)
   c.parameters = {false, false, true};
   c.allow_zeros = m == 0 || k == 0 || n == 0;
   return c;
