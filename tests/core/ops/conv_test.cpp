@@ -199,6 +199,37 @@ TEST(DepthwiseConv2d, ManyImages) {  // several chunks of the weight gradient
   }
 }
 
+// Large batches and small ones go different ways on CUDA (rows a thread, threads shared by channels); none changes a bit.
+TEST(DepthwiseConv2d, OfManyImagesIsThatOfEach) {
+  constexpr std::int64_t kImages = 23000, kChannels = 3;
+  for (const Device device : devices()) {
+    for (const ImageShape& one : {ImageShape{1, 4, 8}, ImageShape{1, 4, 2}, ImageShape{1, 5, 3}, ImageShape{1, 6, 6}}) {
+      for (const int stride : {1, 2}) {
+        const ConvSpec spec{3, stride, 1};
+        const ImageShape many{kImages, one.height, one.width};
+        const std::int64_t in = one.columns(), out = conv_output(one, spec).columns();
+        const Tensor w = random_input({kChannels, 9}, 1).to(DType::f32);
+        const Tensor x = random_input({kChannels, many.columns()}, 2).to(DType::f32);
+        const auto run = [&](const Tensor& images, const ImageShape& image) {
+          return depthwise_conv2d(w.to(device), images.to(device), image, spec).to_vector<float>();
+        };
+        const std::vector<float> all = run(x, many);
+        for (const std::int64_t i : {std::int64_t{0}, kImages / 2, kImages - 1}) {
+          Tensor image = Tensor::empty({kChannels, in}, DType::f32, kCpu);
+          for (std::int64_t c = 0; c < kChannels; ++c)
+            std::copy_n(x.data<float>() + c * many.columns() + i * in, in, image.data<float>() + c * in);
+          const std::vector<float> alone = run(image, one);
+          for (std::int64_t c = 0; c < kChannels; ++c)
+            for (std::int64_t e = 0; e < out; ++e)
+              ASSERT_EQ(all[static_cast<std::size_t>((c * kImages + i) * out + e)],
+                        alone[static_cast<std::size_t>(c * out + e)])
+                  << name_of("depthwise", {one, spec}) << " on " << to_string(device) << ", image " << i;
+        }
+      }
+    }
+  }
+}
+
 // Stride 2 without padding on 4x4 images reads rows 0..2 only: NaN in the last row and column must stay unseen.
 TEST(DepthwiseConv2d, UnreadPixelsDoNotMatter) {
   const ImageShape image{3, 4, 4};
