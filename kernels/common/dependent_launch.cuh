@@ -4,7 +4,8 @@
 // A kernel that is launched so must call wait_for_previous() in every thread before it reads or writes any global memory:
 // until then nothing that earlier kernels wrote can be relied on, nor may anything they read be overwritten. The wait
 // covers all that came before, not the one kernel alone: what is waited for has itself waited. Earlier than that a kernel
-// may read only what was complete before the host launched it (Csr::settled), and prefetch into L2 what it likes.
+// may read only what was complete before the host launched it (Csr::settled), and prefetch into L2 what it likes. It holds
+// in captured graphs as in streams, and beside kernels launched the ordinary way (docs/kernels/mobilenet_inference.md).
 #pragma once
 
 #include <cuda_runtime.h>

@@ -72,8 +72,7 @@ struct PanelShape {
 };
 
 template <class S>
-__global__ void __maxnreg__(S::kRegisters)
-    spmm_panel_kernel(const PanelProblem p, const PanelLaunch l) {
+__global__ void __maxnreg__(S::kRegisters) spmm_panel_kernel(const PanelProblem p, const PanelLaunch l) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   namespace cg = cooperative_groups;
   constexpr int kStage = kPanelStage;                // entries
