@@ -10,13 +10,13 @@ namespace lacuna {
 /// What is false is never chosen automatically; a route that is asked for by name (spmm_into, sddmm_into) runs all the
 /// same. All but sddmm_groups and gemm_parts need compute capability 9.0 and are off elsewhere.
 struct KernelSet {
-  bool spmm_panel = true;       ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
-  bool spmm_tensor = true;      ///< kernels/spmm_tensor: f32-accurate products on tensor cores
-  bool sddmm_tensor = true;     ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
-  bool sddmm_groups = true;     ///< kernels/sddmm/sddmm_groups.h: eight entries a warp; else the row kernel
-  bool half_product = true;     ///< kernels/half_product: TF32 products by way of scaled f16 copies
-  bool fused_attention = true;  ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
-  bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
+  bool spmm_panel = true;        ///< kernels/spmm: B's columns kept in shared memory; else the row kernel
+  bool spmm_tensor = true;       ///< kernels/spmm_tensor: f32-accurate products on tensor cores
+  bool sddmm_tensor = true;      ///< kernels/sddmm/sddmm_tiles.h: tensor-core tiles with a sampling epilogue
+  bool sddmm_groups = true;      ///< kernels/sddmm/sddmm_groups.h: eight entries a warp; else the row kernel
+  bool half_product = true;      ///< kernels/half_product: TF32 products by way of scaled f16 copies
+  bool fused_attention = true;   ///< kernels/sparse_attention: no stored scores; else SDDMM, sparse softmax, SpMM
+  bool gemm_parts = true;        ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
   bool dependent_launch = true;  ///< kernels/common/dependent_launch.cuh: before the kernel ahead of them is done
 
   bool operator==(const KernelSet&) const = default;

@@ -178,8 +178,8 @@ void densify(CudaStream stream, const Csr<const T>& a, const Dense<T>& out) {
   if (a.rows == 0 || a.cols == 0 || out.batch == 0) return;
   if (rows_are_whole(a, out)) {
     const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>(out.batch));
-    return launch_early(stream, densify_rows_kernel<T>, grid, kRowThreads, static_cast<std::size_t>(a.cols) * sizeof(T), 1,
-                        a, out);
+    return launch_early(stream, densify_rows_kernel<T>, grid, kRowThreads, static_cast<std::size_t>(a.cols) * sizeof(T),
+                        1, a, out);
   }
   DensifyTiles tiles = {};
   tiles.rows = a.rows;
