@@ -62,6 +62,7 @@ struct InferArguments {
   double seconds = 1;                  ///< of timed passes for each variant and mode
   std::uint64_t seed = 1;              ///< of the inputs
   std::string json;                    ///< file for the results, or ""
+  std::int64_t kernels = 0;            ///< so many of each variant are listed, on CUDA
   std::vector<std::string> command_line;
 };
 

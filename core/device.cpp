@@ -62,7 +62,8 @@ CudaDevice& opened(Device device) {
                        .sddmm_tensor = false,
                        .half_product = false,
                        .fused_attention = false,
-                       .bf16_product = false};
+                       .bf16_product = false,
+                       .dependent_launch = false};
     }
     if (const char* off = std::getenv("LACUNA_KERNELS_OFF")) entry.kernels = without(entry.kernels, off);
     try {
@@ -70,6 +71,7 @@ CudaDevice& opened(Device device) {
     } catch (const runtime::Failure& failure) {
       throw DeviceError("device", fmt::format("{} does not open: {}", to_string(device), failure.what));
     }
+    runtime::allow_dependent_launches(entry.stream, entry.kernels.dependent_launch);
     entry.allocator = std::make_unique<Allocator>(device, entry.stream);
   }
 #endif
@@ -122,7 +124,12 @@ MatmulPrecision matmul_precision(Device device) {
 KernelSet allowed_kernels(Device device) { return device.is_cuda() ? opened(device).kernels : KernelSet{}; }
 
 void set_allowed_kernels(Device device, const KernelSet& set) {
-  if (device.is_cuda()) opened(device).kernels = set;
+  if (!device.is_cuda()) return;
+  CudaDevice& entry = opened(device);
+  entry.kernels = set;
+#if LACUNA_HAS_CUDA
+  runtime::allow_dependent_launches(entry.stream, set.dependent_launch);
+#endif
 }
 
 CudaStream cuda_stream(Device device) {

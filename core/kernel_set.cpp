@@ -20,7 +20,7 @@ constexpr Named kKernels[] = {
     {"sddmm_tensor", &KernelSet::sddmm_tensor}, {"sddmm_groups", &KernelSet::sddmm_groups},
     {"half_product", &KernelSet::half_product}, {"fused_attention", &KernelSet::fused_attention},
     {"bf16_product", &KernelSet::bf16_product}, {"gemm_parts", &KernelSet::gemm_parts},
-    {"token_rows", &KernelSet::token_rows},
+    {"token_rows", &KernelSet::token_rows},     {"dependent_launch", &KernelSet::dependent_launch},
 };
 
 }  // namespace

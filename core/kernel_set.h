@@ -20,6 +20,7 @@ struct KernelSet {
   bool bf16_product = true;     ///< kernels/bf16_product: A made dense while it is multiplied; else densify, cuBLASLt
   bool gemm_parts = true;       ///< core/ops/matmul_parts.h: dense weights' gradients cut along their columns
   bool token_rows = true;       ///< core/ops/token_projections.h: attention between products by rows of tokens, in bf16
+  bool dependent_launch = true;  ///< kernels/common/dependent_launch.cuh: before the kernel ahead of them is done
 
   bool operator==(const KernelSet&) const = default;
 };

@@ -1,10 +1,13 @@
 #include "app/bench/infer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <functional>
 
+#include "app/bench/kernel_table.h"
 #include "core/errors.h"
 #include "core/visit.h"
 #include "kernels/runtime/runtime.h"
@@ -91,6 +94,19 @@ void warm_up(Candidate& c, Device device, std::size_t resident_bytes) {
 void take_turns(std::vector<Candidate>& candidates, Device device, double seconds) {
   for (int round = 0; round < kRounds; ++round)
     for (Candidate& c : candidates) measure_round(c, device, seconds / kRounds);
+}
+
+/// Replays launch what eager passes do: the later mode's table replaces the earlier one's.
+void list_kernels(Candidate& c, InferVariant& variant, Device device, const InferOptions& options) {
+  constexpr std::int64_t kPasses = 50;
+  const auto activity = activity_of(device, [&] {
+    for (std::int64_t i = 0; i < kPasses; ++i) c.pass();
+    synchronize(device);
+  });
+  if (!activity) return;
+  variant.kernels =
+      fmt::format("{}, {}: device busy {:.4f} ms per pass\n{}", variant.variant, c.result.mode,
+                  activity->busy_seconds * 1e3 / kPasses, kernel_table(*activity, kPasses, options.kernels, "pass"));
 }
 
 void finish(Candidate& c, InferVariant& variant) {
@@ -200,6 +216,8 @@ InferResult measure_inference(std::vector<InferVariant> variants, const Tensor& 
     }
   }
   take_turns(candidates, device, options.seconds);
+  for (std::size_t i = 0; i < candidates.size() && options.kernels > 0; ++i)
+    if (candidates[i].result.error.empty()) list_kernels(candidates[i], result.variants[owner[i]], device, options);
   for (std::size_t i = 0; i < candidates.size(); ++i) finish(candidates[i], result.variants[owner[i]]);
   if (options.compare && outputs.size() == 2) result.agreement = largest_difference(outputs[0], outputs[1]);
   return result;

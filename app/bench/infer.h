@@ -36,15 +36,17 @@ struct InferVariant {
   double flops = 0;  ///< of a pass
   double dense_flops = 0;
   std::vector<InferMode> modes;
+  std::string kernels;  ///< a table of the pass's kernels, where one was asked for
   std::size_t model_bytes() const { return weight_bytes + pattern_bytes; }
 };
 
 struct InferOptions {
   double seconds = 1;  ///< of timed passes for each variant and mode
   bool unfolded = false;
-  double bound = 1e-4;   ///< on `agreement`
-  bool compare = false;  ///< the variants compute the same function
-  bool bf16 = false;     ///< products and activations in bf16 (docs/precision.md)
+  double bound = 1e-4;       ///< on `agreement`
+  bool compare = false;      ///< the variants compute the same function
+  bool bf16 = false;         ///< products and activations in bf16 (docs/precision.md)
+  std::int64_t kernels = 0;  ///< most kernels listed of a variant, in the last mode it runs in; on CUDA
 };
 
 struct InferResult {

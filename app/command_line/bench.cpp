@@ -54,6 +54,9 @@ void declare_infer(CLI::App& bench, CommandTable& table) {
   command->add_option("--twin", a.twin, "What the twin has dense: auto (default), weights, attention, all or none")
       ->check(CLI::IsMember({"auto", "weights", "attention", "all", "none"}))
       ->option_text("T");
+  command->add_option("--kernels", a.kernels, "CUDA: list so many kernels of each network's passes, the longest first")
+      ->check(CLI::Range(0, 10000))
+      ->option_text("N");
   command->add_flag("--unfolded", a.unfolded, "Also time the network with its batch norms apart");
   command->add_option("--seconds", a.seconds, "Timed passes for each variant and mode (default 1)")
       ->check(kIsDuration)

@@ -188,7 +188,8 @@ int bench_infer_command(const InferArguments& arguments) {
                                                                 : tf32 ? 3e-2
                                                                        : 1e-4,
                                                        .compare = twin == "weights",
-                                                       .bf16 = bf16});
+                                                       .bf16 = bf16,
+                                                       .kernels = arguments.kernels});
 
   const double items = static_cast<double>(arguments.batch * (session.is_text() ? session.shape.sequence_length : 1));
   const bool agree = !result.agreement || *result.agreement <= result.bound;
@@ -196,6 +197,7 @@ int bench_infer_command(const InferArguments& arguments) {
              subject.checkpoint.empty() ? "fresh weights" : subject.checkpoint.string(), arguments.batch);
   if (!session.data_note.empty()) fmt::print("{}, which is not there\n", session.data_note);
   print(result, items, session.items());
+  for (const InferVariant& v : result.variants) fmt::print("{}", v.kernels);
   if (!agree)
     fmt::print(stderr, "the twin's outputs differ by {:.3g} of the largest; at most {:.3g} is rounding\n",
                *result.agreement, result.bound);

@@ -5,13 +5,12 @@
 #include <cstdio>
 #include <optional>
 
+#include "app/bench/kernel_table.h"
 #include "app/commands.h"
 #include "app/data_shape.h"
 #include "app/session.h"
 #include "core/errors.h"
 #include "data/made_up.h"
-#include "kernels/runtime/gpu_busy.h"
-#include "kernels/runtime/runtime.h"
 #include "train/table.h"
 
 namespace lacuna {
@@ -25,42 +24,6 @@ double wall_ms_per_step(Trainer& trainer, Device device, std::int64_t steps, Pha
   for (std::int64_t i = 0; i < steps; ++i) trainer.advance(timer);
   synchronize(device);
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count() / static_cast<double>(steps);
-}
-
-// The device's own records of some steps; nothing when they cannot be had.
-std::optional<runtime::GpuActivity> activity_of([[maybe_unused]] Trainer& trainer, [[maybe_unused]] Device device,
-                                                [[maybe_unused]] std::int64_t steps) {
-#if LACUNA_HAS_CUDA
-  if (device.is_cuda() && runtime::gpu_busy_available()) {
-    try {
-      runtime::gpu_busy_start();
-      wall_ms_per_step(trainer, device, steps, nullptr);
-      return runtime::gpu_busy_stop();
-    } catch (const runtime::Failure& failure) {
-      fmt::print(stderr, "device activity could not be recorded: {}\n", failure.what);
-    }
-  }
-#endif
-  return {};
-}
-
-// A kernel's name without the namespaces every one of ours has, cut to a line's length.
-std::string short_name(std::string name) {
-  for (const std::string noise : {"void ", "lacuna::kernels::", "(anonymous namespace)::", "lacuna::"})
-    for (std::size_t at; (at = name.find(noise)) != std::string::npos;) name.erase(at, noise.size());
-  constexpr std::size_t kWidth = 96;
-  return name.size() <= kWidth ? name : name.substr(0, kWidth - 3) + "...";
-}
-
-void print_kernels(const runtime::GpuActivity& activity, std::int64_t steps, std::int64_t most) {
-  Table table({{"kernel", Align::left}, {"launches per step", Align::right}, {"ms per step", Align::right}});
-  for (std::size_t i = 0; i < activity.kernels.size() && i < static_cast<std::size_t>(most); ++i) {
-    const runtime::KernelTime& kernel = activity.kernels[i];
-    const auto per_step = static_cast<double>(steps);
-    table.add_row({short_name(kernel.name), fmt::format("{:.4g}", static_cast<double>(kernel.launches) / per_step),
-                   fmt::format("{:.4f}", kernel.seconds * 1e3 / per_step)});
-  }
-  fmt::print("{}", table.text());
 }
 
 // The schedule is replaced: prune once, at the first step, to the wanted sparsity; then only plain steps.
@@ -109,7 +72,8 @@ int bench_step_command(const StepArguments& arguments) {
   PhaseTimer timer(session.device);
   const double timed_ms = wall_ms_per_step(trainer, session.device, steps, &timer);
   const auto phases = timer.milliseconds();
-  const std::optional<runtime::GpuActivity> activity = activity_of(trainer, session.device, steps);
+  const std::optional<runtime::GpuActivity> activity =
+      bench::activity_of(session.device, [&] { wall_ms_per_step(trainer, session.device, steps, nullptr); });
   const IntervalMetrics metrics = trainer.read_metrics();
   if (metrics.diverged)
     throw DivergedError("bench", "the loss or a gradient is not finite; these timings would mean nothing");
@@ -140,7 +104,7 @@ int bench_step_command(const StepArguments& arguments) {
     const double busy_ms = activity->busy_seconds * 1e3 / static_cast<double>(steps);
     fmt::print("device busy {:.3f} of {:.3f} ms per step: it waits for the host {} of the time\n", busy_ms, plain_ms,
                format_percent(std::max(0.0, 1 - busy_ms / plain_ms)));
-    if (arguments.kernels > 0) print_kernels(*activity, steps, arguments.kernels);
+    if (arguments.kernels > 0) fmt::print("{}", bench::kernel_table(*activity, steps, arguments.kernels, "step"));
   } else if (session.device.is_cuda()) {
     fmt::print("device busy time unknown: built without CUPTI, or the driver refuses its records\n");
   }

@@ -1,13 +1,16 @@
 #include "core/ops/conv.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "core/ops/matmul.h"
 #include "core/ops/pointwise.h"
 #include "core/ops/reduce.h"
 #include "core/ops/window_checks.h"
 #include "core/visit.h"
+#include "kernels/conv3x3/conv3x3.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/permute/permute.h"
 #include "kernels/pointwise/pointwise.h"
@@ -143,6 +146,29 @@ Convolution plan(const Tensor& w, const Tensor& x, const Tensor& bias, const Ima
   return {image, out, spec, std::clamp<std::int64_t>(fits, 1, std::max<std::int64_t>(image.batch, 1)), rows};
 }
 
+/// The kernel of a network's first layer, where there is one: y, or an undefined tensor.
+Tensor conv2d_directly([[maybe_unused]] const Tensor& w, [[maybe_unused]] const Tensor& x,
+                       [[maybe_unused]] const Tensor& bias, [[maybe_unused]] const Convolution& conv,
+                       [[maybe_unused]] Activation kind) {
+#if LACUNA_HAS_CUDA
+  const kernels::Window window = window_of(conv.image, conv.spec);
+  if (!x.device().is_cuda() || !kernels::conv3x3_applies(x.dim(0), w.dim(0), window) ||
+      reinterpret_cast<std::uintptr_t>(x.raw()) % 16 != 0)
+    return {};
+  const Tensor y = Tensor::empty({w.dim(0), conv.out.columns()}, x.dtype(), x.device());
+  visit_activation("conv2d", x, [&](auto stream, auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_same_v<decltype(stream), CudaStream> && !std::is_same_v<T, double>) {
+      kernels::conv3x3<T>(stream, x.dim(0), w.dim(0), window, w.data<T>(), x.data<T>(), y.data<T>(),
+                          {bias.defined() ? bias.data<float>() : nullptr, kind});
+    }
+  });
+  return y;
+#else
+  return {};
+#endif
+}
+
 // The unfolded matrix is x itself.
 bool is_pointwise(const ConvSpec& spec) { return spec.kernel == 1 && spec.stride == 1 && spec.padding == 0; }
 
@@ -232,6 +258,7 @@ Tensor conv2d(const Tensor& w, const Tensor& x, const Tensor& bias, const ImageS
   const OpScope scope("conv2d");
   const Convolution conv = plan(w, x, bias, image, spec, unfolded_bytes);
   if (is_pointwise(spec)) return linear(w, x, bias, kind);
+  if (const Tensor y = conv2d_directly(w, x, bias, conv, kind); y.defined()) return y;
   const Tensor padded = with_columns(w, conv.rows);
   if (conv.in_one()) return linear(padded, unfold_range(x, {0, image}, spec, conv.rows), bias, kind);
   const Tensor y = Tensor::empty({w.dim(0), conv.out.columns()}, x.dtype(), x.device());

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/cast/cast.h"
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/quad.cuh"
 #include "kernels/runtime/cuda_check.h"
 
@@ -16,6 +17,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t first = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const std::int64_t stride = std::int64_t{gridDim.x} * kThreads;
   const std::int64_t quads = vectorised ? n / 4 : 0;
+  wait_for_previous();
   for (std::int64_t q = first; q < quads; q += stride) store_quad(y + 4 * q, load_quad(x + 4 * q));
   for (std::int64_t i = quads * 4 + first; i < n; i += stride) y[i] = static_cast<To>(static_cast<float>(x[i]));
 }
@@ -30,8 +32,7 @@ void cast(CudaStream stream, const From* x, To* y, std::int64_t n) {
   const std::int64_t items = vectorised ? (n + 3) / 4 : n;
   const auto blocks = static_cast<unsigned>(std::min((items + kThreads - 1) / kThreads, most));
   const auto kernel = vectorised ? cast_kernel<true, From, To> : cast_kernel<false, From, To>;
-  kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(x, y, n);
-  LACUNA_CUDA_LAUNCHED("cast");
+  launch_early(stream, kernel, blocks, kThreads, 0, 1, x, y, n);
 }
 
 template void cast<float, float>(CudaStream, const float*, float*, std::int64_t);

@@ -6,9 +6,11 @@
 #include <type_traits>
 
 #include "kernels/common/chunks.h"
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/depthwise/depthwise_packs.h"
+#include "kernels/depthwise/places.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/pointwise/pointwise.h"
 #include "kernels/runtime/cuda_check.h"
@@ -68,12 +70,13 @@ __device__ __forceinline__ float finished(float sum, float shift) {
 // kFlip: with the filter turned by half a turn, which makes the forward pass its own input gradient at stride 1.
 template <int kStride, int kRows, bool kFlip, bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
-    depthwise3x3_kernel(Window window, unsigned strips, unsigned blocks_per_channel, const float* __restrict__ w,
-                        const T* __restrict__ x, T* __restrict__ y, const float* __restrict__ bias) {
-  const std::int64_t channel = blockIdx.x / blocks_per_channel;
-  const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
-  if (index >= strips) return;
-  const Strip strip = strip_of<kRows>(index, window);
+    depthwise3x3_kernel(Window window, Places places, const float* __restrict__ w, const T* __restrict__ x,
+                        T* __restrict__ y, const float* __restrict__ bias) {
+  const Place place = place_of(places);
+  const std::int64_t channel = place.channel;
+  const Strip strip = strip_of<kRows>(place.index, window);
+  wait_for_previous();
+  if (!place.exists) return;
   float filter[9];
 #pragma unroll
   for (int tap = 0; tap < 9; ++tap) filter[tap] = __ldg(w + channel * 9 + (kFlip ? 8 - tap : tap));
@@ -235,15 +238,17 @@ template <bool kFlip, bool kRelu, class T>
 void launch_fast(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
                  const float* bias) {
   if (depthwise_packs(stream, channels, window, w, x, y, bias, kRelu, kFlip)) return;
-  with_strips(window, [&](auto stride, auto rows) {
+  const auto start = [&](auto stride, auto rows) {
     constexpr int kRows = decltype(rows)::value;
-    const std::int64_t strips = num_strips<kRows>(window);
-    const unsigned blocks = blocks_for(strips);
-    depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip, kRelu>
-        <<<static_cast<unsigned>(channels * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(
-            window, static_cast<unsigned>(strips), blocks, w, x, y, bias);
-  });
-  LACUNA_CUDA_LAUNCHED("depthwise3x3");
+    const PlacesLaunch share = share_places(channels, num_strips<kRows>(window), kThreads);
+    launch_early(stream, depthwise3x3_kernel<decltype(stride)::value, kRows, kFlip, kRelu, T>, share.blocks,
+                 share.threads, 0, 1, window, share.places, w, x, y, bias);
+  };
+  constexpr std::int64_t kFew = 1 << 16;  // threads; as in depthwise_packs.cu
+  if (channels * num_strips<4>(window) >= kFew) return with_strips(window, start);
+  using std::integral_constant;
+  if (window.stride == 1) return start(integral_constant<int, 1>{}, integral_constant<int, 1>{});
+  start(integral_constant<int, 2>{}, integral_constant<int, 1>{});
 }
 
 Chunks dw_chunks(CudaStream stream, std::int64_t channels, const Window& window) {

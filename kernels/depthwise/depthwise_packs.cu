@@ -7,9 +7,11 @@
 #include <type_traits>
 
 #include "kernels/common/chunks.h"
-#include "kernels/common/pack.cuh"
+#include "kernels/common/dependent_launch.cuh"
+#include "kernels/common/input_row.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/depthwise/depthwise_packs.h"
+#include "kernels/depthwise/places.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/runtime/cuda_check.h"
 
@@ -38,63 +40,16 @@ std::int64_t num_patches(const Window& window) {
   return std::int64_t{window.batch} * ((window.out_height + kRows - 1) / kRows) * (window.out_width / kCols);
 }
 
-// kCount neighbouring pixels from p on, in packs of at most 16 bytes.
-template <int kCount, class T>
-__device__ __forceinline__ void load_pixels(const T* __restrict__ p, float* v) {
-  constexpr int kPack = kCount * sizeof(T) <= 16 ? kCount : kCount / 2;
-  static_assert(kPack * sizeof(T) <= 16 && kCount % kPack == 0);
-#pragma unroll
-  for (int first = 0; first < kCount; first += kPack) {
-    const auto pack = load_pack<kPack>(p + first);
-#pragma unroll
-    for (int i = 0; i < kPack; ++i) v[first + i] = static_cast<float>(pack.v[i]);
-  }
-}
-
-template <int kCount, class T>
-__device__ __forceinline__ void store_pixels(T* p, const float* v) {
-  constexpr int kPack = kCount * sizeof(T) <= 16 ? kCount : kCount / 2;
-  static_assert(kPack * sizeof(T) <= 16 && kCount % kPack == 0);
-#pragma unroll
-  for (int first = 0; first < kCount; first += kPack) {
-    Pack<T, kPack> pack;
-#pragma unroll
-    for (int i = 0; i < kPack; ++i) pack.v[i] = static_cast<T>(v[first + i]);
-    store_pack<kPack>(p + first, pack);
-  }
-}
-
-// What kCols outputs from column x on read of an input row: v[0] is the pixel left of the first one's middle tap.
-template <int kStride, int kCols>
-struct InputRow {
-  static constexpr int kCount = kStride == 1 ? kCols + 2 : 2 * kCols + 1;
-  float v[kCount];
-};
-
-// 0 outside the image.
-template <int kStride, int kCols, class T>
-__device__ __forceinline__ InputRow<kStride, kCols> load_input_row(const T* __restrict__ image, const Window& window,
-                                                                   int y, int x) {
-  InputRow<kStride, kCols> in{};
-  if (y < 0 || y >= window.height) return in;
-  const T* row = image + std::int64_t{y} * window.width + x * kStride;
-  if (x > 0) in.v[0] = static_cast<float>(row[-1]);
-  load_pixels<kCols * kStride>(row, in.v + 1);
-  if constexpr (kStride == 1) {
-    if (x + kCols < window.width) in.v[kCols + 1] = static_cast<float>(row[kCols]);
-  }
-  return in;
-}
-
 // kFlip: with the filter turned by half a turn, which makes the forward pass its own input gradient at stride 1.
 template <int kStride, int kRows, int kCols, bool kFlip, bool kRelu, class T>
 __global__ void __launch_bounds__(kThreads)
-    depthwise_packs_kernel(Window window, unsigned patches, unsigned blocks_per_channel, const float* __restrict__ w,
-                           const T* __restrict__ x, T* __restrict__ y, const float* __restrict__ bias) {
-  const std::int64_t channel = blockIdx.x / blocks_per_channel;
-  const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
-  if (index >= patches) return;
-  const Patch patch = patch_of<kRows, kCols>(index, window);
+    depthwise_packs_kernel(Window window, Places places, const float* __restrict__ w, const T* __restrict__ x,
+                           T* __restrict__ y, const float* __restrict__ bias) {
+  const Place place = place_of(places);
+  const std::int64_t channel = place.channel;
+  const Patch patch = patch_of<kRows, kCols>(place.index, window);
+  wait_for_previous();
+  if (!place.exists) return;
   float filter[9];
 #pragma unroll
   for (int tap = 0; tap < 9; ++tap) filter[tap] = __ldg(w + channel * 9 + (kFlip ? 8 - tap : tap));
@@ -232,18 +187,26 @@ auto with_patches(const Window& window, int columns, F&& launch) {
   return with_columns(integral_constant<int, 2>{});
 }
 
+// One row a thread where four would leave multiprocessors without work, at batch 1: more loads in all, but fewer in turn.
+template <int kStride, class F>
+void with_forward_patches(const Window& window, std::int64_t channels, F&& launch) {
+  constexpr std::int64_t kFew = 1 << 16;  // threads
+  const int columns = columns_of(window);
+  if (channels * ((window.out_height + 3) / 4) * window.batch * (window.out_width / columns) >= kFew)
+    return with_patches(window, columns, launch);
+  if (columns == 4 && kStride == 1) return launch(integral_constant<int, 1>{}, integral_constant<int, 4>{});
+  launch(integral_constant<int, 1>{}, integral_constant<int, 2>{});
+}
+
 template <int kStride, bool kFlip, bool kRelu, class T>
 void launch_forward(CudaStream stream, std::int64_t channels, const Window& window, const float* w, const T* x, T* y,
                     const float* bias) {
-  with_patches(window, columns_of(window), [&](auto rows, auto columns) {
+  with_forward_patches<kStride>(window, channels, [&](auto rows, auto columns) {
     constexpr int kRows = decltype(rows)::value, kCols = decltype(columns)::value;
-    const std::int64_t patches = num_patches<kRows, kCols>(window);
-    const auto blocks = static_cast<unsigned>((patches + kThreads - 1) / kThreads);
-    depthwise_packs_kernel<kStride, kRows, kCols, kFlip, kRelu>
-        <<<static_cast<unsigned>(channels * blocks), kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
-            window, static_cast<unsigned>(patches), blocks, w, x, y, bias);
+    const PlacesLaunch share = share_places(channels, num_patches<kRows, kCols>(window), kThreads);
+    launch_early(stream, depthwise_packs_kernel<kStride, kRows, kCols, kFlip, kRelu, T>, share.blocks, share.threads, 0,
+                 1, window, share.places, w, x, y, bias);
   });
-  LACUNA_CUDA_LAUNCHED("depthwise_packs");
 }
 
 template <class F>

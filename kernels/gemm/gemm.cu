@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "kernels/gemm/cublaslt.cuh"
+#include "kernels/gemm/gemv.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace lacuna::kernels {
@@ -141,6 +142,8 @@ template <class T, class Out>
 void gemm(CudaStream stream, const Dense<const T>& a, const Dense<const T>& b, const Dense<Out>& c,
           const GemmOptions<acc_t<T>>& options) {
   if (c.rows == 0 || c.cols == 0 || c.batch == 0) return;
+  if (c.cols == 1 && c.batch == 1 && !options.transpose_a && !options.transpose_b && !options.accumulate)
+    return gemv<T, Out>(stream, a, b, c, options.epilogue);
   const std::int64_t k = options.transpose_a ? a.rows : a.cols;
   for (std::int64_t i = 0; k > 0 && i < c.batch; i += kMostBatches) {
     const std::int64_t batch = std::min(kMostBatches, c.batch - i);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/quad.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/pointwise/pointwise.h"
@@ -80,6 +81,7 @@ template <bool vectorised, Activation kind, class T>
 __global__ void __launch_bounds__(kThreads)
     epilogue_kernel(Dense<const T> x, const float* bias, Dense<T> y, std::int64_t stretches) {
   const std::int64_t row = blockIdx.x / stretches, stretch = blockIdx.x % stretches;
+  wait_for_previous();
   const float shift = bias == nullptr ? 0.0f : bias[row];
   const std::int64_t first = stretch * kThreads + threadIdx.x, stride = stretches * kThreads;
   const T* from = x.data + row * x.ld;
@@ -97,7 +99,6 @@ __global__ void __launch_bounds__(kThreads)
 
 template <Activation kind, class T>
 void launch_epilogue(const CudaStream& stream, const Dense<const T>& x, const float* bias, const Dense<T>& y) {
-  const auto handle = static_cast<cudaStream_t>(stream.handle);
   const bool vectorised =
       x.cols % 4 == 0 && x.ld % 4 == 0 && y.ld % 4 == 0 && quad_aligned(x.data) && quad_aligned(y.data);
   const std::int64_t items = vectorised ? x.cols / 4 : x.cols;
@@ -105,12 +106,8 @@ void launch_epilogue(const CudaStream& stream, const Dense<const T>& x, const fl
   const std::int64_t most = x.rows < (1 << 25) ? 64 : 1;
   const std::int64_t stretches = std::clamp<std::int64_t>((items + 2 * kThreads - 1) / (2 * kThreads), 1, most);
   const auto blocks = static_cast<unsigned>(x.rows * stretches);
-  if (vectorised) {
-    epilogue_kernel<true, kind><<<blocks, kThreads, 0, handle>>>(x, bias, y, stretches);
-  } else {
-    epilogue_kernel<false, kind><<<blocks, kThreads, 0, handle>>>(x, bias, y, stretches);
-  }
-  LACUNA_CUDA_LAUNCHED("epilogue");
+  const auto kernel = vectorised ? epilogue_kernel<true, kind, T> : epilogue_kernel<false, kind, T>;
+  launch_early(stream, kernel, blocks, kThreads, 0, 1, x, bias, y, stretches);
 }
 
 }  // namespace

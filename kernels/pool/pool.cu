@@ -1,5 +1,6 @@
 // Pooling on CUDA. Gradients are gathers: a thread per input pixel looks at the windows that cover it, so nothing is added
 // atomically.
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/common/reduce.cuh"
 #include "kernels/pool/pool.h"
 #include "kernels/runtime/cuda_check.h"
@@ -15,6 +16,7 @@ __global__ void __launch_bounds__(kThreads) segment_mean_kernel(std::int64_t seg
                                                                 const T* __restrict__ x, T* __restrict__ y) {
   const std::int64_t segment = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / lanes;
   const int lane = static_cast<int>(threadIdx.x) % lanes;
+  wait_for_previous();
   float sum = 0;
   if (segment < segments)  // no early return: the shuffles below take whole warps
     for (std::int64_t i = lane; i < length; i += lanes) sum += x[segment * length + i];
@@ -143,9 +145,8 @@ void segment_mean(CudaStream stream, std::int64_t segments, std::int64_t length,
   if (segments == 0) return;
   int lanes = 1;
   while (lanes < kWarp && lanes < length) lanes *= 2;
-  segment_mean_kernel<<<blocks_for(segments * lanes), kThreads, 0, (cudaStream_t)stream.handle>>>(segments, length, lanes,
-                                                                                                x, y);
-  LACUNA_CUDA_LAUNCHED("segment_mean");
+  launch_early(stream, segment_mean_kernel<T>, blocks_for(segments * lanes), kThreads, 0, 1, segments, length, lanes, x,
+               y);
 }
 
 template <class T>

@@ -19,6 +19,8 @@ struct CudaLibraries {
   std::size_t flag_bytes = 0;
   /// Whether a product that is new takes the fastest of cuBLASLt's answers, measured on the spot, in place of the first.
   bool measures_products = false;
+  /// Whether kernels may be launched before the one before them is done (kernels/common/dependent_launch.cuh).
+  bool dependent_launches = true;
   /// Whether results are cleared before cuBLASLt writes them: compute-sanitizer's initcheck does not see its stores.
   bool clears_results = false;
   /// The answer taken, by problem; the key is filled by kernels/gemm.

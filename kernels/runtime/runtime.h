@@ -29,6 +29,8 @@ std::vector<DeviceInfo> cuda_devices(std::string* why_none);
 
 /// Opens a device: one non-blocking stream, a memory pool that keeps what it has, the vendor libraries' handles.
 CudaStream open_cuda_device(int index);
+/// Whether kernels on the stream may come up before the one before them is done (kernels/common/dependent_launch.cuh).
+void allow_dependent_launches(CudaStream, bool allowed);
 
 void* allocate(CudaStream, int device, std::size_t bytes);  ///< throws Failure
 void release(CudaStream, int device, void* pointer) noexcept;

@@ -65,6 +65,8 @@ CudaStream open_cuda_device(int index) {
   return {stream, libraries, multiprocessors, false};
 }
 
+void allow_dependent_launches(CudaStream stream, bool allowed) { stream.libraries->dependent_launches = allowed; }
+
 void* allocate(CudaStream stream, int device, std::size_t bytes) {
   LACUNA_CUDA_CHECK(cudaSetDevice(device));
   void* pointer = nullptr;

@@ -230,7 +230,7 @@ void launch_rows(CudaStream stream, SddmmProblem p, int multiprocessors) {
   }
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(p.splits), matrices);
-    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_rows<kVector, kLanes, kSteps>, grid,
+    launch_early(stream, sddmm_rows<kVector, kLanes, kSteps>, grid,
                  static_cast<unsigned>(threads), 0, 1, part);
   });
 }
@@ -239,7 +239,7 @@ template <int kVector>
 void launch_entries(CudaStream stream, const SddmmProblem& p) {
   for_batches(p, [&](const SddmmProblem& part, unsigned matrices) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.nnz, kBlockEntries)), 1, matrices);
-    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_entries<kVector>, grid, kEntryThreads, 0, 1, part);
+    launch_early(stream, sddmm_entries<kVector>, grid, kEntryThreads, 0, 1, part);
   });
 }
 

@@ -170,7 +170,7 @@ void launch(CudaStream stream, GroupsProblem<In, Out> p, std::int64_t batch) {
   const auto blocks = static_cast<unsigned>((p.nnz + kBlockEntries - 1) / kBlockEntries);
   for (std::int64_t first = 0; first < batch; first += kMaxBatchBlocks) {
     const dim3 grid(blocks, 1, static_cast<unsigned>(std::min(batch - first, kMaxBatchBlocks)));
-    launch_early(static_cast<cudaStream_t>(stream.handle), sddmm_groups_kernel<kBytes, In, Out>, grid, kThreads, 0, 1,
+    launch_early(stream, sddmm_groups_kernel<kBytes, In, Out>, grid, kThreads, 0, 1,
                  p);
     p.a += kMaxBatchBlocks * p.a_stride;
     p.b += kMaxBatchBlocks * p.b_stride;

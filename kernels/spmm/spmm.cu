@@ -283,7 +283,7 @@ void launch(CudaStream stream, SpmmProblem p, int multiprocessors) {
     part.c += first * p.c_stride;
     const dim3 grid(static_cast<unsigned>(blocks), 1,
                     static_cast<unsigned>(std::min(p.batch - first, kMaxBatchBlocks)));
-    launch_early(static_cast<cudaStream_t>(stream.handle), spmm_kernel<kVector, kLanes, kSteps>, grid,
+    launch_early(stream, spmm_kernel<kVector, kLanes, kSteps>, grid,
                  static_cast<unsigned>(threads), shared_bytes, 1, part);
   }
 }

@@ -35,9 +35,8 @@ void launch_shape(const Panel& x) {
   LACUNA_CUDA_CHECK(cudaFuncSetAttribute(spmm_panel_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                          static_cast<int>(kMaxSharedBytes)));
   const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(x.problem.batch));
-  launch_early(static_cast<cudaStream_t>(x.stream.handle), spmm_panel_kernel<S>, grid, S::kThreads,
-               static_cast<std::size_t>(x.shared_bytes), S::kSplit ? static_cast<unsigned>(x.launch.split) : 1,
-               x.problem, x.launch);
+  launch_early(x.stream, spmm_panel_kernel<S>, grid, S::kThreads, static_cast<std::size_t>(x.shared_bytes),
+               S::kSplit ? static_cast<unsigned>(x.launch.split) : 1, x.problem, x.launch);
 }
 
 template <int kTile, int kWarps, bool kSplit>

@@ -24,8 +24,8 @@
 #include "kernels/common/dependent_launch.cuh"
 #include "kernels/pointwise/activation.h"
 #include "kernels/runtime/views.h"
-#include "kernels/spmm/spmm_panel_parts.cuh"
 #include "kernels/spmm/spmm_operands.h"
+#include "kernels/spmm/spmm_panel_parts.cuh"
 #include "kernels/spmm/spmm_plan.h"
 
 namespace lacuna::kernels {
@@ -50,11 +50,13 @@ struct PanelShape {
   static constexpr int kGroups = 32 / kLanes;            // that take entries in turn
   static constexpr int kColumns = kTile / 32;            // columns of C a lane stores
   static constexpr std::uint32_t kRowBytes = kTile * 4;
+  // A multiprocessor holds 1024 threads of 64 registers. Blocks of so many leave the kernels before and after them room
+  // to be there at the same time, which a dependent launch needs.
+  static constexpr int kRegisters = kTile == 32 && kWarps == 32 && !kSplit ? 40 : 64;
 };
 
 template <class S>
-__global__ void __launch_bounds__(S::kThreads, 1024 / S::kThreads)
-    spmm_panel_kernel(const SpmmOperands p, const PanelLaunch l) {
+__global__ void __maxnreg__(S::kRegisters) spmm_panel_kernel(const SpmmOperands p, const PanelLaunch l) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   namespace cg = cooperative_groups;
   constexpr int kStage = kPanelStage;                // entries

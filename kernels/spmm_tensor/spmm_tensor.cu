@@ -80,7 +80,7 @@ void launch_densify(CudaStream stream, const Csr<const float>& a, const Dense<co
   constexpr int kBlock = kThreads * kRows;
   const std::int64_t b_blocks = copies.b ? std::min<std::int64_t>(ceil_div(b.rows, kBlock / 32), 2112) : 0;
   const std::size_t shared = std::min<std::int64_t>(copies.ld * kRows, kDensifyChunk) * 4;
-  launch_early(static_cast<cudaStream_t>(stream.handle), spmm_tensor_densify_kernel<kThreads, kRows, kKept>,
+  launch_early(stream, spmm_tensor_densify_kernel<kThreads, kRows, kKept>,
                dim3(static_cast<unsigned>(ceil_div(a.rows, kRows) + b_blocks)), kBlock, shared, 1, a, b, copies);
 }
 
@@ -111,9 +111,8 @@ void launch_product(CudaStream stream, SpmmTensorArguments p, const SpmmTensorCo
   std::int64_t clusters = m_tiles * n_tiles;
   if (S::kGroupParts * p.splits == 1)  // blocks stay and take tiles in turn
     clusters = std::min<std::int64_t>(clusters, stream.multiprocessors > 0 ? stream.multiprocessors : 132);
-  launch_early(static_cast<cudaStream_t>(stream.handle), spmm_tensor_kernel<S>,
-               dim3(static_cast<unsigned>(clusters * p.splits)), S::kThreads, S::kSharedBytes,
-               static_cast<unsigned>(p.splits), p, a_map, b_map);
+  launch_early(stream, spmm_tensor_kernel<S>, dim3(static_cast<unsigned>(clusters * p.splits)), S::kThreads,
+               S::kSharedBytes, static_cast<unsigned>(p.splits), p, a_map, b_map);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // and then scattered words.
 #include <algorithm>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/topology/topology.h"
 
@@ -65,6 +66,7 @@ __global__ void __launch_bounds__(kRowThreads) densify_rows_kernel(const Csr<con
   extern __shared__ float4 image[];
   T* row = reinterpret_cast<T*>(image);
   const int vectors = static_cast<int>(out.cols * sizeof(T) / 16);
+  wait_for_previous();
   const auto begin = static_cast<unsigned>(__ldg(a.row_offsets + blockIdx.x)),
              end = static_cast<unsigned>(__ldg(a.row_offsets + blockIdx.x + 1));
   const T* from = a.values + blockIdx.y * a.values_stride;
@@ -137,6 +139,7 @@ __global__ void __launch_bounds__(kThreads)
   const int num_rows = static_cast<int>(min(std::int64_t{tiles.tile_rows}, tiles.rows - row));
   const int width = static_cast<int>(min(std::int64_t{tiles.tile_cols}, tiles.cols - column));
   const int count = num_rows * width;
+  wait_for_previous();
   if (tiles.segments > 1 && threadIdx.x < 2) {
     range[threadIdx.x] =
         lower_bound(a.col_indices, a.row_offsets[row], a.row_offsets[row + 1], column + threadIdx.x * width);
@@ -173,12 +176,10 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 void densify(CudaStream stream, const Csr<const T>& a, const Dense<T>& out) {
   if (a.rows == 0 || a.cols == 0 || out.batch == 0) return;
-  const auto cuda = static_cast<cudaStream_t>(stream.handle);
   if (rows_are_whole(a, out)) {
     const dim3 grid(static_cast<unsigned>(a.rows), static_cast<unsigned>(out.batch));
-    densify_rows_kernel<T><<<grid, kRowThreads, static_cast<std::size_t>(a.cols) * sizeof(T), cuda>>>(a, out);
-    LACUNA_CUDA_LAUNCHED("densify_rows");
-    return;
+    return launch_early(stream, densify_rows_kernel<T>, grid, kRowThreads, static_cast<std::size_t>(a.cols) * sizeof(T),
+                        1, a, out);
   }
   DensifyTiles tiles = {};
   tiles.rows = a.rows;
@@ -191,8 +192,7 @@ void densify(CudaStream stream, const Csr<const T>& a, const Dense<T>& out) {
   if (blocks > 0x7fffffff)
     throw runtime::Failure{static_cast<int>(cudaErrorInvalidConfiguration), "densify: more than 2^31 - 1 tiles", false};
   const dim3 grid(static_cast<unsigned>(blocks), 1, static_cast<unsigned>(std::min(out.batch, kMaxBatchBlocks)));
-  densify_kernel<<<grid, kThreads, 0, cuda>>>(a, out, tiles);
-  LACUNA_CUDA_LAUNCHED("densify");
+  launch_early(stream, densify_kernel<T>, grid, kThreads, 0, 1, a, out, tiles);
 }
 
 template void densify<float>(CudaStream, const Csr<const float>&, const Dense<float>&);

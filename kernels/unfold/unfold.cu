@@ -3,6 +3,7 @@
 // the image size, so that small images still fill warps.
 #include <type_traits>
 
+#include "kernels/common/dependent_launch.cuh"
 #include "kernels/runtime/cuda_check.h"
 #include "kernels/unfold/unfold.h"
 
@@ -29,6 +30,7 @@ __global__ void __launch_bounds__(kThreads)
   const int stride = kStride > 0 ? kStride : window.stride;
   const std::int64_t channel = blockIdx.x / blocks_per_channel;
   const unsigned index = blockIdx.x % blocks_per_channel * kThreads + threadIdx.x;
+  wait_for_previous();
   if (index >= window.out_size()) return;
   const Position out = position_of(index, window.out_height, window.out_width);
   const int top = out.y * stride - window.padding;
@@ -92,11 +94,9 @@ void unfold(CudaStream stream, const Dense<const T>& images, const Window& windo
   const unsigned blocks = blocks_for(window.out_size());
   if (blocks == 0 || images.rows == 0) return;
   with_window(window, [&](auto kernel, auto stride) {
-    unfold_kernel<decltype(kernel)::value, decltype(stride)::value>
-        <<<static_cast<unsigned>(images.rows * blocks), kThreads, 0, (cudaStream_t)stream.handle>>>(images, window, blocks,
-                                                                                                 columns);
+    launch_early(stream, unfold_kernel<decltype(kernel)::value, decltype(stride)::value, T>,
+                 static_cast<unsigned>(images.rows * blocks), kThreads, 0, 1, images, window, blocks, columns);
   });
-  LACUNA_CUDA_LAUNCHED("unfold");
 }
 
 template <class T>

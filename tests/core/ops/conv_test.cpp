@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -101,8 +102,8 @@ Tensor conv2d_reference(const Problem& p, const Tensors& in) {
   return y;
 }
 
-void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes) {
-  const std::int64_t cin = 3, cout = 4;
+void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes, std::int64_t cin = 3,
+                  std::int64_t cout = 4) {
   check({.name = name_of("conv2d", p),
          .inputs = {random_input({cout, cin * taps(p)}, 1), random_input({cin, p.image.columns()}, 2),
                     bias ? random_input({cout}, 3) : Tensor()},
@@ -116,6 +117,31 @@ void check_conv2d(const Problem& p, bool bias, std::size_t unfolded_bytes) {
 
 TEST(Conv2d, EveryWindow) {
   for (const Problem& p : kProblems) check_conv2d(p, p.image.batch % 2 == 0, kUnfoldedBytes);
+}
+
+// Where CUDA needs no unfolded matrix: one channel or three, widths that four divides; channels that fill no block, and
+// more than one.
+TEST(Conv2d, OfAnImage) {
+  const std::vector<Problem> problems = {{{2, 6, 8}, {3, 1, 1}},  {{2, 12, 16}, {3, 2, 1}}, {{1, 2, 8}, {3, 2, 1}},
+                                         {{3, 5, 4}, {3, 1, 1}},  {{1, 1, 4}, {3, 1, 1}},   {{9, 6, 24}, {3, 2, 1}},
+                                         {{2, 6, 10}, {3, 1, 1}}, {{2, 6, 10}, {3, 2, 1}}};
+  for (const Problem& p : problems) {
+    for (const std::int64_t cin : {1, 3}) check_conv2d(p, p.image.batch % 2 == 0, kUnfoldedBytes, cin, cin == 3 ? 21 : 5);
+  }
+  const ImageShape image{2, 4, 8};
+  for (const Device device : devices()) {  // with the activation, as a folded network calls it
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const Tensor w = random_input({18, 27}, 1), x = random_input({3, image.columns()}, 2), b = random_input({18}, 3);
+      const auto there = [&](const Tensor& t, DType as) { return t.to(DType::f32).to(as).to(device); };
+      const Tensor y = conv2d(there(w, dtype), there(x, dtype), there(b, DType::f32), image, {3, 1, 1}, kUnfoldedBytes,
+                              Activation::relu);
+      const std::vector<double> got = y.to(kCpu).to(DType::f64).to_vector<double>();
+      const std::vector<double> want = conv2d_reference({image, {3, 1, 1}}, {w, x, b}).to_vector<double>();
+      ASSERT_EQ(got.size(), want.size());
+      for (std::size_t i = 0; i < got.size(); ++i)
+        ASSERT_NEAR(got[i], std::max(want[i], 0.0), dtype == DType::bf16 ? 0.1 : 1e-5) << i;
+    }
+  }
 }
 
 TEST(Conv2d, InPiecesOfTheBatch) {
@@ -170,6 +196,37 @@ TEST(DepthwiseConv2d, ManyImages) {  // several chunks of the weight gradient
     const Var leaf(w.to(DType::f32).to(device), true);
     backward(depthwise_conv2d(leaf, Var(x.to(DType::f32).to(device)), p.image, p.spec), dy.to(DType::f32).to(device));
     EXPECT_LT(relative_error(leaf.grad(), Tensor::from(expected, {2, 9})), 1e-5) << to_string(device);
+  }
+}
+
+// Large batches and small ones go different ways on CUDA (rows a thread, threads shared by channels); none changes a bit.
+TEST(DepthwiseConv2d, OfManyImagesIsThatOfEach) {
+  constexpr std::int64_t kImages = 23000, kChannels = 3;
+  for (const Device device : devices()) {
+    for (const ImageShape& one : {ImageShape{1, 4, 8}, ImageShape{1, 4, 2}, ImageShape{1, 5, 3}, ImageShape{1, 6, 6}}) {
+      for (const int stride : {1, 2}) {
+        const ConvSpec spec{3, stride, 1};
+        const ImageShape many{kImages, one.height, one.width};
+        const std::int64_t in = one.columns(), out = conv_output(one, spec).columns();
+        const Tensor w = random_input({kChannels, 9}, 1).to(DType::f32);
+        const Tensor x = random_input({kChannels, many.columns()}, 2).to(DType::f32);
+        const auto run = [&](const Tensor& images, const ImageShape& image) {
+          return depthwise_conv2d(w.to(device), images.to(device), image, spec).to_vector<float>();
+        };
+        const std::vector<float> all = run(x, many);
+        for (const std::int64_t i : {std::int64_t{0}, kImages / 2, kImages - 1}) {
+          Tensor image = Tensor::empty({kChannels, in}, DType::f32, kCpu);
+          for (std::int64_t c = 0; c < kChannels; ++c)
+            std::copy_n(x.data<float>() + c * many.columns() + i * in, in, image.data<float>() + c * in);
+          const std::vector<float> alone = run(image, one);
+          for (std::int64_t c = 0; c < kChannels; ++c)
+            for (std::int64_t e = 0; e < out; ++e)
+              ASSERT_EQ(all[static_cast<std::size_t>((c * kImages + i) * out + e)],
+                        alone[static_cast<std::size_t>(c * out + e)])
+                  << name_of("depthwise", {one, spec}) << " on " << to_string(device) << ", image " << i;
+        }
+      }
+    }
   }
 }
 

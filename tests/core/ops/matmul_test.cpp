@@ -63,6 +63,12 @@ TEST(Matmul, EveryTransposition) {
   }
 }
 
+// One column, which CUDA multiplies by a kernel of its own: lengths that vectors divide and not, none, one row.
+TEST(Matmul, OfOneColumn) {
+  for (const auto& [m, k] : std::vector<std::array<std::int64_t, 2>>{{1, 1}, {5, 7}, {9, 8}, {1000, 132}, {17, 1840}, {3, 0}})
+    check(matmul_case(-1, m, k, 1, false, false));
+}
+
 TEST(MatmulInParts, IsTheProduct) {
   // One piece, several, one column each; odd outputs; on CUDA f32 and bf16 as cuBLASLt's batches of pieces.
   for (const auto& [m, n, k, parts] : std::vector<std::array<std::int64_t, 4>>{
