@@ -36,6 +36,8 @@ struct CellArgs {
   float keep_scale;
   std::uint64_t seed;
   RandomSequence sequence;
+  void* scores;                          // backward in one pass: dS, a cell after the other in the order of the columns
+  std::int64_t first_scores[kMaxPlans];  // cells of the patterns before, of all their matrices
   PanelPlan plans[kMaxPlans];
 };
 
@@ -44,9 +46,14 @@ struct CellWork {
   int matrix, block, begin, end;
   const PanelPlan* plan;
 
-  template <Shape shape>
+  /// apart: one matrix after the other.
+  template <Shape shape, bool apart = false>
   static __device__ CellWork of(const CellArgs& args) {
-    const int matrix = blockIdx.x, rank = blockIdx.y;
+    int matrix = blockIdx.x, rank = blockIdx.y;
+    if constexpr (apart) {
+      const int at = rank * static_cast<int>(gridDim.x) + matrix;
+      matrix = at / args.blocks, rank = at % args.blocks;
+    }
     if constexpr (shape == Shape::plan) {
       const PanelPlan* plan = &args.plans[matrix / args.matrices_per_pattern];
       const int block = plan->cell_order[rank];
@@ -86,6 +93,25 @@ struct CellWork {
     }
   }
 };
+
+/// A cell of dS in CellArgs::scores: two halves of 64 rows, each in the order of the registers that held it.
+constexpr int kScoreBytes = kCell * kBoxRows * 2;
+
+/// Where cell `cell` of the columns' order is.
+template <Shape shape>
+__device__ inline char* scores_of(const CellArgs& args, int matrix, std::int64_t cell) {
+  std::int64_t at = static_cast<std::int64_t>(matrix) * args.blocks * (args.blocks + 1) / 2;
+  if constexpr (shape == Shape::plan) {
+    const int pattern = matrix / args.matrices_per_pattern;
+    at = args.first_scores[pattern] + matrix % args.matrices_per_pattern * args.plans[pattern].cells;
+  }
+  return static_cast<char*>(args.scores) + (at + cell) * (2 * kScoreBytes);
+}
+/// The place in the columns' order of a cell of the lower triangle.
+__device__ inline std::int64_t lower_place(int blocks, int row, int column) {
+  return static_cast<std::int64_t>(column) * blocks - static_cast<std::int64_t>(column) * (column - 1) / 2 + row -
+         column;
+}
 
 /// Stages 64 rows of two lines. Thread `thread` of the 128 that produce; bytes are announced by the caller.
 __device__ inline void stage_rows(const CellArgs& args, const CUtensorMap* map, const void* rows, int matrix, int row,

@@ -176,7 +176,7 @@ struct Matrix {
 
 struct Plan {
   Tensor offsets, columns, tile_offsets, order, slots;
-  Tensor cell_offsets, cell_windows, cell_bits, cell_order;
+  Tensor cell_offsets, cell_windows, cell_bits, cell_order, cell_places;
   PanelPlan view() const {
     PanelPlan plan;
     plan.tile_offsets = tile_offsets.data<std::int32_t>();
@@ -187,11 +187,15 @@ struct Plan {
     plan.cell_windows = cell_windows.data<std::int32_t>();
     plan.cell_bits = static_cast<const std::uint32_t*>(cell_bits.raw());
     plan.cell_order = cell_order.data<std::int32_t>();
+    plan.cells = cell_windows.dim(0);
+    if (cell_places.defined()) plan.cell_places = cell_places.data<std::int32_t>();
     return plan;
   }
 };
 
-Plan make_plan(Device device, const Pattern& p, std::int64_t window, int min_cell_tiles = 0) {
+/// rows: the plan whose cells this one takes, of the pattern whose transpose p is.
+Plan make_plan(Device device, const Pattern& p, std::int64_t window, int min_cell_tiles = 0,
+               const PanelPlan* rows_plan = nullptr) {
   const CudaStream stream = cuda_stream(device);
   const auto upload = [&](const std::vector<std::int32_t>& v) {
     return Tensor::from(v, {static_cast<std::int64_t>(v.size())}).to(device);
@@ -206,17 +210,19 @@ Plan make_plan(Device device, const Pattern& p, std::int64_t window, int min_cel
   if (min_cell_tiles > 0) plan.cell_offsets = Tensor::empty({attention_cell_offsets_size(p.t)}, DType::i32, device);
   const auto [tiles, cells] = panel_plan_offsets(
       stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(), plan.order.data<std::int32_t>(),
-      min_cell_tiles > 0 ? plan.cell_offsets.data<std::int32_t>() : nullptr, min_cell_tiles, scratch.raw());
+      min_cell_tiles > 0 ? plan.cell_offsets.data<std::int32_t>() : nullptr, min_cell_tiles, scratch.raw(), rows_plan);
   plan.slots = Tensor::full({tiles * kTileSlots}, -1, DType::i32, device);
   panel_plan_slots(stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(),
                    static_cast<std::uint32_t*>(plan.slots.raw()));
   if (min_cell_tiles == 0) return plan;
   plan.cell_windows = Tensor::full({cells}, -1, DType::i32, device);
+  if (rows_plan) plan.cell_places = Tensor::full({cells}, -1, DType::i32, device);
   plan.cell_bits = Tensor::full({cells * kCellWords}, -1, DType::i32, device);
   plan.cell_order = Tensor::full({attention_cell_offsets_size(p.t) - 1}, -1, DType::i32, device);
   panel_plan_cells(stream, p.t, rows, cols, plan.cell_offsets.data<std::int32_t>(), cells,
                    plan.cell_windows.data<std::int32_t>(), static_cast<std::uint32_t*>(plan.cell_bits.raw()),
-                   plan.cell_order.data<std::int32_t>(), scratch.raw());
+                   plan.cell_order.data<std::int32_t>(), scratch.raw(), rows_plan,
+                   rows_plan ? plan.cell_places.data<std::int32_t>() : nullptr);
   return plan;
 }
 
@@ -238,7 +244,7 @@ double error(const std::vector<T>& got, const std::vector<double>& want, double 
   return size > 0 ? std::sqrt(wrong) / size : std::sqrt(wrong);
 }
 
-/// cell_tiles: tiles from which on cells are computed whole, 0: none.
+/// cell_tiles: tiles from which on cells are computed whole, 0: none; negative: the columns' plan takes the rows' cells.
 template <class T>
 void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>& cell_tiles) {
   SCOPED_TRACE(what);
@@ -259,15 +265,17 @@ void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>
   CudaStream stream = cuda_stream(device);
   stream.allow_tf32 = mode == Mode::tf32;
   const std::int64_t window = attention_window<T>(c.d);
-  for (const int min_tiles : cell_tiles) {
-    SCOPED_TRACE("cells from " + std::to_string(min_tiles) + " tiles on");
+  for (const int cells_from : cell_tiles) {
+    SCOPED_TRACE("cells from " + std::to_string(cells_from) + " tiles on");
+    const int min_tiles = std::abs(cells_from);
     std::vector<Plan> kept_plans;
     std::vector<PanelPlan> rows, columns;
     if (!c.causal) {
       for (const Pattern& p : c.patterns) {
         kept_plans.push_back(make_plan(device, p, window, min_tiles));
         rows.push_back(kept_plans.back().view());
-        kept_plans.push_back(make_plan(device, transpose(p), window, min_tiles));
+        kept_plans.push_back(
+            make_plan(device, transpose(p), window, min_tiles, cells_from < 0 ? &rows.back() : nullptr));
         columns.push_back(kept_plans.back().view());
       }
     }
@@ -281,8 +289,9 @@ void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>
                                    .seed = kSeed,
                                    .sequence = kSequence};
     Matrix<float> lse(device, static_cast<std::size_t>(matrices * t), 0);
-    const Tensor scratch = Tensor::empty(
-        {static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes(stream, problem))}, DType::u8, device);
+    const Tensor scratch =
+        Tensor::empty({static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes<T>(stream, problem, columns))},
+                      DType::u8, device);
     std::vector<T> results[2][4];
     for (auto& result : results) {
       made.clear();
@@ -323,7 +332,7 @@ class SparseAttentionOnCuda : public ::testing::TestWithParam<Mode> {
   }
   static void run(const Case& c, const char* what) {
     if (GetParam() == Mode::bf16 && c.d == 128)
-      run_case<Bf16>(GetParam(), c, what, c.causal ? std::vector<int>{0} : std::vector<int>{0, 1, 24});
+      run_case<Bf16>(GetParam(), c, what, c.causal ? std::vector<int>{0} : std::vector<int>{0, 1, 24, -1, -24});
     else if (GetParam() == Mode::bf16)
       run_case<Bf16>(GetParam(), c, what, {0});
     else
@@ -419,6 +428,41 @@ TEST(PanelPlanOnCuda, HoldsEachEntryOnce) {
         }
       }
       EXPECT_EQ(entries, p.columns.size());
+    }
+  }
+}
+
+TEST(PanelPlanOnCuda, TransposeTakesTheSameCells) {
+  const std::string reason = cuda_unavailable_reason();
+  if (!reason.empty()) GTEST_SKIP() << "no CUDA device: " << reason;
+  for (const int min_tiles : {1, 30, 60}) {
+    for (const Pattern& p : {random_pattern(333, 0.1, 1), band_pattern(700, 90), random_pattern(129, 0.9, 2),
+                             pattern_of(300, [](std::int64_t, std::int64_t) { return false; }),
+                             pattern_of(1, [](std::int64_t, std::int64_t) { return true; })}) {
+      const Device device{DeviceType::cuda, 0};
+      const Plan rows = make_plan(device, p, 128, min_tiles);
+      const PanelPlan view = rows.view();
+      const Plan columns = make_plan(device, transpose(p), 128, min_tiles, &view);
+      const auto row_cells = rows.cell_offsets.to_vector<std::int32_t>(),
+                 column_cells = columns.cell_offsets.to_vector<std::int32_t>(),
+                 row_windows = rows.cell_windows.to_vector<std::int32_t>(),
+                 column_windows = columns.cell_windows.to_vector<std::int32_t>(),
+                 places = columns.cell_places.to_vector<std::int32_t>();
+      ASSERT_EQ(row_windows.size(), column_windows.size());
+      for (std::size_t b = 0; b + 1 < row_cells.size(); ++b) {
+        for (auto at = static_cast<std::size_t>(row_cells[b]); at < static_cast<std::size_t>(row_cells[b + 1]); ++at) {
+          const auto column = static_cast<std::size_t>(row_windows[at]);
+          ASSERT_GE(places[at], column_cells[column]);
+          ASSERT_LT(places[at], column_cells[column + 1]);
+          ASSERT_EQ(column_windows[static_cast<std::size_t>(places[at])], static_cast<std::int32_t>(b));
+        }
+      }
+      std::size_t in_tiles = 0, in_cells = 0;
+      for (const std::int32_t word : columns.slots.to_vector<std::int32_t>())
+        in_tiles += static_cast<std::size_t>(std::popcount(static_cast<std::uint32_t>(word) >> 16));
+      for (const std::int32_t word : columns.cell_bits.to_vector<std::int32_t>())
+        in_cells += static_cast<std::size_t>(std::popcount(static_cast<std::uint32_t>(word)));
+      EXPECT_EQ(in_tiles + in_cells, p.columns.size());
     }
   }
 }
