@@ -132,10 +132,12 @@ const Tensor& Topology::sddmm_plan() const {
   return sddmm_plan_;
 }
 
-const AttentionPlan& Topology::attention_plan(std::int64_t window, int min_cell_tiles) const {
+const AttentionPlan& Topology::attention_plan(std::int64_t window, int min_cell_tiles,
+                                              const AttentionPlan* rows) const {
   std::lock_guard lock(mutex_);
   for (const auto& plan : attention_plans_) {
-    if (plan->window == window && plan->min_cell_tiles == min_cell_tiles) return *plan;
+    if (plan->window == window && plan->min_cell_tiles == min_cell_tiles && plan->takes_cells == (rows != nullptr))
+      return *plan;
   }
   OpScope scope("attention_plan");
   auto plan = std::make_unique<AttentionPlan>();
@@ -144,16 +146,23 @@ const AttentionPlan& Topology::attention_plan(std::int64_t window, int min_cell_
       const auto ints = [&](std::int64_t count) { return Tensor::empty({count}, DType::i32, device()); };
       plan->window = window;
       plan->min_cell_tiles = min_cell_tiles;
+      plan->takes_cells = rows != nullptr;
+      kernels::PanelPlan given;
+      if (rows) {
+        given.cell_offsets = rows->cell_offsets.data<std::int32_t>();
+        given.cell_windows = rows->cell_windows.data<std::int32_t>();
+      }
       plan->tile_offsets = ints(kernels::attention_plan_offsets_size(rows_, window));
       plan->block_order = ints(kernels::attention_block_order_size(rows_));
       const Tensor scratch = scratch_of(kernels::panel_plan_scratch_bytes(stream, rows_, window), device());
       const std::int32_t* offsets = row_offsets_.data<std::int32_t>();
       const std::int32_t* columns = col_indices_.data<std::int32_t>();
       if (min_cell_tiles > 0) plan->cell_offsets = ints(kernels::attention_cell_offsets_size(rows_));
-      const auto [tiles, cells] = kernels::panel_plan_offsets(
-          stream, rows_, window, offsets, columns, plan->tile_offsets.data<std::int32_t>(),
-          plan->block_order.data<std::int32_t>(),
-          min_cell_tiles > 0 ? plan->cell_offsets.data<std::int32_t>() : nullptr, min_cell_tiles, scratch.raw());
+      const auto [tiles, cells] =
+          kernels::panel_plan_offsets(stream, rows_, window, offsets, columns, plan->tile_offsets.data<std::int32_t>(),
+                                      plan->block_order.data<std::int32_t>(),
+                                      min_cell_tiles > 0 ? plan->cell_offsets.data<std::int32_t>() : nullptr,
+                                      min_cell_tiles, scratch.raw(), rows ? &given : nullptr);
       plan->slots = ints(tiles * kernels::kTileSlots);
       kernels::panel_plan_slots(stream, rows_, window, offsets, columns, plan->tile_offsets.data<std::int32_t>(),
                                 static_cast<std::uint32_t*>(plan->slots.raw()));
@@ -161,10 +170,12 @@ const AttentionPlan& Topology::attention_plan(std::int64_t window, int min_cell_
         plan->cell_windows = ints(cells);
         plan->cell_bits = ints(cells * kernels::kCellWords);
         plan->cell_order = ints(plan->cell_offsets.dim(0) - 1);
+        if (rows) plan->cell_places = ints(cells);
         kernels::panel_plan_cells(stream, rows_, offsets, columns, plan->cell_offsets.data<std::int32_t>(), cells,
                                   plan->cell_windows.data<std::int32_t>(),
                                   static_cast<std::uint32_t*>(plan->cell_bits.raw()),
-                                  plan->cell_order.data<std::int32_t>(), scratch.raw());
+                                  plan->cell_order.data<std::int32_t>(), scratch.raw(), rows ? &given : nullptr,
+                                  rows ? plan->cell_places.data<std::int32_t>() : nullptr);
       }
     } else {
       throw BackendError("attention_plan", "a pattern on the CPU; the fused attention kernels are CUDA's");
@@ -206,6 +217,7 @@ std::size_t Topology::bytes() const {
     if (plan->min_cell_tiles > 0)
       total += plan->cell_offsets.nbytes() + plan->cell_windows.nbytes() + plan->cell_bits.nbytes() +
                plan->cell_order.nbytes();
+    if (plan->takes_cells) total += plan->cell_places.nbytes();
   }
   return total;
 }

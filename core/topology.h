@@ -21,14 +21,16 @@ struct TransposedTopology {
 };
 
 /// A square pattern packed for the fused attention kernels (kernels/sparse_attention), for windows of one width, with
-/// cells of so many tiles apart (0: none).
+/// cells of so many tiles apart (0: none). Of a transpose, the cells may be those of the pattern's own plan.
 struct AttentionPlan {
   std::int64_t window = 0;
   int min_cell_tiles = 0;
+  bool takes_cells = false;                                  ///< of the pattern whose transpose this one is
   Tensor tile_offsets;                                       ///< i32
   Tensor slots;                                              ///< i32, words of bits
   Tensor block_order;                                        ///< i32
   Tensor cell_offsets, cell_windows, cell_bits, cell_order;  ///< i32; undefined without cells
+  Tensor cell_places;                                        ///< i32; defined where `takes_cells`
 };
 
 /// Same pattern = same pointer. Column indices ascend strictly within each row. Indices are 32-bit; rows, cols and nnz
@@ -65,9 +67,10 @@ class Topology : public std::enable_shared_from_this<Topology> {
   const TransposedTopology& transposed() const;  ///< cached; transposed().topology->transposed() is built on its own
   std::int64_t max_row_length() const;           ///< cached
   const Tensor& sddmm_plan() const;              ///< of kernels/sddmm/sddmm_tiles.h; cached; CUDA only
-  const AttentionPlan& attention_plan(std::int64_t window,
-                                      int min_cell_tiles) const;  ///< cached for each pair; CUDA only
-  bool same_pattern(const Topology& other) const;                 ///< compares on the host
+  /// Cached for each pair; CUDA only. rows: a plan with cells of the pattern whose transpose this is; its cells are taken.
+  const AttentionPlan& attention_plan(std::int64_t window, int min_cell_tiles,
+                                      const AttentionPlan* rows = nullptr) const;
+  bool same_pattern(const Topology& other) const;  ///< compares on the host
 
   /// Bytes held now: offsets, indices and whatever derived data has been built (the transpose's pattern included).
   std::size_t bytes() const;

@@ -119,11 +119,14 @@ kernels::AttentionProblem problem_of(const Tensor& q, const Attention& attention
 /// Plans are cached in the patterns, which outlive the call; none for causal attention.
 template <class T>
 std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_t d, bool transposed) {
-  const int min_cell_tiles = kernels::attention_cell_tiles<T>(d, transposed);
+  const int min_cell_tiles = kernels::attention_cell_tiles<T>(d);
+  const std::int64_t window = kernels::attention_window<T>(d);
   std::vector<kernels::PanelPlan> plans;
   for (const TopologyPtr& pattern : attention.patterns) {
-    const AttentionPlan& plan = (transposed ? *pattern->transposed().topology : *pattern)
-                                    .attention_plan(kernels::attention_window<T>(d), min_cell_tiles);
+    const AttentionPlan& of_rows = pattern->attention_plan(window, min_cell_tiles);
+    const AttentionPlan& plan = transposed ? pattern->transposed().topology->attention_plan(
+                                                 window, min_cell_tiles, min_cell_tiles > 0 ? &of_rows : nullptr)
+                                           : of_rows;
     kernels::PanelPlan& view = plans.emplace_back();
     view.tile_offsets = plan.tile_offsets.data<std::int32_t>();
     view.slots = static_cast<const std::uint32_t*>(plan.slots.raw());
@@ -133,6 +136,8 @@ std::vector<kernels::PanelPlan> plans_of(const Attention& attention, std::int64_
     view.cell_windows = plan.cell_windows.data<std::int32_t>();
     view.cell_bits = static_cast<const std::uint32_t*>(plan.cell_bits.raw());
     view.cell_order = plan.cell_order.data<std::int32_t>();
+    view.cells = plan.cell_windows.dim(0);
+    if (transposed) view.cell_places = plan.cell_places.data<std::int32_t>();
   }
   return plans;
 }
@@ -184,8 +189,10 @@ void backward_fused([[maybe_unused]] const SavedFused& saved, [[maybe_unused]] c
       std::vector<kernels::PanelPlan> rows, columns;
       if (gradients[0].defined()) rows = plans_of<T>(saved.attention, problem.d, false);
       if (gradients[1].defined() || gradients[2].defined()) columns = plans_of<T>(saved.attention, problem.d, true);
-      const Tensor scratch =
-          Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dout.device());
+      const bool all = gradients[0].defined() && gradients[1].defined() && gradients[2].defined();
+      const Tensor scratch = Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes<T>(
+                                                 stream, problem, all ? columns : std::vector<kernels::PanelPlan>{}),
+                                             dout.device());
       if (DryRun::active()) return;
       kernels::sparse_attention_backward<T>(stream, problem, rows, columns, saved.q.data<T>(), saved.k.data<T>(),
                                             saved.v.data<T>(), saved.out.data<T>(), saved.lse.data<float>(),

@@ -154,7 +154,7 @@ void bf16_product(CudaStream stream, const Dense<const Bf16>& a, const Dense<con
 void bf16_product(CudaStream stream, const Csr<const Bf16>& a, const void* plan, const Dense<const Bf16>& b,
                   const Dense<Bf16>& c, bool transpose_a, const Epilogue<const float>& epilogue, void* scratch) {
   Bf16ProductArguments p = arguments_of(c, epilogue);
-  const SddmmPlan view = sddmm_plan_view(plan, a.rows, a.cols);
+  const SddmmPlan view = sddmm_plan_view(plan, a.rows, a.cols, a.nnz);
   p.starts = view.starts;
   p.row_offsets = a.row_offsets;
   p.col_indices = a.col_indices;

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <vector>
+
 #include "kernels/sparse_attention/backward.cuh"
 #include "kernels/sparse_attention/cells_backward.cuh"
 #include "kernels/sparse_attention/cells_launch.cuh"
+#include "kernels/sparse_attention/cells_plan.h"
+#include "kernels/sparse_attention/cells_query.cuh"
 #include "kernels/sparse_attention/launch.cuh"
 
 namespace lacuna::kernels {
@@ -32,7 +36,27 @@ void sparse_attention_backward(CudaStream stream, const AttentionProblem& proble
       args.scale = static_cast<float>(problem.scale * kLog2E);
       args.stats = stats;
       args.out_place = in;
+      const std::size_t kept = row_cells && dk && dv ? kept_scores_bytes(problem, transposed) : 0;
+      if (kept > 0)
+        args.scores = static_cast<char*>(scratch) +
+                      (static_cast<std::size_t>(problem.matrices * problem.t) * sizeof(float4) + 255) / 256 * 256;
       with_bool(problem.causal, [&](auto causal) {
+        if (kept > 0) {
+          CellArgs of = args;
+          of.resident[0] = k, of.resident[1] = v, of.staged[0] = q, of.staged[1] = dout, of.out[0] = dk, of.out[1] = dv;
+          of.resident_place[0] = of.resident_place[1] = of.staged_place[0] = in, of.staged_place[1] = result;
+          constexpr Shape by_column = causal ? Shape::upper : Shape::plan, by_row = causal ? Shape::lower : Shape::plan;
+          launch_cells(stream, cell_gradient_kernel<by_column, drops, true, true>, CellGradientLayout::kBytes, problem,
+                       transposed, of, false);
+          of = args;
+          of.staged[0] = of.staged[1] = k, of.out[0] = dq;
+          of.staged_place[0] = of.staged_place[1] = in;
+          std::vector<PanelPlan> placed(plans.begin(), plans.end());
+          for (std::size_t i = 0; i < placed.size() && !problem.causal; ++i)
+            placed[i].cell_places = transposed[i].cell_places;
+          launch_cells(stream, cell_query_kernel<by_row>, CellQueryLayout::kBytes, problem, placed, of, true);
+          return;
+        }
         if (row_cells) {
           CellArgs of = args;
           of.resident[0] = q, of.resident[1] = dout, of.staged[0] = k, of.staged[1] = v, of.out[0] = dq;

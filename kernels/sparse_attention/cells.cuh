@@ -37,6 +37,8 @@ struct CellArgs {
   float keep_scale;
   std::uint64_t seed;
   RandomSequence sequence;
+  void* scores;                          // backward in one pass: dS, a cell after the other in the order of the columns
+  std::int64_t first_scores[kMaxPlans];  // cells of the patterns before, of all their matrices
   PanelPlan plans[kMaxPlans];
 };
 
@@ -44,19 +46,26 @@ struct CellArgs {
 struct CellWork {
   int matrix, block, begin, end;
   const PanelPlan* plan;
+  int head;
 
-  template <Shape shape>
+  /// apart: one head after the other.
+  template <Shape shape, bool apart = false>
   static __device__ CellWork of(const CellArgs& args) {
-    const int matrix = matrix_here(), rank = blockIdx.y;
+    int head = blockIdx.x, rank = blockIdx.y;
+    if constexpr (apart) {
+      const int at = rank * static_cast<int>(gridDim.x) + head;
+      head = at / args.blocks, rank = at % args.blocks;
+    }
+    const int matrix = matrix_here(head);
     if constexpr (shape == Shape::plan) {
       const PanelPlan* plan = &args.plans[matrix / args.matrices_per_pattern];
       const int block = plan->cell_order[rank];
-      return {matrix, block, plan->cell_offsets[block], plan->cell_offsets[block + 1], plan};
+      return {matrix, block, plan->cell_offsets[block], plan->cell_offsets[block + 1], plan, head};
     } else if constexpr (shape == Shape::lower) {
       const int block = args.blocks - 1 - rank;
-      return {matrix, block, 0, block + 1, nullptr};
+      return {matrix, block, 0, block + 1, nullptr, head};
     } else {
-      return {matrix, rank, rank, args.blocks, nullptr};
+      return {matrix, rank, rank, args.blocks, nullptr, head};
     }
   }
   template <Shape shape>
@@ -88,17 +97,37 @@ struct CellWork {
   }
 };
 
-/// Stages 64 rows of two lines. Thread `thread` of the 128 that produce; bytes are announced by the caller.
+/// A cell of dS in CellArgs::scores: two halves of 64 rows, each in the order of the registers that held it.
+constexpr int kScoreBytes = kCell * kBoxRows * 2;
+
+/// Where cell `cell` of the columns' order is.
+template <Shape shape>
+__device__ inline char* scores_of(const CellArgs& args, int matrix, std::int64_t cell) {
+  std::int64_t at = static_cast<std::int64_t>(matrix) * args.blocks * (args.blocks + 1) / 2;
+  if constexpr (shape == Shape::plan) {
+    const int pattern = matrix / args.matrices_per_pattern;
+    at = args.first_scores[pattern] + matrix % args.matrices_per_pattern * args.plans[pattern].cells;
+  }
+  return static_cast<char*>(args.scores) + (at + cell) * (2 * kScoreBytes);
+}
+/// The place in the columns' order of a cell of the lower triangle.
+__device__ inline std::int64_t lower_place(int blocks, int row, int column) {
+  return static_cast<std::int64_t>(column) * blocks - static_cast<std::int64_t>(column) * (column - 1) / 2 + row -
+         column;
+}
+
+/// Stages 64 rows of two lines of a head's matrix. Thread `thread` of the 128 that produce; the caller announces the bytes.
 __device__ inline void stage_rows(const CellArgs& args, const CUtensorMap* map, const void* rows, const Place& place,
-                                  int row, std::uint32_t to, int line_bytes, std::uint32_t barrier, int thread) {
+                                  int row, std::uint32_t to, int line_bytes, std::uint32_t barrier, int thread,
+                                  int head = blockIdx.x) {
   if (args.aligned) {
     if (thread == 0) {
-      copy_lines(to, map, 0, row, barrier);
-      copy_lines(to + line_bytes, map, 64, row, barrier);
+      copy_lines(to, map, 0, row, barrier, head);
+      copy_lines(to + line_bytes, map, 64, row, barrier, head);
     }
     return;
   }
-  const auto* from = static_cast<const Bf16*>(rows) + place.here();
+  const auto* from = static_cast<const Bf16*>(rows) + place.of(head);
   for (int i = thread; i < kBoxRows * 16; i += 128) {
     const int chunk = i % 16, r = i / 16;
     uint4 v{0, 0, 0, 0};

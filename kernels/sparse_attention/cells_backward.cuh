@@ -15,8 +15,9 @@ struct CellGradientLayout {
   static_assert(kBytes <= kMaxSharedBytes);
 };
 
+/// keeps: dS goes to memory too, for cell_query_kernel.
 /// by_column: statistics belong to the staged rows, and P goes to out[1]; dS goes to out[0].
-template <Shape shape, bool drops, bool by_column>
+template <Shape shape, bool drops, bool by_column, bool keeps = false>
 __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __grid_constant__ CellArgs args) {
   using L = CellGradientLayout;
   constexpr bool side = by_column;
@@ -89,6 +90,11 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
     float out0[64] = {}, out1[64] = {};
     const std::uint64_t a0 = wgmma::descriptor(resident + group * kHalfBytes);
     const std::uint64_t a1 = wgmma::descriptor(resident + kResidentBytes + group * kHalfBytes);
+    [[maybe_unused]] uint4* scores_to = nullptr;
+    if constexpr (keeps) {
+      const std::int64_t first = shape == Shape::plan ? work.begin : lower_place(args.blocks, work.block, work.block);
+      scores_to = reinterpret_cast<uint4*>(scores_of<shape>(args, work.matrix, first)) + warp * 128 + lane;
+    }
     uint2 bits, next = work.bits<shape>(args, work.begin);
     barrier_wait(loaded, 0);
     if (kTurns && group == 1) pair_signal(1);
@@ -154,6 +160,12 @@ __global__ void __launch_bounds__(kCellThreads, 1) cell_gradient_kernel(const __
           ds_pack[j / 2][j % 2 * 2 + h] = pack_bf16(dp[4 * j + 2 * h], dp[4 * j + 2 * h + 1]);
           if constexpr (side) p_pack[j / 2][j % 2 * 2 + h] = pack_bf16(p[4 * j + 2 * h], p[4 * j + 2 * h + 1]);
         }
+      }
+      if constexpr (keeps) {  // before the products, which take the registers: after them, 20 % slower
+#pragma unroll
+        for (int k = 0; k < 4; ++k)
+          scores_to[32 * k] = make_uint4(ds_pack[k][0], ds_pack[k][1], ds_pack[k][2], ds_pack[k][3]);
+        scores_to += kScoreBytes / 16;
       }
       const std::uint64_t m0 = wgmma::descriptor_mn(base, kBoxBytes);
       const std::uint64_t m1 = wgmma::descriptor_mn(base + kHalfBytes, kBoxBytes);

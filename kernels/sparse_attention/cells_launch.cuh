@@ -55,8 +55,11 @@ void launch_cells(CudaStream stream, Kernel kernel, int shared_bytes, const Atte
     part.first_matrix = static_cast<int>(x);
     part.matrices_per_pattern = static_cast<int>(problem.matrices_per_pattern);
     const std::size_t first = static_cast<std::size_t>(x / problem.matrices_per_pattern);
-    for (std::size_t i = 0; !problem.causal && i < kMaxPlans && first + i < plans.size(); ++i)
-      part.plans[i] = plans[first + i];
+    std::int64_t cells = 0;
+    for (std::size_t i = 0; !problem.causal && i < std::min(plans.size(), first + kMaxPlans); ++i) {
+      if (i >= first) part.plans[i - first] = plans[i], part.first_scores[i - first] = cells;
+      cells += plans[i].cells * problem.matrices_per_pattern;
+    }
     launch_grid(stream, kernel, grid, kCellThreads, shared_bytes, part, follows);
     LACUNA_CUDA_LAUNCHED("sparse_attention cells");
   }

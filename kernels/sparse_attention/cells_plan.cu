@@ -12,7 +12,17 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPanelsPerCell = kCellRows / kPanelRows;
 
-/// A warp per 128 rows: takes the tiles of cells that have `min_tiles` or more away, and counts these cells.
+/// A warp per 128 rows of a pattern: names its cells in the transpose.
+__global__ void __launch_bounds__(32)
+    name_cells(const std::int32_t* __restrict__ offsets, const std::int32_t* __restrict__ cell_windows, int windows,
+               std::uint8_t* __restrict__ chosen) {
+  const int block = blockIdx.x;
+  for (int cell = offsets[block] + static_cast<int>(threadIdx.x); cell < offsets[block + 1]; cell += 32)
+    chosen[static_cast<std::int64_t>(cell_windows[cell]) * windows + block] = 1;
+}
+
+/// A warp per 128 rows: takes the tiles of cells that have `min_tiles` or more (0: that are chosen) away, and counts these
+/// cells.
 __global__ void __launch_bounds__(32)
     choose_cells(std::int32_t* __restrict__ tiles, int panels, int windows, int min_tiles,
                  std::uint8_t* __restrict__ chosen, std::int32_t* __restrict__ cells) {
@@ -22,11 +32,12 @@ __global__ void __launch_bounds__(32)
     std::int32_t* of = tiles + static_cast<std::int64_t>(w) * panels;
     int sum = 0;
     for (int p = p0; p < p1; ++p) sum += of[p];
-    const bool whole = sum >= min_tiles;
+    std::uint8_t& is_chosen = chosen[static_cast<std::int64_t>(block) * windows + w];
+    const bool whole = min_tiles > 0 ? sum >= min_tiles : is_chosen != 0;
     if (whole) {
       for (int p = p0; p < p1; ++p) of[p] = 0;
     }
-    chosen[static_cast<std::int64_t>(block) * windows + w] = whole;
+    is_chosen = whole;
     count += whole;
   }
   count = __reduce_add_sync(~0u, count);
@@ -93,6 +104,16 @@ __global__ void __launch_bounds__(kThreads)
     bits[static_cast<std::int64_t>(cell) * kCellWords + i] = words[i];
 }
 
+/// A warp per 128 rows of a pattern: where its cells are in the transpose's list.
+__global__ void __launch_bounds__(32)
+    find_cells(const std::int32_t* __restrict__ row_offsets, const std::int32_t* __restrict__ row_windows,
+               const std::int32_t* __restrict__ offsets, const std::int32_t* __restrict__ windows,
+               std::int32_t* __restrict__ places) {
+  const int block = blockIdx.x;
+  for (int cell = row_offsets[block] + static_cast<int>(threadIdx.x); cell < row_offsets[block + 1]; cell += 32)
+    places[cell] = lower_bound(windows, offsets[row_windows[cell]], offsets[row_windows[cell] + 1], block);
+}
+
 }  // namespace
 
 std::size_t cells_scratch_bytes(std::int64_t blocks, std::int64_t windows) {
@@ -103,13 +124,20 @@ std::size_t cells_scratch_bytes(std::int64_t blocks, std::int64_t windows) {
   return (static_cast<std::size_t>(blocks * windows) + 255) / 256 * 256 + (counts + 255) / 256 * 256 + scan;
 }
 
-void take_cells(cudaStream_t stream, std::int64_t t, std::int64_t windows, int min_tiles, std::int32_t* tiles,
-                std::int32_t* cell_offsets, void* scratch) {
+void take_cells(cudaStream_t stream, std::int64_t t, std::int64_t windows, int min_tiles, const PanelPlan* rows,
+                std::int32_t* tiles, std::int32_t* cell_offsets, void* scratch) {
   const int panels = static_cast<int>((t + kPanelRows - 1) / kPanelRows);
   const std::int64_t blocks = cell_blocks(t);
   auto* chosen = static_cast<std::uint8_t*>(scratch);
   auto* counts = reinterpret_cast<std::int32_t*>(chosen + (blocks * windows + 255) / 256 * 256);
   void* temporary = reinterpret_cast<char*>(counts) + ((blocks + 1) * 4 + 255) / 256 * 256;
+  if (rows) {
+    LACUNA_CUDA_CHECK(cudaMemsetAsync(chosen, 0, static_cast<std::size_t>(blocks * windows), stream));
+    name_cells<<<static_cast<unsigned>(blocks), 32, 0, stream>>>(rows->cell_offsets, rows->cell_windows,
+                                                                 static_cast<int>(windows), chosen);
+    LACUNA_CUDA_LAUNCHED("name_cells");
+    min_tiles = 0;
+  }
   choose_cells<<<static_cast<unsigned>(blocks), 32, 0, stream>>>(tiles, panels, static_cast<int>(windows), min_tiles,
                                                                  chosen, counts);
   LACUNA_CUDA_LAUNCHED("choose_cells");
@@ -129,6 +157,13 @@ void fill_cells(cudaStream_t stream, std::int64_t t, std::int64_t windows, const
   fill_bits<<<static_cast<unsigned>(cells), kThreads, 0, stream>>>(
       row_offsets, col_indices, static_cast<int>(t), static_cast<int>(blocks), cell_offsets, cell_windows, cell_bits);
   LACUNA_CUDA_LAUNCHED("fill_bits");
+}
+
+void fill_places(cudaStream_t stream, std::int64_t t, const PanelPlan& rows, const std::int32_t* cell_offsets,
+                 const std::int32_t* cell_windows, std::int32_t* cell_places) {
+  find_cells<<<static_cast<unsigned>(cell_blocks(t)), 32, 0, stream>>>(rows.cell_offsets, rows.cell_windows,
+                                                                       cell_offsets, cell_windows, cell_places);
+  LACUNA_CUDA_LAUNCHED("find_cells");
 }
 
 }  // namespace lacuna::kernels::attention

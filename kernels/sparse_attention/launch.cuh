@@ -94,13 +94,11 @@ CUtensorMap tensor_map(const void* data, const Place& place, dim3 grid, std::int
   return map;
 }
 
-/// follows: the kernel may start in the shadow of the last one on the stream, for whose end it waits itself. Not under
-/// capture, where that has not been tried.
+/// follows: the kernel may start in the shadow of the last one on the stream, for whose end it waits itself; under capture
+/// too, where that becomes a programmatic edge of the graph.
 template <class Kernel, class A>
 void launch_grid(CudaStream stream, Kernel kernel, dim3 grid, int threads, int shared_bytes, const A& args,
                  bool follows) {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  if (follows) LACUNA_CUDA_CHECK(cudaStreamIsCapturing(cuda(stream), &capture));
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -110,7 +108,7 @@ void launch_grid(CudaStream stream, Kernel kernel, dim3 grid, int threads, int s
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
   config.stream = cuda(stream);
   config.attrs = &attribute;
-  config.numAttrs = follows && capture == cudaStreamCaptureStatusNone ? 1 : 0;
+  config.numAttrs = follows ? 1 : 0;
   LACUNA_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, args));
 }
 

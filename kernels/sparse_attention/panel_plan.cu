@@ -188,9 +188,29 @@ std::int64_t attention_window(std::int64_t d) {
 template std::int64_t attention_window<Bf16>(std::int64_t);
 template std::int64_t attention_window<float>(std::int64_t);
 
-std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionProblem& problem) {
-  return static_cast<std::size_t>(problem.matrices * problem.t) * sizeof(float4);
+std::size_t attention::kept_scores_bytes(const AttentionProblem& problem, std::span<const PanelPlan> transposed) {
+  constexpr std::int64_t kCellBytes = kCellRows * kCellRows * 2, kMost = std::int64_t{5} << 28;  // 1.25 GiB
+  if (problem.d != kCellRows) return 0;
+  const std::int64_t blocks = cell_blocks(problem.t);
+  std::int64_t cells = problem.causal ? problem.matrices * (blocks * (blocks + 1) / 2) : 0;
+  for (const PanelPlan& plan : transposed) {
+    if (problem.causal) break;
+    if (!plan.cell_places) return 0;
+    cells += plan.cells * problem.matrices_per_pattern;
+  }
+  return cells <= kMost / kCellBytes ? static_cast<std::size_t>(cells * kCellBytes) : 0;
 }
+
+template <class T>
+std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionProblem& problem,
+                                                    std::span<const PanelPlan> transposed) {
+  return padded(static_cast<std::size_t>(problem.matrices * problem.t) * sizeof(float4)) +
+         (sizeof(T) == 2 ? kept_scores_bytes(problem, transposed) : 0);
+}
+template std::size_t sparse_attention_backward_scratch_bytes<Bf16>(CudaStream, const AttentionProblem&,
+                                                                   std::span<const PanelPlan>);
+template std::size_t sparse_attention_backward_scratch_bytes<float>(CudaStream, const AttentionProblem&,
+                                                                    std::span<const PanelPlan>);
 
 std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window) {
   return (t + window - 1) / window * ((t + kPanelRows - 1) / kPanelRows) + 1;
@@ -201,12 +221,11 @@ std::int64_t attention_block_order_size(std::int64_t t) {
 }
 
 template <class T>
-int attention_cell_tiles(std::int64_t d, bool by_column) {
-  if (sizeof(T) != 2 || d != 128) return 0;
-  return by_column ? 26 : 24;
+int attention_cell_tiles(std::int64_t d) {
+  return sizeof(T) == 2 && d == 128 ? 24 : 0;
 }
-template int attention_cell_tiles<Bf16>(std::int64_t, bool);
-template int attention_cell_tiles<float>(std::int64_t, bool);
+template int attention_cell_tiles<Bf16>(std::int64_t);
+template int attention_cell_tiles<float>(std::int64_t);
 
 std::int64_t attention_cell_offsets_size(std::int64_t t) { return cell_blocks(t) + 1; }
 
@@ -221,7 +240,7 @@ std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t wi
 PanelPlanSizes panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_t window,
                                   const std::int32_t* row_offsets, const std::int32_t* col_indices,
                                   std::int32_t* tile_offsets, std::int32_t* block_order, std::int32_t* cell_offsets,
-                                  int min_cell_tiles, void* scratch) {
+                                  int min_cell_tiles, void* scratch, const PanelPlan* rows) {
   const auto cuda = static_cast<cudaStream_t>(stream.handle);
   const std::int64_t n = attention_plan_offsets_size(t, window);
   if (t == 0) {
@@ -239,7 +258,7 @@ PanelPlanSizes panel_plan_offsets(CudaStream stream, std::int64_t t, std::int64_
   LACUNA_CUDA_CHECK(cudaMemsetAsync(counts + n - 1, 0, sizeof(std::int32_t), cuda));
   count_tiles<<<a.panels, kThreads, 0, cuda>>>(a, counts);
   LACUNA_CUDA_LAUNCHED("count_tiles");
-  if (cell_offsets) take_cells(cuda, t, a.windows, min_cell_tiles, counts, cell_offsets, of_cells);
+  if (cell_offsets) take_cells(cuda, t, a.windows, min_cell_tiles, rows, counts, cell_offsets, of_cells);
   std::size_t bytes = scan_bytes(n);
   LACUNA_CUDA_CHECK(cub::DeviceScan::ExclusiveSum(temporary, bytes, counts, tile_offsets, n, cuda));
   std::int32_t* order = block_order;
@@ -271,10 +290,11 @@ void panel_plan_slots(CudaStream stream, std::int64_t t, std::int64_t window, co
 void panel_plan_cells(CudaStream stream, std::int64_t t, const std::int32_t* row_offsets,
                       const std::int32_t* col_indices, const std::int32_t* cell_offsets, std::int64_t cells,
                       std::int32_t* cell_windows, std::uint32_t* cell_bits, std::int32_t* cell_order,
-                      const void* scratch) {
+                      const void* scratch, const PanelPlan* rows, std::int32_t* cell_places) {
   if (t == 0) return;
   fill_cells(static_cast<cudaStream_t>(stream.handle), t, cell_blocks(t), row_offsets, col_indices, cell_offsets, cells,
              cell_windows, cell_order, cell_bits, scratch);
+  if (rows) fill_places(static_cast<cudaStream_t>(stream.handle), t, *rows, cell_offsets, cell_windows, cell_places);
 }
 
 }  // namespace lacuna::kernels

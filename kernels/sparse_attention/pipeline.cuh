@@ -22,12 +22,17 @@ struct Place {
   std::int64_t head, sequence;
   int row;
 
+  /// A head's matrix of the block's sequence.
+  __device__ std::int64_t of(int number) const { return number * head + blockIdx.z * sequence; }
   /// The block's matrix.
-  __device__ std::int64_t here() const { return blockIdx.x * head + blockIdx.z * sequence; }
+  __device__ std::int64_t here() const { return of(static_cast<int>(blockIdx.x)); }
 };
 
-/// The number of the block's matrix: heads outermost.
-__device__ inline int matrix_here() { return static_cast<int>(blockIdx.x * gridDim.z + blockIdx.z); }
+/// The number of a head's matrix of the block's sequence: heads outermost. Without a head, the block's.
+__device__ inline int matrix_here(int head) {
+  return head * static_cast<int>(gridDim.z) + static_cast<int>(blockIdx.z);
+}
+__device__ inline int matrix_here() { return matrix_here(static_cast<int>(blockIdx.x)); }
 
 struct Args {
   CUtensorMap maps[2];  // of b, where `aligned`
@@ -90,13 +95,13 @@ __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity)
 __device__ inline void barrier_expect(std::uint32_t barrier, int bytes) {
   asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-/// One line of a window of the block's matrix; rows and columns outside the matrix arrive as zeros.
-__device__ inline void copy_lines(std::uint32_t to, const CUtensorMap* map, int column, int row,
-                                  std::uint32_t barrier) {
+/// One line of a window of a head's matrix; rows and columns outside the matrix arrive as zeros.
+__device__ inline void copy_lines(std::uint32_t to, const CUtensorMap* map, int column, int row, std::uint32_t barrier,
+                                  int head = blockIdx.x) {
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
       "[%6];" ::"r"(to),
-      "l"(map), "r"(column), "r"(row), "r"(blockIdx.z), "r"(blockIdx.x), "r"(barrier)
+      "l"(map), "r"(column), "r"(row), "r"(blockIdx.z), "r"(head), "r"(barrier)
       : "memory");
 }
 __device__ inline void copy16(std::uint32_t to, const void* from, bool present) {

@@ -31,6 +31,10 @@ struct PanelPlan {
   const std::int32_t* cell_windows = nullptr;  ///< [cells]: 128 columns each
   const std::uint32_t* cell_bits = nullptr;    ///< [cells * 512]: entries, in the order of the kernels' registers
   const std::int32_t* cell_order = nullptr;    ///< 128 rows each, most cells first
+  std::int64_t cells = 0;
+  /// [cells], where this pattern is the transpose of one whose plan has the same cells (else null): of each cell there, the
+  /// index of the same one here.
+  const std::int32_t* cell_places = nullptr;
 };
 
 /// Whether the fused kernels take heads of d features.
@@ -45,9 +49,8 @@ std::int64_t attention_plan_offsets_size(std::int64_t t, std::int64_t window);
 std::int64_t attention_block_order_size(std::int64_t t);
 
 /// Tiles of a cell (64 at most) from which on the kernels compute it whole; 0: never, for this element type and d.
-/// by_column: for the plans of transposed patterns.
 template <class T>
-int attention_cell_tiles(std::int64_t d, bool by_column);
+int attention_cell_tiles(std::int64_t d);
 /// Entries of PanelPlan::cell_offsets for t rows, and of cell_bits for each cell.
 std::int64_t attention_cell_offsets_size(std::int64_t t);
 inline constexpr std::int64_t kCellWords = 512;
@@ -59,19 +62,21 @@ struct PanelPlanSizes {
 
 /// Step 1 of a plan for the square pattern (row_offsets [t + 1], col_indices [nnz]): fills tile_offsets, block_order and,
 /// if cell_offsets is given (window 128; then min_cell_tiles is not 0), that too; waits for the device. Deterministic.
+/// rows: a plan with cells of the pattern that this one is the transpose of; its cells are taken then.
 std::size_t panel_plan_scratch_bytes(CudaStream, std::int64_t t, std::int64_t window);
 PanelPlanSizes panel_plan_offsets(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
                                   const std::int32_t* col_indices, std::int32_t* tile_offsets,
                                   std::int32_t* block_order, std::int32_t* cell_offsets, int min_cell_tiles,
-                                  void* scratch);
+                                  void* scratch, const PanelPlan* rows = nullptr);
 /// Step 2: slots [16 * tiles].
 void panel_plan_slots(CudaStream, std::int64_t t, std::int64_t window, const std::int32_t* row_offsets,
                       const std::int32_t* col_indices, const std::int32_t* tile_offsets, std::uint32_t* slots);
 /// Step 3, for plans with cells: cell_windows [cells], cell_bits [cells * 512], cell_order [as many as blocks of 128 rows].
-/// scratch: as step 1 left it.
+/// scratch, rows: as step 1 left it and had it; with rows, cell_places [cells].
 void panel_plan_cells(CudaStream, std::int64_t t, const std::int32_t* row_offsets, const std::int32_t* col_indices,
                       const std::int32_t* cell_offsets, std::int64_t cells, std::int32_t* cell_windows,
-                      std::uint32_t* cell_bits, std::int32_t* cell_order, const void* scratch);
+                      std::uint32_t* cell_bits, std::int32_t* cell_order, const void* scratch,
+                      const PanelPlan* rows = nullptr, std::int32_t* cell_places = nullptr);
 
 /// Where an operand's matrices lie: that of head h and sequence s begins `h * head + s * sequence` elements after the pointer,
 /// and its rows are `row` apart. As it is: [matrices, t, d], contiguous.
@@ -108,9 +113,12 @@ template <class T>
 void sparse_attention_forward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans, const T* q,
                               const T* k, const T* v, T* out, float* lse);
 
-/// dq, dk, dv from dout; a null one is not computed. `transposed`: the plans of the transposed patterns. The dropout
+/// dq, dk, dv from dout; a null one is not computed. `transposed`: the plans of the transposed patterns, for the scratch
+/// bytes only where all three are computed. The dropout
 /// mask is drawn again from (seed, sequence). No atomics: equal bits on every run.
-std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionProblem&);
+template <class T>
+std::size_t sparse_attention_backward_scratch_bytes(CudaStream, const AttentionProblem&,
+                                                    std::span<const PanelPlan> transposed);
 template <class T>
 void sparse_attention_backward(CudaStream, const AttentionProblem&, std::span<const PanelPlan> plans,
                                std::span<const PanelPlan> transposed, const T* q, const T* k, const T* v, const T* out,

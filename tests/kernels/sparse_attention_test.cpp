@@ -1,14 +1,12 @@
 // Fused sparse attention against f64 loops: every element type and precision, the hard shapes, dropout, equal bits on a
-// second run; and the packed plan against its pattern. All on CUDA: skipped, visibly, without a device.
+// second run. All on CUDA: skipped, visibly, without a device.
 #include "kernels/sparse_attention/sparse_attention.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <random>
 #include <vector>
@@ -16,52 +14,12 @@
 #include "core/device.h"
 #include "core/tensor.h"
 #include "kernels/dropout/pattern_dropout.h"
+#include "tests/kernels/sparse_attention_plans.h"
 
 namespace lacuna::kernels {
 namespace {
 
-struct Pattern {
-  std::int64_t t = 0;
-  std::vector<std::int32_t> offsets{0}, columns;
-};
-
-Pattern pattern_of(std::int64_t t, const std::function<bool(std::int64_t, std::int64_t)>& has) {
-  Pattern p{t};
-  for (std::int64_t i = 0; i < t; ++i) {
-    for (std::int64_t j = 0; j < t; ++j) {
-      if (has(i, j)) p.columns.push_back(static_cast<std::int32_t>(j));
-    }
-    p.offsets.push_back(static_cast<std::int32_t>(p.columns.size()));
-  }
-  return p;
-}
-
 #if LACUNA_HAS_CUDA
-
-Pattern random_pattern(std::int64_t t, double present, unsigned seed) {
-  std::mt19937 generator(seed);
-  return pattern_of(t, [&](std::int64_t, std::int64_t) { return generator() < present * 4294967296.0; });
-}
-Pattern causal_pattern(std::int64_t t) {
-  return pattern_of(t, [](std::int64_t i, std::int64_t j) { return j <= i; });
-}
-Pattern band_pattern(std::int64_t t, std::int64_t band) {
-  return pattern_of(t, [=](std::int64_t i, std::int64_t j) { return j <= i && i - j < band; });
-}
-
-Pattern transpose(const Pattern& p) {
-  Pattern out{p.t, std::vector<std::int32_t>(static_cast<std::size_t>(p.t) + 1, 0), {}};
-  std::vector<std::vector<std::int32_t>> rows(static_cast<std::size_t>(p.t));
-  for (std::int64_t i = 0; i < p.t; ++i) {
-    for (auto e = static_cast<std::size_t>(p.offsets[i]); e < static_cast<std::size_t>(p.offsets[i + 1]); ++e)
-      rows[static_cast<std::size_t>(p.columns[e])].push_back(static_cast<std::int32_t>(i));
-  }
-  for (std::size_t r = 0; r < rows.size(); ++r) {
-    out.columns.insert(out.columns.end(), rows[r].begin(), rows[r].end());
-    out.offsets[r + 1] = static_cast<std::int32_t>(out.columns.size());
-  }
-  return out;
-}
 
 enum class Mode { bf16, tf32, f32 };
 
@@ -174,52 +132,6 @@ struct Matrix {
   }
 };
 
-struct Plan {
-  Tensor offsets, columns, tile_offsets, order, slots;
-  Tensor cell_offsets, cell_windows, cell_bits, cell_order;
-  PanelPlan view() const {
-    PanelPlan plan;
-    plan.tile_offsets = tile_offsets.data<std::int32_t>();
-    plan.slots = static_cast<const std::uint32_t*>(slots.raw());
-    plan.block_order = order.data<std::int32_t>();
-    if (!cell_offsets.defined()) return plan;
-    plan.cell_offsets = cell_offsets.data<std::int32_t>();
-    plan.cell_windows = cell_windows.data<std::int32_t>();
-    plan.cell_bits = static_cast<const std::uint32_t*>(cell_bits.raw());
-    plan.cell_order = cell_order.data<std::int32_t>();
-    return plan;
-  }
-};
-
-Plan make_plan(Device device, const Pattern& p, std::int64_t window, int min_cell_tiles = 0) {
-  const CudaStream stream = cuda_stream(device);
-  const auto upload = [&](const std::vector<std::int32_t>& v) {
-    return Tensor::from(v, {static_cast<std::int64_t>(v.size())}).to(device);
-  };
-  Plan plan{upload(p.offsets), upload(p.columns)};
-  plan.tile_offsets = Tensor::empty({attention_plan_offsets_size(p.t, window)}, DType::i32, device);
-  plan.order = Tensor::empty({attention_block_order_size(p.t)}, DType::i32, device);
-  const Tensor scratch =
-      Tensor::empty({static_cast<std::int64_t>(panel_plan_scratch_bytes(stream, p.t, window))}, DType::u8, device);
-  const auto* rows = plan.offsets.data<std::int32_t>();
-  const auto* cols = plan.columns.data<std::int32_t>();
-  if (min_cell_tiles > 0) plan.cell_offsets = Tensor::empty({attention_cell_offsets_size(p.t)}, DType::i32, device);
-  const auto [tiles, cells] = panel_plan_offsets(
-      stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(), plan.order.data<std::int32_t>(),
-      min_cell_tiles > 0 ? plan.cell_offsets.data<std::int32_t>() : nullptr, min_cell_tiles, scratch.raw());
-  plan.slots = Tensor::full({tiles * kTileSlots}, -1, DType::i32, device);
-  panel_plan_slots(stream, p.t, window, rows, cols, plan.tile_offsets.data<std::int32_t>(),
-                   static_cast<std::uint32_t*>(plan.slots.raw()));
-  if (min_cell_tiles == 0) return plan;
-  plan.cell_windows = Tensor::full({cells}, -1, DType::i32, device);
-  plan.cell_bits = Tensor::full({cells * kCellWords}, -1, DType::i32, device);
-  plan.cell_order = Tensor::full({attention_cell_offsets_size(p.t) - 1}, -1, DType::i32, device);
-  panel_plan_cells(stream, p.t, rows, cols, plan.cell_offsets.data<std::int32_t>(), cells,
-                   plan.cell_windows.data<std::int32_t>(), static_cast<std::uint32_t*>(plan.cell_bits.raw()),
-                   plan.cell_order.data<std::int32_t>(), scratch.raw());
-  return plan;
-}
-
 double norm(const std::vector<double>& x) {
   double sum = 0;
   for (const double v : x) sum += v * v;
@@ -283,8 +195,9 @@ void run_on_token_rows(CudaStream stream, Device device, AttentionProblem proble
   one.put(host, 0, given[3].host());
   dout.fill(host);
   Matrix<float> lse(device, static_cast<std::size_t>(problem.matrices * problem.t), 0);
-  const Tensor scratch = Tensor::empty(
-      {static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes(stream, problem))}, DType::u8, device);
+  const Tensor scratch =
+      Tensor::empty({static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes<T>(stream, problem, columns))},
+                    DType::u8, device);
   sparse_attention_forward<T>(stream, problem, rows, qkv.data, qkv.data + part, qkv.data + 2 * part, out.data,
                               lse.data);
   sparse_attention_backward<T>(stream, problem, rows, columns, qkv.data, qkv.data + part, qkv.data + 2 * part, out.data,
@@ -298,7 +211,7 @@ void run_on_token_rows(CudaStream stream, Device device, AttentionProblem proble
         << "operand " << i << " of token rows";
 }
 
-/// cell_tiles: tiles from which on cells are computed whole, 0: none.
+/// cell_tiles: tiles from which on cells are computed whole, 0: none; negative: the columns' plan takes the rows' cells.
 template <class T>
 void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>& cell_tiles) {
   SCOPED_TRACE(what);
@@ -319,15 +232,17 @@ void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>
   CudaStream stream = cuda_stream(device);
   stream.allow_tf32 = mode == Mode::tf32;
   const std::int64_t window = attention_window<T>(c.d);
-  for (const int min_tiles : cell_tiles) {
-    SCOPED_TRACE("cells from " + std::to_string(min_tiles) + " tiles on");
+  for (const int cells_from : cell_tiles) {
+    SCOPED_TRACE("cells from " + std::to_string(cells_from) + " tiles on");
+    const int min_tiles = std::abs(cells_from);
     std::vector<Plan> kept_plans;
     std::vector<PanelPlan> rows, columns;
     if (!c.causal) {
       for (const Pattern& p : c.patterns) {
         kept_plans.push_back(make_plan(device, p, window, min_tiles));
         rows.push_back(kept_plans.back().view());
-        kept_plans.push_back(make_plan(device, transpose(p), window, min_tiles));
+        kept_plans.push_back(
+            make_plan(device, transpose(p), window, min_tiles, cells_from < 0 ? &rows.back() : nullptr));
         columns.push_back(kept_plans.back().view());
       }
     }
@@ -341,8 +256,9 @@ void run_case(Mode mode, const Case& c, const char* what, const std::vector<int>
                                    .seed = kSeed,
                                    .sequence = kSequence};
     Matrix<float> lse(device, static_cast<std::size_t>(matrices * t), 0);
-    const Tensor scratch = Tensor::empty(
-        {static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes(stream, problem))}, DType::u8, device);
+    const Tensor scratch =
+        Tensor::empty({static_cast<std::int64_t>(sparse_attention_backward_scratch_bytes<T>(stream, problem, columns))},
+                      DType::u8, device);
     std::vector<T> results[2][4];
     for (auto& result : results) {
       made.clear();
@@ -384,7 +300,7 @@ class SparseAttentionOnCuda : public ::testing::TestWithParam<Mode> {
   }
   static void run(const Case& c, const char* what) {
     if (GetParam() == Mode::bf16 && c.d == 128)
-      run_case<Bf16>(GetParam(), c, what, c.causal ? std::vector<int>{0} : std::vector<int>{0, 1, 24});
+      run_case<Bf16>(GetParam(), c, what, c.causal ? std::vector<int>{0} : std::vector<int>{0, 1, 24, -1, -24});
     else if (GetParam() == Mode::bf16)
       run_case<Bf16>(GetParam(), c, what, {0});
     else
@@ -446,97 +362,6 @@ INSTANTIATE_TEST_SUITE_P(Modes, SparseAttentionOnCuda, ::testing::Values(Mode::b
                          [](const auto& tested) {
                            return tested.param == Mode::bf16 ? "Bf16" : tested.param == Mode::tf32 ? "Tf32" : "F32";
                          });
-
-TEST(PanelPlanOnCuda, HoldsEachEntryOnce) {
-  const std::string reason = cuda_unavailable_reason();
-  if (!reason.empty()) GTEST_SKIP() << "no CUDA device: " << reason;
-  for (const std::int64_t window : {64, 128}) {
-    for (const Pattern& p : {random_pattern(333, 0.1, 1), band_pattern(300, 90), random_pattern(129, 0.9, 2)}) {
-      const Plan plan = make_plan({DeviceType::cuda, 0}, p, window);
-      const auto first = plan.tile_offsets.to_vector<std::int32_t>();
-      const auto words = plan.slots.to_vector<std::int32_t>();
-      const std::int64_t panels = (p.t + kPanelRows - 1) / kPanelRows;
-      std::size_t entries = 0;
-      for (std::size_t at = 0; at + 1 < first.size(); ++at) {
-        const auto panel = static_cast<std::int64_t>(at) % panels, w = static_cast<std::int64_t>(at) / panels;
-        std::vector<bool> seen(static_cast<std::size_t>(window));
-        for (auto s = static_cast<std::size_t>(first[at]) * kTileSlots;
-             s < static_cast<std::size_t>(first[at + 1]) * kTileSlots; ++s) {
-          const auto word = static_cast<std::uint32_t>(words[s]);
-          const std::uint32_t c = word & 0xffff;
-          ASSERT_LT(c, window);
-          if (word >> 16 == 0) continue;  // padding
-          ASSERT_FALSE(seen[c]);
-          seen[c] = true;
-          for (int r = 0; r < kPanelRows; ++r) {
-            if (!(word >> (16 + r) & 1)) continue;
-            const std::int64_t row = panel * kPanelRows + r;
-            ASSERT_LT(row, p.t);
-            ASSERT_TRUE(std::binary_search(p.columns.begin() + p.offsets[static_cast<std::size_t>(row)],
-                                           p.columns.begin() + p.offsets[static_cast<std::size_t>(row) + 1],
-                                           static_cast<std::int32_t>(w * window + c)));
-            ++entries;
-          }
-        }
-      }
-      EXPECT_EQ(entries, p.columns.size());
-    }
-  }
-}
-
-TEST(PanelPlanOnCuda, HoldsEachEntryInACellOrATile) {
-  const std::string reason = cuda_unavailable_reason();
-  if (!reason.empty()) GTEST_SKIP() << "no CUDA device: " << reason;
-  const std::int64_t window = 128;
-  for (const int min_tiles : {1, 30, 60}) {
-    for (const Pattern& p : {random_pattern(333, 0.1, 1), band_pattern(700, 90), random_pattern(129, 0.9, 2),
-                             pattern_of(300, [](std::int64_t, std::int64_t) { return false; })}) {
-      const Plan plan = make_plan({DeviceType::cuda, 0}, p, window, min_tiles);
-      const auto first = plan.tile_offsets.to_vector<std::int32_t>(),
-                 cells = plan.cell_offsets.to_vector<std::int32_t>();
-      const auto windows = plan.cell_windows.to_vector<std::int32_t>(), bits = plan.cell_bits.to_vector<std::int32_t>();
-      auto order = plan.cell_order.to_vector<std::int32_t>();
-      const std::int64_t panels = (p.t + kPanelRows - 1) / kPanelRows;
-      std::size_t in_tiles = 0, in_cells = 0;
-      for (const std::int32_t word : plan.slots.to_vector<std::int32_t>())
-        in_tiles += static_cast<std::size_t>(std::popcount(static_cast<std::uint32_t>(word) >> 16));
-      for (std::size_t b = 0; b + 1 < cells.size(); ++b) {
-        for (auto at = static_cast<std::size_t>(cells[b]); at < static_cast<std::size_t>(cells[b + 1]); ++at) {
-          const std::int64_t w = windows[at];
-          if (at > static_cast<std::size_t>(cells[b])) {
-            ASSERT_GT(w, windows[at - 1]);
-          }
-          for (std::int64_t panel = static_cast<std::int64_t>(b) * 8;
-               panel < std::min<std::int64_t>(panels, static_cast<std::int64_t>(b) * 8 + 8); ++panel)
-            ASSERT_EQ(first[static_cast<std::size_t>(w * panels + panel)],
-                      first[static_cast<std::size_t>(w * panels + panel + 1)]);
-          for (std::size_t i = 0; i < 16384; ++i) {
-            const std::size_t thread = i / 64, e = i % 64;
-            if (!(static_cast<std::uint32_t>(bits[at * 512 + thread * 2 + e / 32]) >> e % 32 & 1)) continue;
-            const std::size_t row = b * 128 + thread / 32 * 16 + thread % 32 / 4 + e / 2 % 2 * 8;
-            const std::size_t column = static_cast<std::size_t>(w) * 128 + e / 4 * 8 + thread % 4 * 2 + e % 2;
-            ASSERT_LT(row, static_cast<std::size_t>(p.t));
-            ASSERT_TRUE(std::binary_search(p.columns.begin() + p.offsets[row], p.columns.begin() + p.offsets[row + 1],
-                                           static_cast<std::int32_t>(column)));
-            ++in_cells;
-          }
-        }
-      }
-      EXPECT_EQ(in_tiles + in_cells, p.columns.size());
-      if (min_tiles == 1) {
-        EXPECT_EQ(in_tiles, 0U);
-      }
-      for (std::size_t b = 0; b + 1 < order.size(); ++b) {
-        const auto size = [&](std::size_t at) {
-          return cells[static_cast<std::size_t>(order[at]) + 1] - cells[static_cast<std::size_t>(order[at])];
-        };
-        EXPECT_GE(size(b), size(b + 1));
-      }
-      std::sort(order.begin(), order.end());
-      for (std::size_t b = 0; b < order.size(); ++b) EXPECT_EQ(order[b], static_cast<std::int32_t>(b));
-    }
-  }
-}
 
 #else
 
