@@ -33,6 +33,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   TileMasks<kCols>& masks = *reinterpret_cast<TileMasks<kCols>*>(samples + kConsumerWarps * L::kWarpBytes / 4);
   const int warpgroup = threadIdx.x / 128;
 
+  // The kernel that adds the parts is launched by now, and waits for this one's end.
+  if (p.splits > 1) cudaTriggerProgrammaticLaunchCompletion();
   if (threadIdx.x == 0) {
     for (int i = 0; i < L::kStages; ++i) {
       barrier_init(&barriers.full[i], 1);
