@@ -107,11 +107,11 @@ void backward_fused([[maybe_unused]] const Tensor& dqkv, [[maybe_unused]] const 
     const auto rows = attention_plans(attention.patterns, dqkv.dtype(), problem.d, false);
     const auto columns = attention_plans(attention.patterns, dqkv.dtype(), problem.d, true);
     const CudaStream stream = cuda_stream(dqkv.device());
-    const Tensor scratch =
-        Tensor::scratch(kernels::sparse_attention_backward_scratch_bytes(stream, problem), dqkv.device());
-    if (DryRun::active()) return;
     with_element(dqkv, [&](auto zero) {
       using T = decltype(zero);
+      const Tensor scratch = Tensor::scratch(
+          kernels::sparse_attention_backward_scratch_bytes<T>(stream, problem, columns), dqkv.device());
+      if (DryRun::active()) return;
       const T* q = saved.qkv.data<T>();
       T* dq = dqkv.data<T>();
       const std::int64_t width = dout.dim(1);
