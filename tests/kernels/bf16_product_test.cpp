@@ -126,7 +126,7 @@ void Bf16Product::check_one_way(const Sparse& a, std::int64_t n, bool transpose,
   const Csr<const Bf16> csr{a.rows, a.cols, a.nnz(), upload(a.offsets), upload(a.columns), upload(a.values)};
   const Epilogue<const float> epilogue{with_bias ? upload(bias) : nullptr, activation};
   ASSERT_TRUE(bf16_product_supports(stream_, a.rows, a.cols, b_view, c_view));
-  void* plan = upload(std::vector<unsigned char>(sddmm_plan_bytes(a.rows, a.cols)));
+  void* plan = upload(std::vector<unsigned char>(sddmm_plan_bytes(a.rows, a.cols, a.nnz())));
   sddmm_plan(stream_, {a.rows, a.cols, a.nnz(), csr.row_offsets, csr.col_indices}, plan);
   void* scratch = upload(std::vector<unsigned char>(bf16_product_scratch_bytes(a.rows, a.cols), 0xff));
 
