@@ -25,7 +25,6 @@ Pending FeedForward::pending(const Var& x, double dropout, ForwardContext& conte
 
 Var FeedForward::expand(const Var& x, ForwardContext& context) {
   if (!context.training || dropout_ == 0) return expand_.forward(x, context);
-  if (!expand_.weight().is_sparse()) return expand_.dropped(x, dropout_, next_key("dropout", context), context);
   Var product = expand_.product(x, context);
   const RandomKey key = next_key("dropout", context);
   return activation_dropout(std::move(product), expand_.bias(context), expand_.activation(), dropout_, key);

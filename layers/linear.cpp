@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "core/ops/linear_dropout.h"
 #include "layers/multiply.h"
 #include "layers/shapes.h"
 
@@ -27,10 +26,6 @@ Var Linear::forward(const Var& x, ForwardContext& context) {
 
 Var Linear::product(const Var& x, ForwardContext& context) {
   return multiply(*weight_, x, Var{}, Activation::none, context);
-}
-
-Var Linear::dropped(const Var& x, double p, RandomKey key, ForwardContext& context) {
-  return linear_dropout(context.operand(*weight_), context.operand(x), bias(context), activation_, p, key);
 }
 
 Shape Linear::plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const {

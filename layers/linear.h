@@ -23,12 +23,9 @@ class Linear : public Module {
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
   Parameter& weight() { return *weight_; }
-  const Parameter& weight() const { return *weight_; }
 
   /// weight * x alone, for an op that adds the bias and applies the activation on its way.
   Var product(const Var& x, ForwardContext& context);
-  /// dropout(forward(x)) as one op, for a dense weight.
-  Var dropped(const Var& x, double p, RandomKey key, ForwardContext& context);
   Var bias(ForwardContext& context) const { return bias_ ? context.use(*bias_) : Var{}; }  ///< undefined: none
   Activation activation() const { return activation_; }
 

@@ -93,11 +93,6 @@ Var activation_dropout(Var x, const Var& bias, Activation kind, double p, Random
   });
 }
 
-BiasedGradient activation_dropout_gradient(const Tensor& saved, Activation kind, double p, RandomKey key,
-                                           const Tensor& dy, bool with_bias) {
-  return gradient(saved, {}, {kind, p, key}, dy, with_bias);
-}
-
 BiasedGradient activation_bias_gradient(const Tensor& saved, const Tensor& dc, Activation kind, bool with_bias) {
   if (kind == Activation::none) return {dc, with_bias ? sum_columns(dc) : Tensor()};
   if (!with_bias) return {activation_gradient_over(saved, dc, kind), {}};

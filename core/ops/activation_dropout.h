@@ -21,11 +21,6 @@ struct BiasedGradient {
   Tensor dbias;  ///< [m]; undefined when not asked for
 };
 
-/// The gradients of dropout(activation(x + bias)) of none or relu, for relu by its output `saved`. dy [m, n]; overwritten
-/// when it is_unique().
-BiasedGradient activation_dropout_gradient(const Tensor& saved, Activation kind, double p, RandomKey key,
-                                           const Tensor& dy, bool with_bias);
-
 /// activation_gradient(saved, dc, kind) and, when `with_bias`, its sum_columns, in one pass over dc: the step from the
 /// gradient of activation(product + bias) to those of product and bias. dc of any shape without the bias, else [m, n];
 /// overwritten when it is_unique().

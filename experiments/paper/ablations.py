@@ -24,7 +24,7 @@ WHAT = {  # contender: (what is off, the paper's name for it)
 STEP_SHARE = {  # with --budget: which kernels are taken from a step in which precision
     "tf32": ("spmm_panel", "spmm_tensor", "sddmm_tensor", "half_product", "fused_attention", "gemm_parts"),
     "f32": ("spmm_tensor", "sddmm_tensor", "fused_attention"),
-    "bf16": ("fused_attention", "gemm_parts")}
+    "bf16": ("fused_attention", "bf16_product", "token_rows", "gemm_parts")}
 KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "spmm_panel": "SpMM: panels of B in shared memory",
     "spmm_tensor": "SpMM on tensor cores at f32 accuracy",
@@ -32,9 +32,12 @@ KERNELS = {  # names of core/kernel_set.h, for LACUNA_KERNELS_OFF
     "sddmm_groups": "SDDMM: eight entries a warp, whatever their rows",
     "half_product": "TF32 products by way of scaled f16 copies",
     "fused_attention": "attention in one kernel, no stored scores",
-    "gemm_parts": "dense weights' gradients as a batch of products over pieces of the columns"}
+    "bf16_product": "bf16 products whose sparse operand is made dense while it is multiplied",
+    "gemm_parts": "dense weights' gradients as a batch of products over pieces of the columns",
+    "token_rows": "attention between its products by rows of tokens, in bf16",
+    "dependent_launch": "kernels launched before the one ahead is done"}
 
-NOT_OF_PRODUCTS = ("fused_attention", "gemm_parts")  # no sparse product asks for them
+NOT_OF_PRODUCTS = ("fused_attention", "gemm_parts", "token_rows")  # no sparse product asks for them
 
 
 def problem(line):

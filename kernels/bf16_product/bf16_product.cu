@@ -89,13 +89,12 @@ void launch(CudaStream stream, const Dense<const Bf16>& a, const Dense<const Bf1
                map_of({p.c, p.m, p.n, p.c_ld}, 16), p);
 }
 
-template <Bf16ProductSide kSide>
 void launch_either(CudaStream stream, bool transpose_a, const Dense<const Bf16>& a, const Dense<const Bf16>& b,
                    const Bf16ProductArguments& p) {
   if (transpose_a)
-    launch<Bf16ProductShape<Bf16ProductRows::columns, kSide>>(stream, a, b, p);
+    launch<Bf16ProductShape<Bf16ProductRows::columns>>(stream, a, b, p);
   else
-    launch<Bf16ProductShape<Bf16ProductRows::rows, kSide>>(stream, a, b, p);
+    launch<Bf16ProductShape<Bf16ProductRows::rows>>(stream, a, b, p);
 }
 
 Bf16ProductArguments arguments_of(const Dense<Bf16>& c, const Epilogue<const float>& epilogue) {
@@ -115,7 +114,7 @@ void finish(CudaStream stream, const Dense<Bf16>& c, const Epilogue<const float>
     apply_epilogue<Bf16>(stream, {c.data, c.rows, c.cols, c.ld}, epilogue, {c.data, c.rows, c.cols, c.ld});
 }
 
-using Any = Bf16ProductShape<Bf16ProductRows::rows, Bf16ProductSide::nothing>;
+using Any = Bf16ProductShape<Bf16ProductRows::rows>;
 
 bool on_16_bytes(const void* data, std::int64_t ld) {
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && ld % 8 == 0;
@@ -140,17 +139,6 @@ bool bf16_product_supports(CudaStream stream, std::int64_t rows, std::int64_t co
          ceil_div(c.rows, 128) * ceil_div(c.cols, 256) < kMost / 64 && flags <= stream.libraries->flag_bytes;
 }
 
-void bf16_product(CudaStream stream, const Dense<const Bf16>& a, const Dense<const Bf16>& b, const Dense<Bf16>& c,
-                  bool transpose_a, const Epilogue<const float>& epilogue, const DropoutRule& dropout) {
-  Bf16ProductArguments p = arguments_of(c, epilogue);
-  p.dropout = dropout;
-  if (dropout.active())
-    launch_either<Bf16ProductSide::dropout>(stream, transpose_a, a, b, p);
-  else
-    launch_either<Bf16ProductSide::nothing>(stream, transpose_a, a, b, p);
-  finish(stream, c, epilogue);
-}
-
 void bf16_product(CudaStream stream, const Csr<const Bf16>& a, const void* plan, const Dense<const Bf16>& b,
                   const Dense<Bf16>& c, bool transpose_a, const Epilogue<const float>& epilogue, void* scratch) {
   Bf16ProductArguments p = arguments_of(c, epilogue);
@@ -166,7 +154,7 @@ void bf16_product(CudaStream stream, const Csr<const Bf16>& a, const void* plan,
   p.nnz = static_cast<int>(a.nnz);
   p.col_groups = static_cast<int>(view.groups);
   const Dense<const Bf16> dense{static_cast<const Bf16*>(scratch), a.rows, a.cols, p.dense_ld};
-  launch_either<Bf16ProductSide::densify>(stream, transpose_a, dense, b, p);
+  launch_either(stream, transpose_a, dense, b, p);
   finish(stream, c, epilogue);
 }
 

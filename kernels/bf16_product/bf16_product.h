@@ -1,7 +1,7 @@
-// bf16 products on Hopper's tensor cores, C = epilogue(op(A) B), of an A that is dense or becomes so on the way.
-//   A [rows, cols] dense or CSR     op(A) [m, k]: A, or A^T     B [k, n]     C [m, n], overwritten     all row-major
+// bf16 products on Hopper's tensor cores, C = epilogue(op(A) B), of a sparse A that becomes dense on the way.
+//   A [rows, cols] CSR     op(A) [m, k]: A, or A^T     B [k, n]     C [m, n], overwritten     all row-major
 //
-// One persistent kernel (product.cuh). Of a sparse A, three warps of every block write the dense image to the caller's
+// One persistent kernel (product.cuh). Three warps of every block write A's dense image to the caller's
 // scratch while the others multiply, in the order in which the tiles want it: all that a product waits for is the first
 // 256 terms of its first tiles. Sums are f32, rounded once; the same bits on every run.
 #pragma once
@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/dropout/dropout_rule.h"
 #include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
@@ -28,12 +27,7 @@ inline std::size_t bf16_product_scratch_bytes(std::int64_t rows, std::int64_t co
 bool bf16_product_supports(CudaStream stream, std::int64_t rows, std::int64_t cols, const Dense<const Bf16>& b,
                            const Dense<Bf16>& c);
 
-/// A dense, its rows on 16 bytes. The epilogue may be followed by dropout, whose numbers the side warps draw while the
-/// product runs (not after gelu); element (i, j) takes word i * n + j.
-void bf16_product(CudaStream stream, const Dense<const Bf16>& a, const Dense<const Bf16>& b, const Dense<Bf16>& c,
-                  bool transpose_a, const Epilogue<const float>& epilogue, const DropoutRule& dropout = {});
-
-/// A sparse, its columns on 16 bytes and its values on 8.
+/// A's columns on 16 bytes and its values on 8.
 ///   plan     of A's pattern, as kernels/sddmm/sddmm_tiles.h makes it
 ///   scratch  bf16_product_scratch_bytes, on 16 bytes
 void bf16_product(CudaStream stream, const Csr<const Bf16>& a, const void* plan, const Dense<const Bf16>& b,

@@ -34,20 +34,13 @@ class Bf16ProductConsumer {
       wgmma::wait<0>();
       wgmma::pin(sums);
       release(previous_);
-      if constexpr (kDrops) barrier_wait(block_.mask_full + 8 * mask_, mask_phase_);
 #pragma unroll
       for (int part = 0; part < 4; ++part) send(sums, part, tile, bias);
-      if constexpr (kDrops) {
-        if (lane() == 0) barrier_arrive(block_.mask_empty + 8 * mask_);
-        if (++mask_ == 2) mask_ = 0, mask_phase_ ^= 1;
-      }
     }
     if (lane() == 0) asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
   }
 
  private:
-  static constexpr bool kDrops = S::kSide == Bf16ProductSide::dropout;
-
   static __device__ int lane() { return threadIdx.x % 32; }
 
   /// sums = or += A's slab times B's. The slab before is let go as soon as its products are done.
@@ -79,14 +72,9 @@ class Bf16ProductConsumer {
       asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(empty_ + 8 * stage) : "memory");
   }
 
-  __device__ std::uint32_t pack(float x, float y, float bias, std::uint32_t kept) const {
+  __device__ std::uint32_t pack(float x, float y, float bias) const {
     x += bias, y += bias;
     if (p_.relu) x = relu(x), y = relu(y);
-    if constexpr (kDrops) {
-      const auto scale = static_cast<float>(p_.dropout.keep_scale);
-      x = kept & 1 ? x * scale : 0.0f;
-      y = kept & 2 ? y * scale : 0.0f;
-    }
     std::uint32_t both;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(y), "f"(x));
     return both;
@@ -96,16 +84,6 @@ class Bf16ProductConsumer {
   __device__ void send(const float (&sums)[128], int part, const Bf16ProductTile& tile, const float (&bias)[2]) const {
     const int warp = threadIdx.x / 32 - 4, row = lane() % 16;
     const std::uint32_t buffer = block_.buffers + warp * S::kBufferBytes;
-    uint2 kept[2] = {};  // this lane's two rows' 64 bits
-    if constexpr (kDrops) {
-      const std::uint32_t mask = block_.side + mask_ * S::kMaskBytes + row_ * 32 + part * 8;
-#pragma unroll
-      for (int i = 0; i < 2; ++i)
-        asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
-                     : "=r"(kept[i].x), "=r"(kept[i].y)
-                     : "r"(mask + i * 256)
-                     : "memory");
-    }
     if (lane() == 0) asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");  // the last quarter has been read
     __syncwarp();
 #pragma unroll
@@ -114,9 +92,8 @@ class Bf16ProductConsumer {
       std::uint32_t packed[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int column = j * 16 + i / 2 * 8, at = part * 32 + j * 8 + i * 2;
-        const std::uint32_t bits = (column < 32 ? kept[i % 2].x : kept[i % 2].y) >> (column % 32 + lane() % 4 * 2);
-        packed[i] = pack(sums[at], sums[at + 1], bias[i % 2], bits);
+        const int at = part * 32 + j * 8 + i * 2;
+        packed[i] = pack(sums[at], sums[at + 1], bias[i % 2]);
       }
       const std::uint32_t to = buffer + row * 128 + ((2 * j + lane() / 16) ^ (row & 7)) * 16;
       asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(packed[0]),
@@ -139,8 +116,8 @@ class Bf16ProductConsumer {
   const int group_;
   int row_;  // of this lane in the tile; and eight on
   std::uint32_t empty_;
-  int stage_ = 0, previous_ = 0, mask_ = 0;
-  unsigned phase_ = 0, mask_phase_ = 0;
+  int stage_ = 0, previous_ = 0;
+  unsigned phase_ = 0;
 };
 
 }  // namespace lacuna::kernels

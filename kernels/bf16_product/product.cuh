@@ -1,11 +1,9 @@
-// C = A B or A^T B in bf16, of an A that may become dense on the way. Persistent blocks, in clusters of two, take tiles of
-// 128 x 256 in turn; one thread copies slabs, two warpgroups multiply, three warps make A dense or draw masks. Device code
-// only.
+// C = A B or A^T B in bf16, of an A that becomes dense on the way. Persistent blocks, in clusters of two, take tiles of
+// 128 x 256 in turn; one thread copies slabs, two warpgroups multiply, three warps make A dense. Device code only.
 #pragma once
 
 #include "kernels/bf16_product/consumer.cuh"
 #include "kernels/bf16_product/densify.cuh"
-#include "kernels/bf16_product/mask.cuh"
 #include "kernels/common/dependent_launch.cuh"
 
 namespace lacuna::kernels {
@@ -44,7 +42,7 @@ __device__ __forceinline__ void load_slabs(const CUtensorMap& a_map, const CUten
     const Bf16ProductTile tile = bf16_product_tile<S>(p, block, index);
     for (int slab = 0; slab < p.slabs; ++slab) {
       const int k = slab * S::kSlab;
-      if (S::kSide == Bf16ProductSide::densify && k % S::kChunk == 0)
+      if (k % S::kChunk == 0)
         wait_for_chunk(p.flags + tile.panel * p.chunks + k / S::kChunk, Bf16ProductWalk<S>::kBatches);
       barrier_wait(block.empty + 8 * stage, phase);
       const std::uint32_t full = block.full + 8 * stage, a = block.stages + stage * S::kStageBytes, b = a + S::kABytes;
@@ -85,8 +83,6 @@ __device__ __forceinline__ Bf16ProductBlock bf16_product_block(const Bf16Product
   block.side = block.buffers + 8 * S::kBufferBytes;
   block.full = block.side + S::kSideBytes;
   block.empty = block.full + 8 * S::kStages;
-  block.mask_full = block.empty + 8 * S::kStages;
-  block.mask_empty = block.mask_full + 16;
   block.rank = static_cast<int>(blockIdx.x) % S::kCluster;
   block.first = static_cast<int>(blockIdx.x) / S::kCluster;
   block.step = static_cast<int>(gridDim.x) / S::kCluster;
@@ -95,10 +91,6 @@ __device__ __forceinline__ Bf16ProductBlock bf16_product_block(const Bf16Product
     for (int i = 0; i < S::kStages; ++i) {
       barrier_init(block.full + 8 * i, 1);
       barrier_init(block.empty + 8 * i, 8 * S::kCluster);
-    }
-    for (int i = 0; i < 2; ++i) {
-      barrier_init(block.mask_full + 8 * i, S::kSideWarps);
-      barrier_init(block.mask_empty + 8 * i, 8);
     }
     barrier_init_fence();
   }
@@ -120,16 +112,12 @@ __global__ void __launch_bounds__(S::kThreads, 1)
     if (warp == 0) {
       if (threadIdx.x == 0) load_slabs<S>(a_map, b_map, p, block);
       __syncwarp();
-    } else if constexpr (S::kSide == Bf16ProductSide::densify) {
+    } else {
       const int id = static_cast<int>(blockIdx.x) * S::kSideWarps + warp - 1;
       Bf16ProductWriter<S>(p, block.side + (warp - 1) * S::kImageBytes).run(id, gridDim.x * S::kSideWarps);
-    } else if constexpr (S::kSide == Bf16ProductSide::dropout) {
-      draw_masks<S>(p, block, threadIdx.x - 32);
     }
-    if constexpr (S::kSide == Bf16ProductSide::densify) {
-      bar_sync(1, 128);
-      if (warp == 0) reset_flags(p);
-    }
+    bar_sync(1, 128);
+    if (warp == 0) reset_flags(p);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(S::kConsumerRegisters));
     Bf16ProductConsumer<S>(p, c_map, block, warpgroup - 1).run();

@@ -8,7 +8,6 @@
 
 #include <cstdint>
 
-#include "kernels/dropout/dropout_rule.h"
 #include "kernels/runtime/bf16.h"
 #include "kernels/runtime/views.h"
 
@@ -20,29 +19,18 @@ enum class Bf16ProductRows : std::uint8_t {
   columns,  ///< C = A^T B
 };
 
-/// What the three warps do that neither copy nor multiply.
-enum class Bf16ProductSide : std::uint8_t {
-  nothing,
-  densify,  ///< write A's dense image
-  dropout,  ///< draw the mask of the tile that comes next
-};
-
-template <Bf16ProductRows kOf_, Bf16ProductSide kSide_>
+template <Bf16ProductRows kOf_>
 struct Bf16ProductShape {
   static constexpr Bf16ProductRows kOf = kOf_;
-  static constexpr Bf16ProductSide kSide = kSide_;
   static constexpr int kRows = 128, kCols = 256, kSlab = 64, kPanel = 256, kChunk = 256;
   static constexpr int kCluster = 2, kStages = 4, kThreads = 3 * 128;
   static constexpr int kBoxBytes = 64 * 128;  // 64 lines of 128 bytes
   static constexpr int kABytes = 2 * kBoxBytes, kBBytes = 4 * kBoxBytes, kStageBytes = kABytes + kBBytes;
   static constexpr int kBufferBytes = 16 * 128;  // 16 rows of 64 columns of C, of each consuming warp
-  static constexpr int kSideWarps = 3;
-  static constexpr int kImageBytes = 8 * 512;           // of each writing warp: eight rows of a chunk
-  static constexpr int kMaskBytes = kRows * kCols / 8;  // a bit for each element; two tiles' masks
-  static constexpr int kSideBytes = kSide == Bf16ProductSide::densify   ? kSideWarps * kImageBytes
-                                    : kSide == Bf16ProductSide::dropout ? 2 * kMaskBytes
-                                                                        : 0;
-  static constexpr int kBarriers = 2 * kStages + 4;
+  static constexpr int kSideWarps = 3;           // that write A's dense image
+  static constexpr int kImageBytes = 8 * 512;    // of each: eight rows of a chunk
+  static constexpr int kSideBytes = kSideWarps * kImageBytes;
+  static constexpr int kBarriers = 2 * kStages;
   static constexpr int kSharedBytes =  // the first 1024: to align the stages
       1024 + kStages * kStageBytes + 8 * kBufferBytes + kSideBytes + kBarriers * 8;
   // Registers of a thread: together no more than what the block was launched with, 3 x 168.
@@ -60,7 +48,7 @@ struct Bf16ProductArguments {
   int panels, col_tiles;
   int group;  // panels that are walked together, for the sake of L2
 
-  // densify: A as it is stored, [rows, cols], and its dense image
+  // A as it is stored, [rows, cols], and its dense image
   const std::int32_t *starts, *row_offsets, *col_indices;
   const std::uint16_t* values;
   std::uint16_t* dense;
@@ -68,13 +56,11 @@ struct Bf16ProductArguments {
   int rows, cols, nnz;
   int col_groups;   // of 256 columns, as the plan has them
   unsigned* flags;  // [panels, chunks] batches of rows that are there; then the blocks that are done
-
-  DropoutRule dropout;  // dropout: element (i, j) takes word i * n + j
 };
 
 /// Where a block's shared memory lies, and which tiles are its own.
 struct Bf16ProductBlock {
-  std::uint32_t stages, buffers, side, full, empty, mask_full, mask_empty;
+  std::uint32_t stages, buffers, side, full, empty;
   int rank;         // in the cluster
   int first, step;  // of its tiles
   int tiles;        // of all

@@ -21,8 +21,15 @@ def times(op, dtype, m, k, nnz, n):
     if op == "spmm" and dtype == "tf32":
         yield "route_half", 21e-6 + (6.0 * k * n + 12.0 * nnz + 2.0 * m * k) / 2.25e12 + dense / 650e12
     if op == "sddmm" and dtype == "f32":
-        yield "lacuna", 5e-6 + flops / 8e12 + moved / 0.3e12
-        yield "route_groups", 3e-6 + 4.5 * nnz * n / 4e12
+        entries = 1.0 * nnz * n
+        if n < 128:
+            yield "lacuna", 4e-6 + 3e-13 * entries
+        elif n >= 2048 and nnz < 256 * 132:
+            yield "lacuna", 6e-6 + 2e-13 * entries + 5e-13 * (m + k) * n
+        else:
+            yield "lacuna", 5e-6 + 2.5e-13 * entries + 7e-13 * (m + k) * n + 4e-13 * min(m + k, 8192) * n
+        pieces = -(-n // 128)
+        yield "route_groups", 3e-6 + 4e-7 * pieces + 2e-11 * pieces * nnz + 1.5e-13 * entries + 6e-13 * (m + k) * n
 
 
 def write(path, sizes):
@@ -50,7 +57,7 @@ def main():
         text = subprocess.run(script, capture_output=True, text=True, check=True).stdout
         found = constants(text)
         wanted = {"spmm_rate": 9e12, "panel_start": 4e-6, "panel_rate": 12e12, "dense_rate": 50e12, "half_rate": 650e12,
-                  "sddmm_rate": 8e12, "groups_start": 3e-6, "groups_bandwidth": 4e12}
+                  "short_start": 4e-6, "short_step": 3e-13, "blocks_step": 2e-13, "groups_start": 3e-6, "groups_step": 1.5e-13}
         wrong = [f"{name} is {found.get(name)}; must be {value}" for name, value in wanted.items()
                  if name not in found or abs(found[name] / value - 1) > 0.02]
         if "the op as it is 1." not in text.split("spmm f32:")[1]:

@@ -46,7 +46,7 @@ def dry(binary, home):
         check("mobilenet", f"batch 256, w{width}, bf16: " in said["mobilenet"], width)
     check("mobilenet", "--made-up-data --resident-batch" in said["mobilenet"], "no data is waited for")
     check("accuracy", "bytes_sparse_1" in said["accuracy"] and "widths_magnitude_0.9_1.8_1" in said["accuracy"], said["accuracy"])
-    check("ablations", "LACUNA_KERNELS_OFF=spmm_panel,spmm_tensor,sddmm_tensor,sddmm_groups,half_product,fused_attention,gemm_parts lacuna bench step" in said["ablations"], said["ablations"])
+    check("ablations", "LACUNA_KERNELS_OFF=spmm_panel,spmm_tensor,sddmm_tensor,sddmm_groups,half_product,fused_attention,bf16_product,gemm_parts,token_rows,dependent_launch lacuna bench step" in said["ablations"], said["ablations"])
     check("ablations", "--contenders ablation,lacuna" in said["ablations"], said["ablations"])
 
 

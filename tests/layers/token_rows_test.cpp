@@ -48,10 +48,11 @@ struct Case {
 };
 
 /// The output and the gradients of the input and of every parameter, by name.
-std::vector<std::pair<std::string, Tensor>> run(SelfAttention& layer, const Case& c, Device device) {
-  const Var x(random_input({c.features, c.batch * c.t}, 5).to(DType::bf16).to(device), true);
+std::vector<std::pair<std::string, Tensor>> run(SelfAttention& layer, const Case& c, Device device, bool bf16 = true) {
+  const DType dtype = bf16 ? DType::bf16 : DType::f32;
+  const Var x(random_input({c.features, c.batch * c.t}, 5).to(DType::bf16).to(dtype).to(device), true);
   RandomStream random(5, 3);
-  ForwardContext context{.training = true, .random = &random, .bf16 = true};
+  ForwardContext context{.training = true, .random = &random, .bf16 = bf16};
   for (Parameter* p : layer.parameters()) p->var().clear_grad();
   Var y;
   if (c.pending) {
@@ -61,7 +62,7 @@ std::vector<std::pair<std::string, Tensor>> run(SelfAttention& layer, const Case
   } else {
     y = layer.forward(x, context);
   }
-  backward(y, random_input(y.shape(), 6).to(DType::bf16).to(device));
+  backward(y, random_input(y.shape(), 6).to(DType::bf16).to(dtype).to(device));
   std::vector<std::pair<std::string, Tensor>> all{{"output", y.data()}, {"input", x.grad()}};
   for (Parameter* p : layer.parameters()) all.emplace_back(p->name(), p->grad());
   return all;
@@ -88,7 +89,7 @@ void compare(const Case& c, Device device) {
   kernels.token_rows(false);
   const auto want = run(layer, c, device);
   kernels.token_rows(true);
-  const auto got = run(layer, c, device);
+  const auto got = run(layer, c, device), exact = run(layer, c, device, false);
   ASSERT_EQ(got.size(), want.size());
   bool same = true;
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -96,8 +97,10 @@ void compare(const Case& c, Device device) {
     same = same && numbers(got[i].second) == numbers(want[i].second);
     ASSERT_TRUE(got[i].second.dtype() == want[i].second.dtype() && got[i].second.shape() == want[i].second.shape());
     if (got[i].first == "key.bias") continue;  // 0 but for rounding: a softmax does not see it
-    // The sums are equal; q, k, v and dx are rounded once where they were twice, the biases of q, k, v to bf16.
-    EXPECT_LT(relative_error(got[i].second, want[i].second), 1.5e-2);
+    // The sums are equal; q, k, v and dx are rounded once where they were twice, the biases of q, k, v to bf16. What bf16
+    // costs against f32 is the same either way, also where a gradient is a difference of nearly equal sums.
+    EXPECT_LT(relative_error(got[i].second, exact[i].second),
+              1.25 * relative_error(want[i].second, exact[i].second) + 2e-3);
   }
   EXPECT_EQ(same, c.falls_back) << "both ways make the same bits only where they are one";
   EXPECT_EQ(numbers(run(layer, c, device)[1].second), numbers(got[1].second)) << "on a second run";

@@ -50,6 +50,7 @@ void check(const TopologyPtr& on_host, std::int64_t k, std::int64_t first, std::
 TEST(SddmmOperands, MayLieTransposed) {
   for (const Device device : devices()) {
     for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+      if (dtype == DType::f64 && device.is_cuda()) continue;  // refused there
       check(random_topology(1, 1, 0.0, 1), 1, 0, 0, device, dtype);
       check(awkward_topology(12, 20, 3), 7, 3, 5, device, dtype);
       check(awkward_topology(12, 20, 3), 64, 8, 4, device, dtype);

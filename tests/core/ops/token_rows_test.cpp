@@ -311,8 +311,9 @@ TEST(TokenAttention, FusedMakesTheSameBitsAsSparseAttention) {
 TEST(TokenAttention, ALayerAgreesWithFeaturesFirst) {
   const std::int64_t batch = 2, heads = 2, t = 37, d = 64, f = heads * d, n = batch * t;
   for (const Device device : devices()) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
-      for (const bool sparse : {false, true}) {
+    for (const bool sparse : {false, true}) {
+      std::vector<Tensor> exact;  // the gradients in f32
+      for (const DType dtype : {DType::f32, DType::bf16}) {
         const TopologyPtr mask = awkward_topology(t, t, 3)->to(device);
         std::vector<TopologyPtr> patterns;
         for (unsigned i = 0; i < 4; ++i)
@@ -350,15 +351,21 @@ TEST(TokenAttention, ALayerAgreesWithFeaturesFirst) {
         }
         // bf16: the product was rounded before the bias was added and after; now once, with a rounded bias. Both errors are
         // of a last place in q, k and v, as are those of dx.
-        const double tolerance = dtype == DType::bf16 ? 1.5e-2 : 1e-5;
-        EXPECT_LT(relative_error(results[1], results[0]), tolerance);
+        // A gradient that is a difference of nearly equal sums may be far off both ways: no farther this way.
+        EXPECT_LT(relative_error(results[1], results[0]), dtype == DType::bf16 ? 1.5e-2 : 1e-5);
         for (std::size_t i = 0; i < of[0].size(); ++i) {
           SCOPED_TRACE("input " + std::to_string(i) + (sparse ? ", sparse" : ", dense"));
           ASSERT_EQ(of[1][i].grad().dtype(), of[0][i].grad().dtype());
           if (i == 6) continue;  // the key's bias: its gradient is 0 but for rounding, a softmax being blind to it
-          EXPECT_LT(relative_error(of[1][i].grad(), of[0][i].grad()), tolerance);
+          if (dtype == DType::f32) {
+            EXPECT_LT(relative_error(of[1][i].grad(), of[0][i].grad()), 1e-5);
+          } else {
+            EXPECT_LT(relative_error(of[1][i].grad(), exact[i]),
+                      1.25 * relative_error(of[0][i].grad(), exact[i]) + 2e-3);
+          }
           EXPECT_GT(nonzero_fraction(of[1][i].grad()), 0.5);
         }
+        for (const Var& x : of[0]) exact.push_back(x.grad());
       }
     }
   }
