@@ -23,6 +23,7 @@ class Linear : public Module {
   Shape plan(const Shape& shape, const std::string& prefix, std::vector<LayerPlan>& lines) const override;
 
   Parameter& weight() { return *weight_; }
+  const Parameter& weight() const { return *weight_; }
 
   /// weight * x alone, for an op that adds the bias and applies the activation on its way.
   Var product(const Var& x, ForwardContext& context);
