@@ -22,11 +22,13 @@ out=$(mktemp -d)
 trap 'rm -rf "$log" "$out"' EXIT
 
 for tool in "${tools[@]}"; do
-  # initcheck does not see cuBLASLt's stores (a product of its own, copied to the host, is reported): cleared results it sees.
+  # initcheck does not see what the copy engine stores (cuBLASLt's results, bf16_product's): cleared results it sees. And it
+  # checks a graph's copies when the graph is launched, before its kernels have run.
   export LACUNA_CLEAR_PRODUCTS=$([ "$tool" = initcheck ] && echo 1 || echo 0)
+  graphs=$([ "$tool" = initcheck ] && echo ':CapturedStepOnCuda.*' || true)
   # Left out: a test that makes the CUDA runtime refuse a capture; the tools report the refused calls.
   sanitize "$tool" "$build/tests/test_core" \
-    --gtest_filter='-CapturedStepOnCuda.AStepThatWaitsIsRefusedAndRunsAllTheSame'
+    --gtest_filter="-CapturedStepOnCuda.AStepThatWaitsIsRefusedAndRunsAllTheSame$graphs"
   sanitize "$tool" "$build/tests/test_kernels" --gtest_filter='*Cuda*:SpmmTensor.*:Bf16Product.*'
   sanitize "$tool" "$build/tests/test_pruning" \
     --gtest_filter='Growth.*:Units.*:*OnCuda/magnitude:*OnCuda/rigl:*OnCuda/set:*OnCuda/acdc:*OnCuda/snip'

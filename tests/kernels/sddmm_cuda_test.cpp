@@ -110,7 +110,7 @@ class Problem {
     columns_ = Tensor::from(rows_.columns, {rows_.nnz()}).to(device_);
     entry_rows_ = Tensor::from(rows_.entry_rows, {rows_.nnz()}).to(device_);
     plan_ =
-        Tensor::empty({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n, rows_.nnz()))}, DType::u8, device_);
+        Tensor::zeros({static_cast<std::int64_t>(sddmm_plan_bytes(rows_.m, rows_.n, rows_.nnz()))}, DType::u8, device_);
     sddmm_plan(stream_, pattern(), plan_.raw());
     for (std::int64_t z = 0; z < batch; ++z) {
       for (std::size_t i = 0; i < rows_.columns.size(); ++i) {

@@ -82,7 +82,8 @@ void compare(const Case& c, Device device) {
   unsigned seed = 1;
   for (Parameter* p : layer.parameters()) {
     if (p->shape().rank() == 2 && c.sparse) p->retopologize(random_topology(c.features, c.features, 0.5, seed++));
-    if (p->shape().rank() == 1) p->assign(random_input({c.features}, seed++).to(DType::f32), nullptr);
+    if (p->shape().rank() == 1)  // no rounding: it is one error in every token, which a sum would keep
+      p->assign(random_input({c.features}, seed++).to(DType::bf16).to(DType::f32), nullptr);
   }
   layer.to(device);
   const KernelsKept kernels(device);
@@ -97,10 +98,10 @@ void compare(const Case& c, Device device) {
     same = same && numbers(got[i].second) == numbers(want[i].second);
     ASSERT_TRUE(got[i].second.dtype() == want[i].second.dtype() && got[i].second.shape() == want[i].second.shape());
     if (got[i].first == "key.bias") continue;  // 0 but for rounding: a softmax does not see it
-    // The sums are equal; q, k, v and dx are rounded once where they were twice, the biases of q, k, v to bf16. What bf16
+    // The sums are equal; q, k, v and dx are rounded once where they were twice. What bf16
     // costs against f32 is the same either way, also where a gradient is a difference of nearly equal sums.
     EXPECT_LT(relative_error(got[i].second, exact[i].second),
-              1.25 * relative_error(want[i].second, exact[i].second) + 2e-3);
+              1.5 * relative_error(want[i].second, exact[i].second) + 2e-3);
   }
   EXPECT_EQ(same, c.falls_back) << "both ways make the same bits only where they are one";
   EXPECT_EQ(numbers(run(layer, c, device)[1].second), numbers(got[1].second)) << "on a second run";

@@ -326,8 +326,8 @@ TEST(TokenAttention, ALayerAgreesWithFeaturesFirst) {
             const Shape shape = sparse ? Shape{patterns[i]->nnz()} : Shape{f, f};
             in.emplace_back(random_input(shape, 2 + i, -0.15, 0.15).to(DType::f32).to(device), true);
           }
-          for (std::uint64_t i = 0; i < 3; ++i)
-            in.emplace_back(random_input({f}, 7 + i).to(DType::f32).to(device), true);
+          for (std::uint64_t i = 0; i < 3; ++i)  // no rounding: it is one error in every token, which a sum would keep
+            in.emplace_back(random_input({f}, 7 + i).to(DType::bf16).to(DType::f32).to(device), true);
           Var out;
           if (tokens) {
             const Var qkv = project_to_tokens(
@@ -361,7 +361,7 @@ TEST(TokenAttention, ALayerAgreesWithFeaturesFirst) {
             EXPECT_LT(relative_error(of[1][i].grad(), of[0][i].grad()), 1e-5);
           } else {
             EXPECT_LT(relative_error(of[1][i].grad(), exact[i]),
-                      1.25 * relative_error(of[0][i].grad(), exact[i]) + 2e-3);
+                      1.5 * relative_error(of[0][i].grad(), exact[i]) + 2e-3);
           }
           EXPECT_GT(nonzero_fraction(of[1][i].grad()), 0.5);
         }
